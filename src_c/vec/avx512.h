@@ -1,0 +1,190 @@
+/* avx512.h: the vocabulary of common.h for AVX-512 F, BW, DQ, VL: a vreal is one register, a mask is a mask register. */
+#ifndef FBP_VEC_AVX512_H
+#define FBP_VEC_AVX512_H
+
+#define FBP_ISA avx512
+#include "common.h"
+
+#include <immintrin.h>
+
+#define TILE_ROWS 14
+#define TILE_VECTORS 2
+
+typedef __m512i vint;
+
+#if FBP_REAL == 32
+
+typedef __m512 vreal;
+typedef __mmask16 vmask;
+
+FBP_INLINE vmask m_first(size_t n) { return (vmask)(n >= LANES ? 0xffffu : (1u << n) - 1u); }
+
+FBP_INLINE vreal v_zero(void) { return _mm512_setzero_ps(); }
+FBP_INLINE vreal v_set(real x) { return _mm512_set1_ps(x); }
+FBP_INLINE vreal v_load(const real *p) { return _mm512_loadu_ps(p); }
+FBP_INLINE void v_store(real *p, vreal v) { _mm512_storeu_ps(p, v); }
+FBP_INLINE vreal v_load_n(const real *p, size_t n) { return _mm512_maskz_loadu_ps(m_first(n), p); }
+FBP_INLINE void v_store_n(real *p, vreal v, size_t n) { _mm512_mask_storeu_ps(p, m_first(n), v); }
+
+FBP_INLINE vreal v_add(vreal a, vreal b) { return _mm512_add_ps(a, b); }
+FBP_INLINE vreal v_sub(vreal a, vreal b) { return _mm512_sub_ps(a, b); }
+FBP_INLINE vreal v_mul(vreal a, vreal b) { return _mm512_mul_ps(a, b); }
+FBP_INLINE vreal v_div(vreal a, vreal b) { return _mm512_div_ps(a, b); }
+FBP_INLINE vreal v_sqrt(vreal a) { return _mm512_sqrt_ps(a); }
+FBP_INLINE vreal v_abs(vreal a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
+FBP_INLINE vreal v_neg(vreal a) { return _mm512_xor_ps(_mm512_set1_ps(-0.0f), a); }
+FBP_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return _mm512_fmadd_ps(a, b, c); }
+FBP_INLINE vreal v_fnma(vreal a, vreal b, vreal c) { return _mm512_fnmadd_ps(a, b, c); }
+FBP_INLINE vreal v_max(vreal a, vreal b) { return _mm512_max_ps(a, b); }
+FBP_INLINE vreal v_min(vreal a, vreal b) { return _mm512_min_ps(a, b); }
+
+FBP_INLINE vmask v_lt(vreal a, vreal b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+FBP_INLINE vmask v_le(vreal a, vreal b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+FBP_INLINE vmask v_gt(vreal a, vreal b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+FBP_INLINE vmask v_ge(vreal a, vreal b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+FBP_INLINE vmask v_eq(vreal a, vreal b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+FBP_INLINE vmask v_ne(vreal a, vreal b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
+FBP_INLINE vreal v_select(vmask m, vreal a, vreal b) { return _mm512_mask_blend_ps(m, b, a); }
+
+FBP_INLINE vint v_bits(vreal a) { return _mm512_castps_si512(a); }
+FBP_INLINE vreal v_from_bits(vint a) { return _mm512_castsi512_ps(a); }
+FBP_INLINE vint vi_set(int_real x) { return _mm512_set1_epi32(x); }
+FBP_INLINE vint vi_add(vint a, vint b) { return _mm512_add_epi32(a, b); }
+FBP_INLINE vint vi_sub(vint a, vint b) { return _mm512_sub_epi32(a, b); }
+FBP_INLINE vint vi_shl(vint a, int n) { return _mm512_slli_epi32(a, (unsigned)n); }
+FBP_INLINE vint vi_shr(vint a, int n) { return _mm512_srli_epi32(a, (unsigned)n); }
+
+FBP_INLINE real v_sum(vreal v)
+{
+    __m256 x = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_add_ss(y, _mm_movehdup_ps(y)));
+}
+
+FBP_INLINE real v_greatest(vreal v)
+{
+    __m256 x = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
+}
+
+/* Four elements of each of four rows, four rows apart, in one register: the load does the shuffles across 128 bits. */
+FBP_INLINE __m512 v_load_quarters(const real *p, size_t step)
+{
+    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + step), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 2 * step), 2);
+    return _mm512_insertf32x4(v, _mm_loadu_ps(p + 3 * step), 3);
+}
+
+FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row)
+{
+    for (int j = 0; j < LANES; j += 4) {
+        __m512 a = v_load_quarters(src + j, 4 * src_row);
+        __m512 b = v_load_quarters(src + j + src_row, 4 * src_row);
+        __m512 c = v_load_quarters(src + j + 2 * src_row, 4 * src_row);
+        __m512 d = v_load_quarters(src + j + 3 * src_row, 4 * src_row);
+        __m512d ab_low = _mm512_castps_pd(_mm512_unpacklo_ps(a, b)), ab_high = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+        __m512d cd_low = _mm512_castps_pd(_mm512_unpacklo_ps(c, d)), cd_high = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+        _mm512_storeu_ps(dst, _mm512_castpd_ps(_mm512_unpacklo_pd(ab_low, cd_low)));
+        _mm512_storeu_ps(dst + dst_row, _mm512_castpd_ps(_mm512_unpackhi_pd(ab_low, cd_low)));
+        _mm512_storeu_ps(dst + 2 * dst_row, _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high)));
+        _mm512_storeu_ps(dst + 3 * dst_row, _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high)));
+        dst += 4 * dst_row;
+    }
+}
+
+FBP_INLINE int m_all(vmask m) { return m == 0xffff; }
+
+#else
+
+typedef __m512d vreal;
+typedef __mmask8 vmask;
+
+FBP_INLINE vmask m_first(size_t n) { return (vmask)(n >= LANES ? 0xffu : (1u << n) - 1u); }
+
+FBP_INLINE vreal v_zero(void) { return _mm512_setzero_pd(); }
+FBP_INLINE vreal v_set(real x) { return _mm512_set1_pd(x); }
+FBP_INLINE vreal v_load(const real *p) { return _mm512_loadu_pd(p); }
+FBP_INLINE void v_store(real *p, vreal v) { _mm512_storeu_pd(p, v); }
+FBP_INLINE vreal v_load_n(const real *p, size_t n) { return _mm512_maskz_loadu_pd(m_first(n), p); }
+FBP_INLINE void v_store_n(real *p, vreal v, size_t n) { _mm512_mask_storeu_pd(p, m_first(n), v); }
+
+FBP_INLINE vreal v_add(vreal a, vreal b) { return _mm512_add_pd(a, b); }
+FBP_INLINE vreal v_sub(vreal a, vreal b) { return _mm512_sub_pd(a, b); }
+FBP_INLINE vreal v_mul(vreal a, vreal b) { return _mm512_mul_pd(a, b); }
+FBP_INLINE vreal v_div(vreal a, vreal b) { return _mm512_div_pd(a, b); }
+FBP_INLINE vreal v_sqrt(vreal a) { return _mm512_sqrt_pd(a); }
+FBP_INLINE vreal v_abs(vreal a) { return _mm512_andnot_pd(_mm512_set1_pd(-0.0), a); }
+FBP_INLINE vreal v_neg(vreal a) { return _mm512_xor_pd(_mm512_set1_pd(-0.0), a); }
+FBP_INLINE vreal v_fma(vreal a, vreal b, vreal c) { return _mm512_fmadd_pd(a, b, c); }
+FBP_INLINE vreal v_fnma(vreal a, vreal b, vreal c) { return _mm512_fnmadd_pd(a, b, c); }
+FBP_INLINE vreal v_max(vreal a, vreal b) { return _mm512_max_pd(a, b); }
+FBP_INLINE vreal v_min(vreal a, vreal b) { return _mm512_min_pd(a, b); }
+
+FBP_INLINE vmask v_lt(vreal a, vreal b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+FBP_INLINE vmask v_le(vreal a, vreal b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
+FBP_INLINE vmask v_gt(vreal a, vreal b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
+FBP_INLINE vmask v_ge(vreal a, vreal b) { return _mm512_cmp_pd_mask(a, b, _CMP_GE_OQ); }
+FBP_INLINE vmask v_eq(vreal a, vreal b) { return _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ); }
+FBP_INLINE vmask v_ne(vreal a, vreal b) { return _mm512_cmp_pd_mask(a, b, _CMP_NEQ_UQ); }
+FBP_INLINE vreal v_select(vmask m, vreal a, vreal b) { return _mm512_mask_blend_pd(m, b, a); }
+
+FBP_INLINE vint v_bits(vreal a) { return _mm512_castpd_si512(a); }
+FBP_INLINE vreal v_from_bits(vint a) { return _mm512_castsi512_pd(a); }
+FBP_INLINE vint vi_set(int_real x) { return _mm512_set1_epi64(x); }
+FBP_INLINE vint vi_add(vint a, vint b) { return _mm512_add_epi64(a, b); }
+FBP_INLINE vint vi_sub(vint a, vint b) { return _mm512_sub_epi64(a, b); }
+FBP_INLINE vint vi_shl(vint a, int n) { return _mm512_slli_epi64(a, (unsigned)n); }
+FBP_INLINE vint vi_shr(vint a, int n) { return _mm512_srli_epi64(a, (unsigned)n); }
+
+FBP_INLINE real v_sum(vreal v)
+{
+    __m256d x = _mm256_add_pd(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd(v, 1));
+    __m128d y = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(y, _mm_unpackhi_pd(y, y)));
+}
+
+FBP_INLINE real v_greatest(vreal v)
+{
+    __m256d x = _mm256_max_pd(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd(v, 1));
+    __m128d y = _mm_max_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(y, _mm_unpackhi_pd(y, y)));
+}
+
+/* Two elements of each of four rows, `step` apart, in one register: the load does the shuffles across 128 bits. */
+FBP_INLINE __m512d v_load_quarters(const real *p, size_t step)
+{
+    __m512d v = _mm512_castpd128_pd512(_mm_loadu_pd(p));
+    v = _mm512_insertf64x2(v, _mm_loadu_pd(p + step), 1);
+    v = _mm512_insertf64x2(v, _mm_loadu_pd(p + 2 * step), 2);
+    return _mm512_insertf64x2(v, _mm_loadu_pd(p + 3 * step), 3);
+}
+
+FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row)
+{
+    for (int j = 0; j < LANES; j += 2) {
+        __m512d a = v_load_quarters(src + j, 2 * src_row);
+        __m512d b = v_load_quarters(src + j + src_row, 2 * src_row);
+        _mm512_storeu_pd(dst, _mm512_unpacklo_pd(a, b));
+        _mm512_storeu_pd(dst + dst_row, _mm512_unpackhi_pd(a, b));
+        dst += 2 * dst_row;
+    }
+}
+
+FBP_INLINE int m_all(vmask m) { return m == 0xff; }
+
+#endif
+
+FBP_INLINE vmask m_and(vmask a, vmask b) { return (vmask)(a & b); }
+FBP_INLINE vmask m_or(vmask a, vmask b) { return (vmask)(a | b); }
+FBP_INLINE vmask m_not(vmask a) { return (vmask)~a; }
+FBP_INLINE int m_any(vmask m) { return m != 0; }
+
+FBP_INLINE vint vi_and(vint a, vint b) { return _mm512_and_si512(a, b); }
+FBP_INLINE vint vi_or(vint a, vint b) { return _mm512_or_si512(a, b); }
+FBP_INLINE vint vi_xor(vint a, vint b) { return _mm512_xor_si512(a, b); }
+
+#endif

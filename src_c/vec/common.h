@@ -1,0 +1,58 @@
+/* common.h: what the vec headers share. A vec header defines FBP_ISA, then includes this one.
+ *
+ * The vocabulary is the same on every instruction set, and a vreal always has 64 bytes: sixteen floats or eight
+ * doubles. An instruction set with shorter registers uses several of them. So lane-wise results, and reductions over
+ * lanes, have the same bits on every instruction set with fused multiply-add.
+ *
+ *   v_zero v_set v_load v_store             any alignment
+ *   v_load_n v_store_n                      the first n lanes; memory past them is not touched. v_load_n zeroes the rest.
+ *                                           n above LANES counts as LANES.
+ *   v_add v_sub v_mul v_div v_sqrt v_abs v_neg
+ *   v_fma(a, b, c) = a b + c                fused, one rounding; the portable header rounds twice
+ *   v_fnma(a, b, c) = c - a b               the same
+ *   v_max(a, b) = a > b ? a : b             exactly so: b when either is nan, and b when both are zeros
+ *   v_min(a, b) = a < b ? a : b             the same
+ *   v_lt v_le v_gt v_ge v_eq v_ne           masks, as C's operators: with a nan false, v_ne true
+ *   v_select(m, a, b) = m ? a : b
+ *   m_and m_or m_not m_first(n) m_any m_all
+ *   v_bits v_from_bits                      the same bits as integers of the real's width, and back
+ *   vi_set vi_add vi_sub vi_and vi_or vi_xor vi_shl(v, n) vi_shr(v, n)      shifts by a constant; vi_shr shifts in zeros
+ *   v_sum v_greatest                        lane i with lane i + LANES/2, then i with i + LANES/4, ...; greatest by v_max
+ *   v_transpose(src, src_row, dst, dst_row) dst[j][i] = src[i][j], for a block of LANES x LANES
+ *
+ * TILE_ROWS x TILE_VECTORS vectors are the accumulators of a product's register tile: as many as leave room for the
+ * operands. */
+#ifndef FBP_VEC_COMMON_H
+#define FBP_VEC_COMMON_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if FBP_REAL == 32
+typedef float real;
+typedef int32_t int_real;
+typedef uint32_t uint_real;
+#define LANES 16
+#define FBP_REAL_NAME f32
+#elif FBP_REAL == 64
+typedef double real;
+typedef int64_t int_real;
+typedef uint64_t uint_real;
+#define LANES 8
+#define FBP_REAL_NAME f64
+#else
+#error "FBP_REAL must be 32 or 64"
+#endif
+
+/* FBP(gemm) is fbp_gemm_f32_avx2 in a file compiled for floats and AVX2. */
+#define FBP_PASTE(name, real_name, isa) fbp_##name##_##real_name##_##isa
+#define FBP_EXPAND(name, real_name, isa) FBP_PASTE(name, real_name, isa)
+#define FBP(name) FBP_EXPAND(name, FBP_REAL_NAME, FBP_ISA)
+
+#if defined(__GNUC__) || defined(__clang__)
+#define FBP_INLINE static inline __attribute__((always_inline))
+#else
+#define FBP_INLINE static inline
+#endif
+
+#endif
