@@ -1,0 +1,280 @@
+"""Checks of arguments, shared by the operations, the network and the trainer.
+
+Each check returns what C can take: an aligned, C-contiguous array, the argument itself where that is already so. An
+error names the argument, what was expected and what came: TypeError for kinds, ValueError for values.
+"""
+
+from math import inf
+from numbers import Integral, Real
+from operator import index
+
+import numpy
+from numpy import ascontiguousarray, ndarray, require
+
+from . import _core
+
+FLOAT32 = numpy.dtype("float32")
+FLOAT64 = numpy.dtype("float64")
+INT64 = numpy.dtype("int64")
+
+
+def kind(value):
+    """Say what a value is, for an error message: "list", "int64 array"."""
+    if isinstance(value, ndarray):
+        if hasattr(value, "mask"):
+            return "masked array"
+        return f"{value.dtype} array"
+    return "None" if value is None else type(value).__name__
+
+
+def array(name, x, ndim=None, dtype=None):
+    """Check an array of reals.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls it.
+    x : ndarray of float32 or float64
+    ndim : int, optional
+        The number of dimensions it must have; any when None.
+    dtype : dtype, optional
+        The dtype of the other arguments, which this one must share.
+
+    Returns
+    -------
+    ndarray
+        `x`, or a copy of it when it is not contiguous or not aligned.
+
+    Raises
+    ------
+    TypeError
+        Not an array, or of another dtype.
+    ValueError
+        Of another number of dimensions.
+    """
+    if type(x) is not ndarray:
+        x = _plain(name, x, "a float32 or float64")
+    its = x.dtype
+    if its is not dtype and its != dtype:
+        if dtype is not None:
+            raise TypeError(f"{name} must be a {dtype} array like the arguments before it, got {kind(x)}")
+        if its is not FLOAT32 and its is not FLOAT64 and its != FLOAT32 and its != FLOAT64:
+            raise TypeError(f"{name} must be a float32 or float64 array, got {kind(x)}")
+    if ndim is not None and x.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimension{'s' * (ndim != 1)}, got shape {x.shape}")
+    flags = x.flags
+    if not (flags.c_contiguous and flags.aligned):
+        x = require(x, requirements="CA")
+    return x
+
+
+def in_place(name, x, shape=None, dtype=None):
+    """Check an array that is updated in place: contiguous, aligned and writeable, of the given shape.
+
+    Raises
+    ------
+    TypeError
+        Not an array of float32 or float64, or not of `dtype`.
+    ValueError
+        Not of `shape`, not contiguous, not aligned or read-only.
+    """
+    array(name, x, None, dtype)
+    if not x.flags.carray:
+        raise ValueError(f"{name} is updated in place: it must be writeable, contiguous and aligned")
+    if shape is not None and x.shape != shape:
+        raise ValueError(f"{name} has shape {x.shape}; expected {shape}")
+    return x
+
+
+def matrix(name, x, columns, taker, dtype):
+    """Check rows of inputs, and convert them to the dtype of `taker`.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls it.
+    x : ndarray of float32 or float64, (B, columns)
+    columns : int
+    taker : str
+        Who takes so many columns, as the message says it: "the network".
+    dtype : dtype
+
+    Returns
+    -------
+    ndarray of dtype, (B, columns)
+
+    Raises
+    ------
+    TypeError
+        Not an array of float32 or float64.
+    ValueError
+        Not of two dimensions, or of another width.
+    """
+    x = array(name, x, 2)
+    if x.shape[1] != columns:
+        raise ValueError(f"{name} has {x.shape[1]} columns; {taker} takes {columns}")
+    return converted(x, dtype)
+
+
+def converted(x, dtype):
+    """Return `x` in `dtype`; what does not fit becomes inf, silently: `finite` reports it."""
+    if x.dtype == dtype:
+        return x
+    with numpy.errstate(over="ignore", under="ignore"):
+        return x.astype(dtype)
+
+
+def finite(name, x, advice="clean the data, or pass allow_nonfinite=True"):
+    """Refuse nan and inf in a contiguous array of reals.
+
+    Raises
+    ------
+    ValueError
+        Naming the first element that is not finite, and `advice`.
+    """
+    if not _core.all_finite(x):
+        where = tuple(int(i) for i in numpy.argwhere(~numpy.isfinite(x))[0])
+        raise ValueError(f"{name}[{', '.join(map(str, where))}] is {x[where]} in {x.dtype}; {advice}")
+
+
+def rows(name, x, expected, other):
+    """Refuse an array whose number of rows differs from that of the array called `other`."""
+    if x.shape[0] != expected:
+        raise ValueError(f"{name} has {x.shape[0]} rows; {other} has {expected}")
+
+
+def labels(name, y, expected_rows, classes, other="x"):
+    """Check class numbers.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls it.
+    y : ndarray of an integer dtype, (expected_rows,)
+    expected_rows : int
+    classes : int
+        Each label must be in 0 .. classes - 1.
+    other : str
+        The argument that has so many rows.
+
+    Returns
+    -------
+    ndarray of int64, (expected_rows,)
+
+    Raises
+    ------
+    TypeError
+        Not an array of integers.
+    ValueError
+        Of another shape, or with a label out of range.
+    """
+    y = integers(name, y)
+    rows(name, y, expected_rows, other)
+    _core.check_labels(name, y, classes)
+    return y
+
+
+def integers(name, y):
+    """Check a one-dimensional array of integers and return it as contiguous int64; values too large turn negative."""
+    if type(y) is not ndarray:
+        y = _plain(name, y, "an integer")
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be an integer array of class numbers, got {kind(y)}")
+    if y.ndim != 1:
+        raise ValueError(f"{name} must have 1 dimension, got shape {y.shape}")
+    flags = y.flags
+    if y.dtype is not INT64 or not (flags.c_contiguous and flags.aligned):
+        y = require(y, INT64, "CA")
+    return y
+
+
+def targets(name, y, expected_rows, outputs, dtype, other="x"):
+    """Check targets that are reals, and convert them to `dtype`.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls it.
+    y : ndarray of float32 or float64, (expected_rows, outputs)
+        Or (expected_rows,) when `outputs` is 1.
+    expected_rows, outputs : int
+    dtype : dtype
+    other : str
+        The argument that has so many rows.
+
+    Returns
+    -------
+    ndarray of dtype, (expected_rows, outputs)
+
+    Raises
+    ------
+    TypeError
+        Not an array of float32 or float64.
+    ValueError
+        Of another shape.
+    """
+    y = array(name, y)
+    if y.ndim == 1 and outputs == 1:
+        y = y.reshape(-1, 1)
+    if y.ndim != 2:
+        raise ValueError(f"{name} must have 2 dimensions (rows, {outputs}), got shape {y.shape}")
+    rows(name, y, expected_rows, other)
+    if y.shape[1] != outputs:
+        raise ValueError(f"{name} has {y.shape[1]} columns; there are {outputs} outputs")
+    return converted(y, dtype)
+
+
+def integer(name, value, least=0, most=None):
+    """Check an integer in least .. most, and return it as int.
+
+    Raises
+    ------
+    TypeError
+        Not an integer (a float is none, even 2.0; nor is a bool).
+    ValueError
+        Out of range.
+    """
+    if type(value) is not int:
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise TypeError(f"{name} must be an integer, got {kind(value)}")
+        value = index(value)
+    if value < least or (most is not None and value > most):
+        bounds = f"at least {least}" if most is None else f"in {least} .. {most}"
+        raise ValueError(f"{name} must be {bounds}, got {value}")
+    return value
+
+
+def number(name, value, least=-inf, above=-inf, below=inf):
+    """Check a finite number with least <= value, above < value and value < below, and return it as float.
+
+    Raises
+    ------
+    TypeError
+        Not a real number.
+    ValueError
+        Not finite, or out of range.
+    """
+    if type(value) is not float:
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number, got {kind(value)}")
+        try:
+            value = float(value)
+        except OverflowError:
+            value = inf
+    if not (least <= value < below and above < value):
+        expected = ["finite"]
+        if least > -inf:
+            expected.append(f"at least {least:g}")
+        if above > -inf:
+            expected.append(f"above {above:g}")
+        if below < inf:
+            expected.append(f"below {below:g}")
+        raise ValueError(f"{name} must be {' and '.join(expected)}, got {value}")
+    return value
+
+
+def _plain(name, x, expected):
+    """Turn an instance of a subclass of ndarray into a plain array; refuse what is no array, or hides elements."""
+    if not isinstance(x, ndarray) or hasattr(x, "mask"):
+        raise TypeError(f"{name} must be {expected} array, got {kind(x)}")
+    return ascontiguousarray(x).view(ndarray) if x.ndim else x.view(ndarray)
