@@ -1,0 +1,71 @@
+/* dense.h: the dense layer, y = f(x W + b), and its two gradients.
+ *
+ * With z = x W + b and dz the loss's gradient at z:  dW = x^T dz,  db = sum over rows of dz,  dx = dz W^T.
+ * Backward needs x, W and y: of x its values for dW and, when x is the output of a layer before, for that layer's
+ * derivative. The derivative is applied where dx is made, so that dx leaves as the previous layer's dz, and may take x's place.
+ * Every product's order of summation is gemm.h's.
+ * Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
+ */
+
+/* y (B, O) = f(x (B, I) W (I, O) + b (O,)). b may be NULL. Writes y only. nan and inf pass through. */
+static void FBP(dense_forward)(const struct fbp_dense *d, int part, int parts) {
+    const struct fbp_gemm product = {
+        .M = d->B, .N = d->O, .K = d->I,
+        .a = d->x, .a_row = d->x_row, .a_col = 1,
+        .b = d->W, .b_row = d->O, .panels = d->W_panels,
+        .bias = d->b,
+        .c = d->y, .c_row = d->y_row,
+    };
+    const struct finish activate = {
+        .forward = d->activation != FBP_IDENTITY, .activation = d->activation, .alpha = (real)d->alpha,
+    };
+    gemm_share(&product, &activate, part, parts);
+}
+
+/* db (O,) (+)= column sums of dz (B, O), over columns [first, end). Blocks of FBP_BLOCK rows, as in a product. */
+static void column_sums(const real *dz, size_t dz_row, int accumulate, real *db, size_t B, size_t first, size_t end) {
+    for (size_t j = first; j < end; j += LANES) {
+        size_t b = 0;
+        do { /* once even when B is 0: the sum is then 0 */
+            const size_t stop = B - b < FBP_BLOCK ? B : b + FBP_BLOCK;
+            const int add = accumulate || b > 0;
+            vreal sum = v_zero();
+            for (; b < stop; b++) sum = v_add(sum, v_load_n(dz + b * dz_row + j, end - j));
+            v_store_n(db + j, add ? v_add(v_load_n(db + j, end - j), sum) : sum, end - j);
+        } while (b < B);
+    }
+}
+
+/* dW (I, O) = x^T (I, B) dz (B, O) and db (O,) = column sums of dz; added to them when `accumulate`. db may be NULL. */
+static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int parts) {
+    const struct fbp_gemm product = {
+        .M = d->I, .N = d->O, .K = d->B,
+        .a = d->x, .a_row = 1, .a_col = d->x_row,
+        .b = d->dz, .b_row = d->dz_row,
+        .accumulate = d->accumulate,
+        .c = d->dW, .c_row = d->O,
+    };
+    const struct finish nothing = {0};
+    gemm_share(&product, &nothing, part, parts);
+    if (d->db) {
+        const size_t vectors = (d->O + LANES - 1) / LANES;
+        const size_t first = vectors * part / parts * LANES, end = vectors * (part + 1) / parts * LANES;
+        column_sums(d->dz, d->dz_row, d->accumulate, d->db, d->B, first, end < d->O ? end : d->O);
+    }
+}
+
+/* dx (B, I) = (dz (B, O) W^T (O, I) + skip (B, I)) * g'(x), with x = g(...). skip may be NULL; dx may be x. */
+static void FBP(dense_backward_inputs)(const struct fbp_dense *d, int part, int parts) {
+    const struct fbp_gemm product = {
+        .M = d->B, .N = d->I, .K = d->O,
+        .a = d->dz, .a_row = d->dz_row, .a_col = 1,
+        .panels = d->WT_panels,
+        .c = d->dx, .c_row = d->dx_row,
+    };
+    const struct finish differentiate = {
+        .backward = d->skip || d->x_activation != FBP_IDENTITY, .activation = d->x_activation, .alpha = (real)d->x_alpha,
+        .skip = d->skip, .skip_row = d->skip_row,
+        .saved = d->x, .saved_row = d->x_row,
+    };
+    gemm_share(&product, &differentiate, part, parts);
+}

@@ -1,0 +1,197 @@
+/* gemm.h: matrix products.
+ *
+ * Problem. C (M, N) = A (M, K) B (K, N) for the three products of a dense layer: x W, x^T dz and dz W^T.
+ *
+ * Representation. C is cut into tiles of at most TILE_ROWS rows and TILE_VECTORS vectors of columns, as many as the
+ * register file holds. A tile's accumulators stay in registers while k runs: each k takes TILE_VECTORS loads from B and,
+ * for each row, one element of A spread over a vector. A is read in place through (a_row, a_col), so x and x^T are the
+ * same to it. B's rows must be contiguous; where they are not (W^T) or lie so far apart that they fall on few cache sets
+ * (wide W), gemm_pack first copies B into panels: for each group of `panel` columns all K rows, one after the other.
+ *
+ * Order of summation. Each element of C is a chain of fused multiply-adds over at most FBP_BLOCK values of k, started from
+ * the bias or zero; the blocks are added in order. Tiles, panels and shares of threads change nothing in that, so neither
+ * do they change the bits.
+ *
+ * References: Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008; Van Zee, van
+ * de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS Functionality", ACM TOMS 41(3), 2015.
+ */
+
+enum { TILE_COLUMNS = TILE_VECTORS * LANES, ROW_GROUP = 3, ROW_GROUPS = (TILE_ROWS + ROW_GROUP - 1) / ROW_GROUP };
+
+/* One tile over one block of k. */
+struct tile {
+    size_t K;
+    const real *a; size_t a_row, a_col;
+    const real *b; size_t b_row;
+    const real *bias;          /* where the chains start, or NULL: from zero */
+    real *c; size_t c_row;
+    size_t last;               /* columns in the last vector: LANES, or fewer when the tile is `partial` */
+    int add;                   /* C += chain rather than C = max(chain, least) */
+    real least;                /* -infinity, or 0 for a ReLU */
+};
+
+/* rows, vectors and partial are constants at every call, so that the loops over them unroll and acc lives in registers.
+ * Rows are addressed in groups of three from one pointer (p, p + a_row, p + 2 a_row): a pointer for each of 14 rows would
+ * not fit the general registers. */
+FBP_INLINE void tile_run(const int rows, const int vectors, const int partial, const struct tile *t) {
+    const size_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row, last = t->last;
+    vreal acc[TILE_ROWS][TILE_VECTORS];
+    vreal start[TILE_VECTORS];
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; j++) {
+        if (!t->bias) start[j] = v_zero();
+        else start[j] = partial && j == vectors - 1 ? v_load_n(t->bias + j * LANES, last) : v_load(t->bias + j * LANES);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) acc[i][j] = start[j];
+
+    const real *p[ROW_GROUPS];
+#pragma GCC unroll 8
+    for (int g = 0; g < ROW_GROUPS; g++) p[g] = t->a + (g * ROW_GROUP < rows ? g * ROW_GROUP : 0) * a_row;
+    const real *b = t->b;
+    for (size_t k = t->K; k; k--) {
+        vreal bk[TILE_VECTORS];
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++)
+            bk[j] = partial && j == vectors - 1 ? v_load_n(b + j * LANES, last) : v_load(b + j * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            vreal aik = v_set(p[i / ROW_GROUP][(i % ROW_GROUP) * a_row]);
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; j++) acc[i][j] = v_fma(aik, bk[j], acc[i][j]);
+        }
+        b += b_row;
+#pragma GCC unroll 8
+        for (int g = 0; g < ROW_GROUPS; g++)
+            if (g * ROW_GROUP < rows) p[g] += a_col;
+    }
+
+    const vreal least = v_set(t->least);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) {
+            real *c = t->c + i * t->c_row + j * LANES;
+            if (partial && j == vectors - 1)
+                v_store_n(c, t->add ? v_add(v_load_n(c, last), acc[i][j]) : v_max(least, acc[i][j]), last);
+            else
+                v_store(c, t->add ? v_add(v_load(c), acc[i][j]) : v_max(least, acc[i][j]));
+        }
+}
+
+FBP_INLINE void tile_run_rows(int rows, const int vectors, const int partial, const struct tile *t) {
+    switch (rows) {
+#define ROWS(n) case n: tile_run(n <= TILE_ROWS ? n : 1, vectors, partial, t); return
+    ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6); ROWS(7);
+    ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12); ROWS(13); ROWS(14);
+#undef ROWS
+    }
+}
+
+_Static_assert(TILE_ROWS <= 14 && TILE_VECTORS <= 2, "tile_run_rows and tile_dispatch name the sizes they know");
+
+static void tile_dispatch(size_t rows, size_t columns, struct tile *t) {
+    t->last = columns % LANES ? columns % LANES : LANES;
+    int partial = t->last < LANES;
+    if (TILE_VECTORS > 1 && columns > LANES) {
+        if (partial) tile_run_rows((int)rows, TILE_VECTORS, 1, t);
+        else tile_run_rows((int)rows, TILE_VECTORS, 0, t);
+    } else {
+        if (partial) tile_run_rows((int)rows, 1, 1, t);
+        else tile_run_rows((int)rows, 1, 0, t);
+    }
+}
+
+/* What becomes of a finished tile of C = A B, besides being stored. */
+struct finish {
+    int forward;               /* C = f(C) */
+    int backward;              /* C = (A B + skip) * f'(saved) */
+    int activation; real alpha;
+    const real *skip; size_t skip_row;   /* (M, N) or NULL */
+    const real *saved; size_t saved_row; /* (M, N); may be C itself */
+};
+
+static void tile_finish_backward(const struct finish *f, real *product, size_t i, size_t j, real *c, size_t c_row,
+                                 size_t rows, size_t columns) {
+    if (f->skip)
+        for (size_t r = 0; r < rows; r++)
+            for (size_t k = 0; k < columns; k += LANES) {
+                vreal skip = v_load_n(f->skip + (i + r) * f->skip_row + j + k, columns - k);
+                real *p = product + r * TILE_COLUMNS + k;
+                v_store(p, v_add(v_load(p), skip));
+            }
+    activation_backward_rows(product, TILE_COLUMNS, f->saved + i * f->saved_row + j, f->saved_row, f->activation, f->alpha,
+                             c, c_row, rows, columns);
+}
+
+/* Tiles are numbered down the rows of one panel, then the next panel, and each part takes a run of them: a panel of B is
+ * used again while it is in cache. Rows are shared out evenly among the fewest tiles that cover M, since a tile of 12 and
+ * one of 11 waste less than one of 14 and one of 9. */
+static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
+    const real *a = g->a, *b = g->b, *panels = g->panels, *bias = g->bias;
+    real *c = g->c;
+    real product[TILE_ROWS * TILE_COLUMNS];
+    const size_t row_tiles = (g->M + TILE_ROWS - 1) / TILE_ROWS, column_tiles = (g->N + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    const size_t tiles = row_tiles * column_tiles;
+    const size_t end = tiles * (part + 1) / parts;
+    const int relu_in_registers = f->forward && f->activation == FBP_RELU && g->K <= FBP_BLOCK;
+    for (size_t number = tiles * part / parts; number < end; number++) {
+        const size_t row_tile = number % row_tiles, panel = number / row_tiles;
+        const size_t i = g->M * row_tile / row_tiles, rows = g->M * (row_tile + 1) / row_tiles - i;
+        const size_t j = panel * TILE_COLUMNS, columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS;
+        real *tile_c = c + i * g->c_row + j;
+        struct tile t = {
+            .a = a + i * g->a_row, .a_row = g->a_row, .a_col = g->a_col,
+            .b = panels ? panels + panel * g->K * TILE_COLUMNS : b + j, .b_row = panels ? TILE_COLUMNS : g->b_row,
+            .bias = bias ? bias + j : NULL,
+            .c = f->backward ? product : tile_c, .c_row = f->backward ? TILE_COLUMNS : g->c_row,
+            .add = g->accumulate,
+            .least = relu_in_registers ? 0 : -(real)INFINITY,
+        };
+        size_t left = g->K;
+        do { /* once even when K is 0: C is then the bias, or 0 */
+            t.K = left < FBP_BLOCK ? left : FBP_BLOCK;
+            tile_dispatch(rows, columns, &t);
+            t.a += t.K * t.a_col;
+            t.b += t.K * t.b_row;
+            t.bias = NULL;
+            t.add = 1;
+            left -= t.K;
+        } while (left);
+        if (f->backward) tile_finish_backward(f, product, i, j, tile_c, g->c_row, rows, columns);
+        else if (f->forward && !relu_in_registers)
+            activation_forward_rows(tile_c, g->c_row, f->activation, f->alpha, rows, columns);
+    }
+}
+
+/* C (M, N) = A (M, K) B (K, N), plus the bias, added to C when `accumulate`. nan and inf as the multiply-adds give. */
+static void FBP(gemm)(const struct fbp_gemm *product, int part, int parts) {
+    const struct finish nothing = {0};
+    gemm_share(product, &nothing, part, parts);
+}
+
+/* panels[j / TILE_COLUMNS][k][j % TILE_COLUMNS] = B[k][j], zero for j >= N. Parts share the panels. */
+static void FBP(gemm_pack)(const void *b_, size_t b_row, int transposed, void *panels_, size_t K, size_t N, int part,
+                           int parts) {
+    const real *b = b_;
+    const size_t panels = (N + TILE_COLUMNS - 1) / TILE_COLUMNS, end = panels * (part + 1) / parts;
+    for (size_t panel = panels * part / parts; panel < end; panel++) {
+        real *to = (real *)panels_ + panel * K * TILE_COLUMNS;
+        for (size_t j = panel * TILE_COLUMNS; j < (panel + 1) * TILE_COLUMNS; j += LANES, to += LANES) {
+            const size_t columns = j < N ? N - j : 0;
+            if (!transposed) {
+                for (size_t k = 0; k < K; k++)
+                    v_store(to + k * TILE_COLUMNS, columns ? v_load_n(b + k * b_row + j, columns) : v_zero());
+                continue;
+            }
+            size_t k = 0;
+            if (columns >= LANES)
+                for (; k + LANES <= K; k += LANES) v_transpose(b + j * b_row + k, b_row, to + k * TILE_COLUMNS, TILE_COLUMNS);
+            for (; k < K; k++)
+                for (size_t lane = 0; lane < LANES; lane++)
+                    to[k * TILE_COLUMNS + lane] = lane < columns ? b[(j + lane) * b_row + k] : 0;
+        }
+    }
+}
