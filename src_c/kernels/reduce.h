@@ -1,0 +1,70 @@
+/* reduce.h: sums and tests over one long vector. */
+
+/* The vectors of a group go to as many accumulators, which hides the latency of the multiply-add. */
+#define REDUCE_GROUP 4
+/* Elements summed in reals before the sum moves to a double: a float's rounding errors stop growing here. */
+#define REDUCE_BLOCK 4096
+
+/* The sum of squares of N <= REDUCE_BLOCK elements. Vector k of the block goes to accumulator k % 4, by a fused
+ * multiply-add; the result is v_sum((a0 + a1) + (a2 + a3)). */
+static real sum_squares_block(const real *x, size_t N)
+{
+    vreal sum[REDUCE_GROUP] = {v_zero(), v_zero(), v_zero(), v_zero()};
+    size_t i = 0;
+    for (; i + REDUCE_GROUP * LANES <= N; i += REDUCE_GROUP * LANES)
+        for (size_t k = 0; k < REDUCE_GROUP; k++) {
+            vreal v = v_load(x + i + k * LANES);
+            sum[k] = v_fma(v, v, sum[k]);
+        }
+    for (size_t k = 0; i < N; k++, i += LANES) {
+        vreal v = v_load_n(x + i, N - i);
+        sum[k] = v_fma(v, v, sum[k]);
+    }
+    return v_sum(v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
+}
+
+/* sum_i x_i^2. x: (N,); 0 when N is 0. Blocks of REDUCE_BLOCK elements are summed in reals, and the blocks, in order,
+ * in a double. Relative error: at most about 20 (float64: 136, in blocks of shorter chains) roundings of a real.
+ * Squares below the smallest real are lost; a block's sum beyond the largest is inf. An inf gives an inf and a nan a
+ * nan. */
+static double FBP(sum_squares)(const void *x_, size_t N)
+{
+    const real *x = x_;
+    double sum = 0;
+    for (; N > REDUCE_BLOCK; x += REDUCE_BLOCK, N -= REDUCE_BLOCK)
+        sum += (double)sum_squares_block(x, REDUCE_BLOCK);
+    return sum + (double)sum_squares_block(x, N);
+}
+
+/* 1 when no element of x (N,) is nan or inf. 0 x is 0 or a nan, and a nan stays in its sum. */
+static int FBP(all_finite)(const void *x_, size_t N)
+{
+    const real *x = x_;
+    while (N > 0) {
+        size_t n = N < REDUCE_BLOCK ? N : REDUCE_BLOCK, i = 0;
+        vreal sum[REDUCE_GROUP] = {v_zero(), v_zero(), v_zero(), v_zero()};
+        for (; i + REDUCE_GROUP * LANES <= n; i += REDUCE_GROUP * LANES)
+            for (size_t k = 0; k < REDUCE_GROUP; k++)
+                sum[k] = v_fma(v_zero(), v_load(x + i + k * LANES), sum[k]);
+        for (size_t k = 0; i < n; k++, i += LANES)
+            sum[k] = v_fma(v_zero(), v_load_n(x + i, n - i), sum[k]);
+        vreal total = v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3]));
+        if (m_any(v_ne(total, total)))
+            return 0;
+        x += n;
+        N -= n;
+    }
+    return 1;
+}
+
+/* c = a + b. a, b, c: (N,); c may be a or b. Backward is a copy of dc to both. */
+static void FBP(add)(const void *a_, const void *b_, void *c_, size_t N)
+{
+    const real *a = a_, *b = b_;
+    real *c = c_;
+    size_t i = 0;
+    for (; i + LANES <= N; i += LANES)
+        v_store(c + i, v_add(v_load(a + i), v_load(b + i)));
+    if (i < N)
+        v_store_n(c + i, v_add(v_load_n(a + i, N - i), v_load_n(b + i, N - i)), N - i);
+}
