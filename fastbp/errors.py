@@ -17,7 +17,7 @@ class DivergenceError(ArithmeticError):
     loss : float
         The loss of the minibatch that failed.
     last_loss : float or None
-        The last loss known to be finite, in this call if there is one; else None.
+        The loss of the last minibatch the trainer made a step on, None if there was none.
     learning_rate : float
         The learning rate of the step that failed.
     history : dict of lists

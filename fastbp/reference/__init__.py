@@ -1,0 +1,31 @@
+"""The NumPy twin: what every operation, the network and the trainer must compute, to read and to compare with.
+
+Each function has the name and signature of the compiled one in ``fastbp.ops``; `Network` and `Trainer` those of ``fastbp``,
+without saving and loading. Functions compute in the dtype of their arguments and check little: the compiled ones check.
+
+Letters: B batch, I inputs, O outputs, C classes, N elements; x W b z y; gradients dx dW db dz dy.
+"""
+
+from .activation import (
+    identity_backward,
+    identity_forward,
+    leaky_relu_backward,
+    leaky_relu_forward,
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    softplus_backward,
+    softplus_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from .dense import dense_backward, dense_forward
+from .gemm import gemm
+from .loss import binary_cross_entropy, mean_squared_error, pinball, softmax_cross_entropy
+from .network import Network
+from .optimizer import adam_step, sgd_step
+from .reduce import add, all_finite, sum_squares
+from .rng import random_bits, random_permutation, random_uniform
+from .softmax import softmax_backward, softmax_forward
+from .trainer import Trainer

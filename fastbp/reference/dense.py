@@ -1,0 +1,66 @@
+"""The dense layer y = f(x W + b)."""
+
+from . import activation as act
+
+
+def dense_forward(x, W, b=None, activation="identity"):
+    """y = f(x W + b).
+
+    Parameters
+    ----------
+    x : ndarray (B, I)
+    W : ndarray (I, O)
+    b : ndarray (O,), optional
+        No bias when None.
+    activation : str or Activation, default "identity"
+        f.
+
+    Returns
+    -------
+    y : ndarray (B, O)
+    """
+    z = x @ W
+    if b is not None:
+        z = z + b
+    return act.forward(z, activation)
+
+
+def dense_backward(dy, x, W, y=None, activation="identity"):
+    """Gradients of the layer's input and parameters, from the gradient at its output.
+
+    With z = x W + b and dz = dy f'(z): z_bo = sum_i x_bi W_io + b_o, so
+    dx_bi = sum_o dz_bo W_io, dW_io = sum_b x_bi dz_bo, db_o = sum_b dz_bo.
+
+    Parameters
+    ----------
+    dy : ndarray (B, O)
+    x : ndarray (B, I)
+        The layer's input: forward's argument.
+    W : ndarray (I, O)
+    y : ndarray (B, O), optional
+        The layer's output: forward's result. f' is computed from it. Not needed for the identity.
+    activation : str or Activation, default "identity"
+        f.
+
+    Returns
+    -------
+    dx : ndarray (B, I)
+    dW : ndarray (I, O)
+    db : ndarray (O,)
+
+    Raises
+    ------
+    ValueError
+        If y is needed and not given.
+    """
+    f = act._activation(activation)
+    if y is None:
+        if f.name != "identity":
+            raise ValueError(f"y is needed for the derivative of {f.name}: pass what dense_forward returned")
+        dz = dy
+    else:
+        dz = act.backward(dy, y, f)
+    dx = dz @ W.T
+    dW = x.T @ dz
+    db = dz.sum(axis=0)
+    return dx, dW, db
