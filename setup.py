@@ -85,7 +85,7 @@ core = Extension(
     depends=[*glob("src_c/*.h"), *glob("src_c/kernels/*.h"), *glob("src_c/vec/*.h")],
     include_dirs=["src_c"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
-    extra_compile_args=[*C_FLAGS, "-fvisibility=hidden", "-pthread"],
+    extra_compile_args=[*C_FLAGS, "-g0", "-fvisibility=hidden", "-pthread"],
     extra_link_args=["-pthread"],
     py_limited_api=LIMITED,
 )

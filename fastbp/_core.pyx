@@ -1,0 +1,1403 @@
+# cython: language_level=3, binding=False, always_allow_keywords=False, cdivision=True
+"""The door to C: pointers in, a call without the GIL, a status out.
+
+Functions here take arrays that are ready (contiguous, aligned, of one real dtype) and say so when they are not, but not
+as kindly as the functions in fastbp.ops. Whatever comes in, C gets pointers and sizes that agree. Nothing here knows
+NumPy: any object with a buffer will do.
+
+Argument order: inputs, hyperparameters, outputs.
+"""
+
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+import os
+
+
+cdef extern from "Python.h":
+    ctypedef struct PyObject
+    ctypedef struct Py_buffer:
+        void *buf
+        PyObject *obj
+        Py_ssize_t len
+        Py_ssize_t itemsize
+        char *format
+        int ndim
+        Py_ssize_t *shape
+    enum:
+        PyBUF_ND
+        PyBUF_FORMAT
+        PyBUF_WRITABLE
+    # Declared without `except`: `take` turns a failure into an error that names the argument.
+    int PyObject_GetBuffer(object exporter, Py_buffer *view, int flags)
+    void PyBuffer_Release(Py_buffer *view)
+    void PyErr_Clear()
+
+    ctypedef void *PyThread_type_lock
+    PyThread_type_lock PyThread_allocate_lock()
+    void PyThread_free_lock(PyThread_type_lock lock)
+    int PyThread_acquire_lock(PyThread_type_lock lock, int wait) nogil
+    void PyThread_release_lock(PyThread_type_lock lock)
+
+
+cdef extern from "fbp.h" nogil:
+    enum:
+        FBP_OK
+        FBP_NO_MEMORY
+        FBP_LOSS_NOT_FINITE
+        FBP_GRADIENT_NOT_FINITE
+        FBP_PAUSED
+    enum:
+        FBP_IDENTITY
+        FBP_ACTIVATIONS
+    enum:
+        FBP_SOFTMAX_CROSS_ENTROPY_LABELS
+        FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES
+        FBP_PINBALL
+        FBP_LOSSES
+    enum:
+        FBP_ISAS
+    enum:
+        FBP_DENSE
+        FBP_RESIDUAL_BEGIN
+        FBP_RESIDUAL_END
+    enum:
+        FBP_SGD
+        FBP_ADAM
+
+    ctypedef void fbp_loss_fn(const void *z, size_t z_row, const void *target, size_t target_row,
+                              const double *parameters, double scale, void *dz, size_t dz_row, double *row_loss,
+                              size_t B, size_t C) noexcept nogil
+
+    struct fbp_gemm:
+        size_t M, N, K
+        const void *a
+        size_t a_row, a_col
+        const void *b
+        size_t b_row
+        const void *panels
+        const void *bias
+        int accumulate
+        void *c
+        size_t c_row
+
+    struct fbp_dense:
+        size_t B, I, O
+        const void *x
+        size_t x_row
+        const void *W
+        const void *W_panels
+        const void *WT_panels
+        const void *b
+        int activation
+        double alpha
+        void *y
+        size_t y_row
+        const void *dz
+        size_t dz_row
+        void *dW
+        void *db
+        int accumulate
+        const void *skip
+        size_t skip_row
+        int x_activation
+        double x_alpha
+        void *dx
+        size_t dx_row
+
+    struct fbp_kernels:
+        const char *isa
+        size_t item
+        size_t panel
+        void (*gemm)(const fbp_gemm *product, int part, int parts) noexcept nogil
+        void (*gemm_pack)(const void *b, size_t b_row, int transposed, void *panels, size_t K, size_t N, int part,
+                          int parts) noexcept nogil
+        void (*dense_forward)(const fbp_dense *layer, int part, int parts) noexcept nogil
+        void (*dense_backward_weights)(const fbp_dense *layer, int part, int parts) noexcept nogil
+        void (*dense_backward_inputs)(const fbp_dense *layer, int part, int parts) noexcept nogil
+        void (*activation_forward)(const void *x, int activation, double alpha, void *y, size_t N) noexcept nogil
+        void (*activation_backward)(const void *dy, const void *y, int activation, double alpha, void *dx,
+                                    size_t N) noexcept nogil
+        void (*softmax_forward)(const void *x, void *y, size_t B, size_t C) noexcept nogil
+        void (*softmax_backward)(const void *dy, const void *y, void *dx, size_t B, size_t C) noexcept nogil
+        fbp_loss_fn *loss[5]
+        void (*sgd_step)(void *w, const void *g, void *v, double learning_rate, double momentum, double weight_decay,
+                         size_t N) noexcept nogil
+        void (*adam_step)(void *w, const void *g, void *m, void *v, uint64_t t, double learning_rate, double beta1,
+                          double beta2, double eps, double weight_decay, size_t N) noexcept nogil
+        void (*add)(const void *a, const void *b, void *c, size_t N) noexcept nogil
+        double (*sum_squares)(const void *x, size_t N) noexcept nogil
+        int (*all_finite)(const void *x, size_t N) noexcept nogil
+
+    const char *fbp_isa_name(int isa)
+    int fbp_isa_available(int isa)
+    int fbp_isa_best()
+    const fbp_kernels *fbp_kernels_of(int isa, size_t item)
+
+    ctypedef void fbp_part_fn(void *context, int part, int parts) noexcept nogil
+    void fbp_pool_run(int threads, fbp_part_fn *fn, void *context)
+    void fbp_pool_barrier(int parts)
+    int fbp_cores()
+
+    void fbp_random_bits(uint64_t seed, uint64_t stream, uint64_t start, uint32_t *words, size_t N)
+    void fbp_random_uniform(uint64_t seed, uint64_t stream, uint64_t start, double *u, size_t N)
+    void fbp_random_permutation(uint64_t seed, uint64_t stream, int64_t *order, uint64_t *scratch, size_t N)
+
+    struct fbp_layer:
+        int kind
+        size_t inputs, outputs
+        int bias
+        int activation
+        double alpha
+
+    struct fbp_optimizer:
+        int kind
+        double momentum, weight_decay, beta1, beta2, eps
+
+    struct fbp_plan_spec:
+        const fbp_kernels *kernels
+        const fbp_layer *layers
+        size_t n_layers
+        size_t rows
+        int threads
+        int loss
+        const double *loss_parameters
+        size_t n_loss_parameters
+        int reduction_sum
+        fbp_optimizer optimizer
+
+    struct fbp_vectors:
+        void *parameters
+        void *gradient
+        void *moments[2]
+
+    struct fbp_plan:
+        pass
+
+    int fbp_plan_create(const fbp_plan_spec *spec, fbp_plan **plan)
+    void fbp_plan_destroy(fbp_plan *plan)
+    size_t fbp_plan_parameters(const fbp_plan *plan)
+    size_t fbp_plan_workspace(const fbp_plan *plan)
+    int fbp_plan_threads(const fbp_plan *plan, size_t rows)
+    int fbp_plan_forward(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row, size_t rows, void *y)
+    int fbp_plan_loss(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row, const void *target,
+                      size_t target_row, size_t rows, double *loss_sum)
+    int fbp_plan_gradient(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row, const void *target,
+                          size_t target_row, size_t rows, double *loss, void *dx)
+    int fbp_plan_example_gradients(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row,
+                                   const void *target, size_t target_row, size_t rows, double *losses, void *gradients)
+
+    struct fbp_epoch:
+        const void *x
+        size_t x_row
+        const void *target
+        size_t target_row
+        size_t rows, batch
+        const int64_t *order
+        const double *learning_rates
+        double seconds
+        size_t step
+        size_t block_start
+        uint64_t t
+        double batch_sum
+        double loss_sum
+        double last_loss
+        double squared_norm_sum
+        double last_squared_norm
+
+    int fbp_plan_epoch(fbp_plan *plan, const fbp_vectors *vectors, fbp_epoch *epoch)
+
+
+OK = FBP_OK
+NO_MEMORY = FBP_NO_MEMORY
+LOSS_NOT_FINITE = FBP_LOSS_NOT_FINITE
+GRADIENT_NOT_FINITE = FBP_GRADIENT_NOT_FINITE
+PAUSED = FBP_PAUSED
+
+
+# ---------------------------------------------------------------------------------------- the instruction set
+
+cdef int current_isa
+cdef const fbp_kernels *kernels_f32
+cdef const fbp_kernels *kernels_f64
+cdef int default_threads
+
+
+cdef inline const fbp_kernels *kernels_for(Py_ssize_t item) noexcept:
+    return kernels_f32 if item == 4 else kernels_f64
+
+
+def isa():
+    """The name of the instruction set in use."""
+    return fbp_isa_name(current_isa).decode()
+
+
+def isas_available():
+    """The names of the instruction sets that this build and this machine offer, from the plainest to the best."""
+    return tuple([fbp_isa_name(i).decode() for i in range(FBP_ISAS) if fbp_isa_available(i)])
+
+
+cdef int set_isa(int number) except -1:
+    global current_isa, kernels_f32, kernels_f64
+    kernels_f32 = fbp_kernels_of(number, 4)
+    kernels_f64 = fbp_kernels_of(number, 8)
+    current_isa = number
+    return 0
+
+
+cdef int isa_number(object name) except -2:
+    cdef int i
+    for i in range(FBP_ISAS):
+        if fbp_isa_available(i) and fbp_isa_name(i).decode() == name:
+            return i
+    return -1
+
+
+def use_isa(name):
+    """Use an instruction set for what is called or made from now on.
+
+    Raises
+    ------
+    ValueError
+        It is not available here.
+    """
+    cdef int number = isa_number(name)
+    if number < 0:
+        raise ValueError(f"name must be an instruction set available here ({', '.join(isas_available())}), got {name!r}")
+    set_isa(number)
+
+
+def cores():
+    """The number of cores this process may use."""
+    return fbp_cores()
+
+
+def threads():
+    """The number of threads used where nothing else is asked for: FASTBP_NUM_THREADS, else the cores."""
+    return default_threads
+
+
+cdef int choose_from_environment() except -1:
+    global default_threads
+    name = os.environ.get("FASTBP_ISA", "").strip()
+    cdef int number = isa_number(name) if name else fbp_isa_best()
+    if number < 0:
+        raise ValueError(
+            f"the environment variable FASTBP_ISA must be one of {', '.join(isas_available())} on this machine, got {name!r}")
+    set_isa(number)
+    count = os.environ.get("FASTBP_NUM_THREADS", "").strip()
+    if not count:
+        default_threads = fbp_cores()
+    elif count.isdecimal() and 1 <= int(count) <= 256:
+        default_threads = int(count)
+    else:
+        raise ValueError(f"the environment variable FASTBP_NUM_THREADS must be an integer in 1 .. 256, got {count!r}")
+    return 0
+
+
+choose_from_environment()
+
+
+# ------------------------------------------------------------------------------------------------- arguments
+
+cdef enum:
+    MOST_ARGUMENTS = 7
+
+# The buffers of one call. `item` is the size of its reals, 0 until the first has come: all others must be like it.
+cdef struct Arguments:
+    Py_buffer views[MOST_ARGUMENTS]
+    int count
+    Py_ssize_t item
+
+
+cdef enum:
+    ANY = -1  # any number of dimensions
+
+
+cdef Py_buffer *take(Arguments *args, str name, object x, char format, int ndim, int flags) except NULL:
+    """Get the buffer of an argument: C-contiguous, aligned, of the format and the number of dimensions wanted.
+
+    format: b'r' for reals, b'i' for 64-bit and b'u' for unsigned 32-bit integers, b'd' for doubles.
+    flags: PyBUF_WRITABLE when C writes to it, else 0.
+    """
+    cdef Py_buffer *view = &args.views[args.count]
+    cdef char got
+    cdef bint right
+    if PyObject_GetBuffer(x, view, PyBUF_ND | PyBUF_FORMAT | flags) != 0:
+        PyErr_Clear()
+        if hasattr(x, "__array_interface__"):
+            raise ValueError(f"{name} must be {'a writeable' if flags else 'a'} C-contiguous array")
+        raise TypeError(f"{name} must be an array, got {type(x).__name__}")
+    args.count += 1
+    got = view.format[0] if view.format != NULL and view.format[0] != 0 and view.format[1] == 0 else 0
+    if format == b'r':
+        right = (got == b'f' and view.itemsize == 4) or (got == b'd' and view.itemsize == 8)
+        if right and view.itemsize != args.item:
+            right = args.item == 0
+            args.item = view.itemsize
+    elif format == b'i':
+        right = (got == b'l' or got == b'q') and view.itemsize == 8
+    elif format == b'u':
+        right = (got == b'I' or got == b'L') and view.itemsize == 4
+    else:
+        right = got == b'd' and view.itemsize == 8
+    if not right:
+        expected = {b'r': "float32 or float64 like the others", b'i': "int64", b'u': "uint32"}.get(format, "float64")
+        raise TypeError(f"{name} must be an array of {expected}, got format "
+                        f"{(<bytes>view.format).decode() if view.format != NULL else 'B'!r}")
+    if ndim != ANY and view.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions, got {view.ndim}")
+    if <uintptr_t>view.buf % <size_t>view.itemsize != 0:
+        raise ValueError(f"{name} must be aligned to {view.itemsize} bytes")
+    return view
+
+
+cdef inline Py_buffer *real(Arguments *args, str name, object x, int ndim) except NULL:
+    return take(args, name, x, b'r', ndim, 0)
+
+
+cdef inline Py_buffer *real_out(Arguments *args, str name, object x, int ndim) except NULL:
+    return take(args, name, x, b'r', ndim, PyBUF_WRITABLE)
+
+
+cdef inline void release(Arguments *args) noexcept:
+    while args.count > 0:
+        args.count -= 1
+        PyBuffer_Release(&args.views[args.count])
+
+
+cdef inline size_t elements(const Py_buffer *view) noexcept:
+    return <size_t>(view.len // view.itemsize)
+
+
+cdef int match(str name, const Py_buffer *view, Py_ssize_t rows, Py_ssize_t columns) except -1:
+    if view.shape[0] != rows or view.shape[1] != columns:
+        raise ValueError(f"{name} must have shape ({rows}, {columns}), got ({view.shape[0]}, {view.shape[1]})")
+    return 0
+
+
+cdef int match_size(str name, const Py_buffer *view, size_t size) except -1:
+    if elements(view) != size:
+        raise ValueError(f"{name} must have {size} elements, got {elements(view)}")
+    return 0
+
+
+cdef int known_activation(int activation) except -1:
+    if not 0 <= activation < FBP_ACTIVATIONS:
+        raise ValueError(f"there is no activation {activation}")
+    return 0
+
+
+cdef Py_ssize_t first_outside(const int64_t *values, size_t N, uint64_t end) noexcept nogil:
+    """The position of the first value not in 0 .. end - 1; -1 when there is none."""
+    cdef size_t i
+    cdef bint outside = False
+    for i in range(N):
+        outside |= <uint64_t>values[i] >= end
+    if not outside:
+        return -1
+    for i in range(N):
+        if <uint64_t>values[i] >= end:
+            break
+    return <Py_ssize_t>i
+
+
+cdef int within(str name, const int64_t *values, size_t N, uint64_t end) except -1:
+    cdef Py_ssize_t i
+    with nogil:
+        i = first_outside(values, N, end)
+    if i >= 0:
+        raise ValueError(f"{name}[{i}] is {values[i]}; it must be in 0 .. {<int64_t>end - 1}")
+    return 0
+
+
+# Memory in 64-byte lines, for packed matrices and intermediate gradients of one call.
+cdef void *scratch(size_t reals, Py_ssize_t item, void **block) except NULL:
+    block[0] = malloc(reals * <size_t>item + 64)
+    if block[0] == NULL:
+        raise MemoryError(f"no memory for {reals} numbers of intermediate results")
+    return <void *>((<uintptr_t>block[0] + 63) & ~<uintptr_t>63)
+
+
+# -------------------------------------------------------------------------------------------- gemm and dense
+
+# A product is worth a second thread from about 50 microseconds of work on. B is packed when it lies the wrong way, or
+# when enough rows of A will read it.
+cdef enum:
+    WORK_PER_THREAD = 2000000
+    ROWS_WORTH_PACKING = 64
+
+
+cdef int threads_for(size_t M, size_t N, size_t K) noexcept:
+    cdef double parts = <double>M * <double>N * <double>K / WORK_PER_THREAD
+    return 1 if parts < 2 else default_threads if parts > default_threads else <int>parts
+
+
+cdef size_t panels_size(const fbp_kernels *kernels, size_t K, size_t N) noexcept:
+    return K * ((N + kernels.panel - 1) // kernels.panel) * kernels.panel
+
+
+cdef struct Product:
+    const fbp_kernels *kernels
+    fbp_gemm gemm
+    void *panels
+    int transposed
+
+
+cdef void product_part(void *context, int part, int parts) noexcept nogil:
+    cdef Product *p = <Product *>context
+    if p.panels != NULL:
+        p.kernels.gemm_pack(p.gemm.b, p.gemm.b_row, p.transposed, p.panels, p.gemm.K, p.gemm.N, part, parts)
+        fbp_pool_barrier(parts)
+    p.kernels.gemm(&p.gemm, part, parts)
+
+
+def gemm(a, b, bint transpose_a, bint transpose_b, c):
+    """c (M, N) = a b, either transposed first or not."""
+    cdef Arguments args
+    cdef Product p
+    cdef void *block = NULL
+    cdef int parts
+    args.count = args.item = 0
+    try:
+        a_ = real(&args, "a", a, 2)
+        b_ = real(&args, "b", b, 2)
+        c_ = real_out(&args, "c", c, 2)
+        memset(&p, 0, sizeof(p))
+        p.kernels = kernels_for(args.item)
+        p.gemm.M, p.gemm.K = a_.shape[transpose_a], a_.shape[not transpose_a]
+        p.gemm.N = b_.shape[not transpose_b]
+        if <size_t>b_.shape[transpose_b] != p.gemm.K:
+            raise ValueError(f"a gives {p.gemm.K} terms to each sum, b {b_.shape[transpose_b]}")
+        match("c", c_, p.gemm.M, p.gemm.N)
+        if p.gemm.M == 0 or p.gemm.N == 0:
+            return
+        p.gemm.a, p.gemm.a_row, p.gemm.a_col = a_.buf, a_.shape[1], 1
+        if transpose_a:
+            p.gemm.a_row, p.gemm.a_col = 1, a_.shape[1]
+        p.gemm.b, p.gemm.b_row = b_.buf, b_.shape[1]
+        p.gemm.c, p.gemm.c_row = c_.buf, p.gemm.N
+        p.transposed = transpose_b
+        if p.gemm.K and (transpose_b or (p.gemm.M >= ROWS_WORTH_PACKING and p.gemm.N > p.kernels.panel)):
+            p.panels = scratch(panels_size(p.kernels, p.gemm.K, p.gemm.N), args.item, &block)
+            p.gemm.panels = p.panels
+        parts = threads_for(p.gemm.M, p.gemm.N, p.gemm.K)
+        with nogil:
+            fbp_pool_run(parts, product_part, &p)
+    finally:
+        free(block)
+        release(&args)
+
+
+cdef struct Layer:
+    const fbp_kernels *kernels
+    fbp_dense dense
+    void *W_panels
+    void *WT_panels
+
+
+cdef void forward_part(void *context, int part, int parts) noexcept nogil:
+    cdef Layer *l = <Layer *>context
+    if l.W_panels != NULL:
+        l.kernels.gemm_pack(l.dense.W, l.dense.O, 0, l.W_panels, l.dense.I, l.dense.O, part, parts)
+        fbp_pool_barrier(parts)
+    l.kernels.dense_forward(&l.dense, part, parts)
+
+
+cdef void backward_part(void *context, int part, int parts) noexcept nogil:
+    cdef Layer *l = <Layer *>context
+    l.kernels.gemm_pack(l.dense.W, l.dense.O, 1, l.WT_panels, l.dense.O, l.dense.I, part, parts)
+    fbp_pool_barrier(parts)
+    l.kernels.dense_backward_weights(&l.dense, part, parts)
+    l.kernels.dense_backward_inputs(&l.dense, part, parts)
+
+
+cdef int begin_layer(Layer *l, const Py_buffer *x, const Py_buffer *W, int activation, double alpha) except -1:
+    known_activation(activation)
+    if x.shape[1] != W.shape[0]:
+        raise ValueError(f"x has {x.shape[1]} columns; W takes {W.shape[0]}")
+    if W.shape[0] == 0 or W.shape[1] == 0:
+        raise ValueError(f"W must have at least one row and one column, got shape ({W.shape[0]}, {W.shape[1]})")
+    memset(l, 0, sizeof(Layer))
+    l.kernels = kernels_for(x.itemsize)
+    l.dense.B, l.dense.I, l.dense.O = x.shape[0], x.shape[1], W.shape[1]
+    l.dense.x, l.dense.x_row, l.dense.W = x.buf, l.dense.I, W.buf
+    l.dense.activation, l.dense.alpha = activation, alpha
+    return 0
+
+
+def dense_forward(x, W, b, int activation, double alpha, y):
+    """y (B, O) = f(x W + b); b may be None."""
+    cdef Arguments args
+    cdef Layer l
+    cdef void *block = NULL
+    cdef int parts
+    args.count = args.item = 0
+    try:
+        x_ = real(&args, "x", x, 2)
+        W_ = real(&args, "W", W, 2)
+        begin_layer(&l, x_, W_, activation, alpha)
+        if b is not None:
+            b_ = real(&args, "b", b, 1)
+            match_size("b", b_, l.dense.O)
+            l.dense.b = b_.buf
+        y_ = real_out(&args, "y", y, 2)
+        match("y", y_, l.dense.B, l.dense.O)
+        if l.dense.B == 0:
+            return
+        l.dense.y, l.dense.y_row = y_.buf, l.dense.O
+        if l.dense.B >= ROWS_WORTH_PACKING and l.dense.O > l.kernels.panel:
+            l.W_panels = scratch(panels_size(l.kernels, l.dense.I, l.dense.O), args.item, &block)
+            l.dense.W_panels = l.W_panels
+        parts = threads_for(l.dense.B, l.dense.I, l.dense.O)
+        with nogil:
+            fbp_pool_run(parts, forward_part, &l)
+    finally:
+        free(block)
+        release(&args)
+
+
+def dense_backward(dy, x, W, y, int activation, double alpha, dx, dW, db):
+    """dx (B, I), dW (I, O) and db (O,) from dy (B, O); y may be None when f is the identity."""
+    cdef Arguments args
+    cdef Layer l
+    cdef void *block = NULL
+    cdef void *dz_block = NULL
+    cdef void *dz
+    cdef int parts
+    args.count = args.item = 0
+    try:
+        dy_ = real(&args, "dy", dy, 2)
+        x_ = real(&args, "x", x, 2)
+        W_ = real(&args, "W", W, 2)
+        begin_layer(&l, x_, W_, activation, alpha)
+        match("dy", dy_, l.dense.B, l.dense.O)
+        dx_ = real_out(&args, "dx", dx, 2)
+        dW_ = real_out(&args, "dW", dW, 2)
+        db_ = real_out(&args, "db", db, 1)
+        match("dx", dx_, l.dense.B, l.dense.I)
+        match("dW", dW_, l.dense.I, l.dense.O)
+        match_size("db", db_, l.dense.O)
+        l.dense.dz, l.dense.dz_row = dy_.buf, l.dense.O
+        l.dense.dx, l.dense.dx_row, l.dense.dW, l.dense.db = dx_.buf, l.dense.I, dW_.buf, db_.buf
+        if l.dense.B == 0:
+            memset(dW_.buf, 0, dW_.len)
+            memset(db_.buf, 0, db_.len)
+            return
+        if activation != FBP_IDENTITY:
+            y_ = real(&args, "y", y, 2)
+            match("y", y_, l.dense.B, l.dense.O)
+            dz = scratch(l.dense.B * l.dense.O, args.item, &dz_block)
+            l.dense.dz = dz
+            with nogil:
+                l.kernels.activation_backward(dy_.buf, y_.buf, activation, alpha, dz, l.dense.B * l.dense.O)
+        l.WT_panels = scratch(panels_size(l.kernels, l.dense.O, l.dense.I), args.item, &block)
+        l.dense.WT_panels = l.WT_panels
+        parts = threads_for(l.dense.B, l.dense.I, l.dense.O)
+        with nogil:
+            fbp_pool_run(parts, backward_part, &l)
+    finally:
+        free(block)
+        free(dz_block)
+        release(&args)
+
+
+# ------------------------------------------------------------------------------- activation, softmax and loss
+
+def activation_forward(x, int activation, double alpha, y):
+    """y = f(x), element by element."""
+    cdef Arguments args
+    cdef size_t N
+    args.count = args.item = 0
+    try:
+        x_ = real(&args, "x", x, ANY)
+        y_ = real_out(&args, "y", y, ANY)
+        N = elements(x_)
+        match_size("y", y_, N)
+        known_activation(activation)
+        kernels = kernels_for(args.item)
+        if N:
+            with nogil:
+                kernels.activation_forward(x_.buf, activation, alpha, y_.buf, N)
+    finally:
+        release(&args)
+
+
+def activation_backward(dy, y, int activation, double alpha, dx):
+    """dx = dy f'(x), from y = f(x), element by element."""
+    cdef Arguments args
+    cdef size_t N
+    args.count = args.item = 0
+    try:
+        dy_ = real(&args, "dy", dy, ANY)
+        y_ = real(&args, "y", y, ANY)
+        dx_ = real_out(&args, "dx", dx, ANY)
+        N = elements(dy_)
+        match_size("y", y_, N)
+        match_size("dx", dx_, N)
+        known_activation(activation)
+        kernels = kernels_for(args.item)
+        if N:
+            with nogil:
+                kernels.activation_backward(dy_.buf, y_.buf, activation, alpha, dx_.buf, N)
+    finally:
+        release(&args)
+
+
+def softmax_forward(x, y):
+    """y (B, C): the softmax of each row of x."""
+    cdef Arguments args
+    cdef size_t B, C
+    args.count = args.item = 0
+    try:
+        x_ = real(&args, "x", x, 2)
+        y_ = real_out(&args, "y", y, 2)
+        B, C = x_.shape[0], x_.shape[1]
+        match("y", y_, B, C)
+        kernels = kernels_for(args.item)
+        if B and C:
+            with nogil:
+                kernels.softmax_forward(x_.buf, y_.buf, B, C)
+    finally:
+        release(&args)
+
+
+def softmax_backward(dy, y, dx):
+    """dx (B, C) = y (dy - sum(dy y)), row by row."""
+    cdef Arguments args
+    cdef size_t B, C
+    args.count = args.item = 0
+    try:
+        dy_ = real(&args, "dy", dy, 2)
+        y_ = real(&args, "y", y, 2)
+        dx_ = real_out(&args, "dx", dx, 2)
+        B, C = dy_.shape[0], dy_.shape[1]
+        match("y", y_, B, C)
+        match("dx", dx_, B, C)
+        kernels = kernels_for(args.item)
+        if B and C:
+            with nogil:
+                kernels.softmax_backward(dy_.buf, y_.buf, dx_.buf, B, C)
+    finally:
+        release(&args)
+
+
+cdef enum:
+    LOSS_ROWS = 256  # rows whose losses are held at once
+
+
+cdef double loss_sum(const fbp_kernels *kernels, int kind, const void *z, const void *target,
+                     const double *parameters, double scale, void *dz, size_t B, size_t C) noexcept nogil:
+    cdef double row_loss[LOSS_ROWS]
+    cdef double total = 0
+    cdef size_t start, rows, i
+    cdef size_t target_row = 1 if kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else C
+    cdef size_t target_item = sizeof(int64_t) if kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else kernels.item
+    for start in range(0, B, LOSS_ROWS):
+        rows = B - start if B - start < LOSS_ROWS else LOSS_ROWS
+        kernels.loss[kind](<const char *>z + start * C * kernels.item, C,
+                           <const char *>target + start * target_row * target_item, target_row, parameters, scale,
+                           <char *>dz + start * C * kernels.item, C, row_loss, rows, C)
+        for i in range(rows):
+            total += row_loss[i]
+    return total
+
+
+def loss(int kind, z, target, parameters, bint reduction_sum, dz):
+    """The loss of z (B, C) against target, and its gradient into dz (B, C).
+
+    target: int64 (B,) for labels, else like z. parameters: None, or float64 (C,) quantile levels for the pinball loss.
+    """
+    cdef Arguments args
+    cdef size_t B, C, count
+    cdef double scale, total
+    cdef const void *target_at
+    cdef const double *levels = NULL
+    cdef void *block = NULL
+    args.count = args.item = 0
+    if not 0 <= kind < FBP_LOSSES:
+        raise ValueError(f"there is no loss {kind}")
+    try:
+        z_ = real(&args, "z", z, 2)
+        B, C = z_.shape[0], z_.shape[1]
+        dz_ = real_out(&args, "dz", dz, 2)
+        match("dz", dz_, B, C)
+        if C == 0:
+            raise ValueError("z must have at least one column")
+        if kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+            target_ = take(&args, "target", target, b'i', 1, 0)
+            match_size("target", target_, B)
+            # A copy, so that labels stay in range whatever another thread does to the array.
+            target_at = scratch(B, sizeof(int64_t), &block)
+            memcpy(<void *>target_at, target_.buf, B * sizeof(int64_t))
+            within("target", <const int64_t *>target_at, B, C)
+        else:
+            target_ = real(&args, "target", target, 2)
+            match("target", target_, B, C)
+            target_at = target_.buf
+        if kind == FBP_PINBALL:
+            levels_ = take(&args, "quantiles", parameters, b'd', 1, 0)
+            match_size("quantiles", levels_, C)
+            levels = <const double *>levels_.buf
+        if B == 0 and not reduction_sum:
+            raise ValueError("z has no rows: there is no mean of nothing")
+        count = B
+        if kind > FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES:
+            count = B * C
+        if reduction_sum:
+            count = 1
+        scale = 1 / <double>count
+        kernels = kernels_for(args.item)
+        with nogil:
+            total = loss_sum(kernels, kind, z_.buf, target_at, levels, scale, dz_.buf, B, C)
+        return total / <double>count
+    finally:
+        free(block)
+        release(&args)
+
+
+def check_labels(str name, labels, uint64_t classes):
+    """Refuse int64 labels (B,) that are not in 0 .. classes - 1; name is what the caller calls them."""
+    cdef Arguments args
+    args.count = args.item = 0
+    try:
+        labels_ = take(&args, name, labels, b'i', 1, 0)
+        within(name, <const int64_t *>labels_.buf, elements(labels_), classes)
+    finally:
+        release(&args)
+
+
+# ----------------------------------------------------------------------------------- optimizer, reduce and rng
+
+def sgd_step(w, g, v, double learning_rate, double momentum, double weight_decay):
+    """Update w and v in place; v may be None when momentum is 0."""
+    cdef Arguments args
+    cdef size_t N
+    cdef void *v_at = NULL
+    args.count = args.item = 0
+    try:
+        w_ = real_out(&args, "w", w, ANY)
+        g_ = real(&args, "g", g, ANY)
+        N = elements(w_)
+        match_size("g", g_, N)
+        if momentum != 0:
+            v_ = real_out(&args, "v", v, ANY)
+            match_size("v", v_, N)
+            v_at = v_.buf
+        kernels = kernels_for(args.item)
+        if N:
+            with nogil:
+                kernels.sgd_step(w_.buf, g_.buf, v_at, learning_rate, momentum, weight_decay, N)
+    finally:
+        release(&args)
+
+
+def adam_step(w, g, m, v, uint64_t t, double learning_rate, double beta1, double beta2, double eps,
+              double weight_decay):
+    """Update w, m and v in place in step t, from 1."""
+    cdef Arguments args
+    cdef size_t N
+    args.count = args.item = 0
+    try:
+        w_ = real_out(&args, "w", w, ANY)
+        g_ = real(&args, "g", g, ANY)
+        m_ = real_out(&args, "m", m, ANY)
+        v_ = real_out(&args, "v", v, ANY)
+        N = elements(w_)
+        match_size("g", g_, N)
+        match_size("m", m_, N)
+        match_size("v", v_, N)
+        kernels = kernels_for(args.item)
+        if N:
+            with nogil:
+                kernels.adam_step(w_.buf, g_.buf, m_.buf, v_.buf, t, learning_rate, beta1, beta2, eps, weight_decay, N)
+    finally:
+        release(&args)
+
+
+def add(a, b, c):
+    """c = a + b."""
+    cdef Arguments args
+    cdef size_t N
+    args.count = args.item = 0
+    try:
+        a_ = real(&args, "a", a, ANY)
+        b_ = real(&args, "b", b, ANY)
+        c_ = real_out(&args, "c", c, ANY)
+        N = elements(a_)
+        match_size("b", b_, N)
+        match_size("c", c_, N)
+        kernels = kernels_for(args.item)
+        if N:
+            with nogil:
+                kernels.add(a_.buf, b_.buf, c_.buf, N)
+    finally:
+        release(&args)
+
+
+def sum_squares(x):
+    """The sum of the squares of x."""
+    cdef Arguments args
+    cdef size_t N
+    cdef double total = 0
+    args.count = args.item = 0
+    try:
+        x_ = real(&args, "x", x, ANY)
+        N = elements(x_)
+        kernels = kernels_for(args.item)
+        if N:
+            with nogil:
+                total = kernels.sum_squares(x_.buf, N)
+        return total
+    finally:
+        release(&args)
+
+
+def all_finite(x):
+    """Whether no element of x is nan or infinite."""
+    cdef Arguments args
+    cdef size_t N
+    cdef int finite = 1
+    args.count = args.item = 0
+    try:
+        x_ = real(&args, "x", x, ANY)
+        N = elements(x_)
+        kernels = kernels_for(args.item)
+        if N:
+            with nogil:
+                finite = kernels.all_finite(x_.buf, N)
+        return finite != 0
+    finally:
+        release(&args)
+
+
+def random_bits(uint64_t seed, uint64_t stream, uint64_t start, words):
+    """Fill words (N,) uint32 with words start, start + 1, ... of the stream."""
+    cdef Arguments args
+    cdef size_t N
+    args.count = args.item = 0
+    try:
+        words_ = take(&args, "words", words, b'u', 1, PyBUF_WRITABLE)
+        N = elements(words_)
+        if N:
+            with nogil:
+                fbp_random_bits(seed, stream, start, <uint32_t *>words_.buf, N)
+    finally:
+        release(&args)
+
+
+def random_uniform(uint64_t seed, uint64_t stream, uint64_t start, u):
+    """Fill u (N,) float64 with numbers start, start + 1, ... of the stream, in [0, 1)."""
+    cdef Arguments args
+    cdef size_t N
+    args.count = args.item = 0
+    try:
+        u_ = take(&args, "u", u, b'd', 1, PyBUF_WRITABLE)
+        N = elements(u_)
+        if N:
+            with nogil:
+                fbp_random_uniform(seed, stream, start, <double *>u_.buf, N)
+    finally:
+        release(&args)
+
+
+def random_permutation(uint64_t seed, uint64_t stream, order):
+    """Fill order (N,) int64, N < 2^32, with the permutation that sorts the stream's first N words."""
+    cdef Arguments args
+    cdef size_t N
+    cdef void *block = NULL
+    cdef uint64_t *pairs
+    args.count = args.item = 0
+    try:
+        order_ = take(&args, "order", order, b'i', 1, PyBUF_WRITABLE)
+        N = elements(order_)
+        if N > 0xFFFFFFFF:
+            raise ValueError(f"order must have fewer than 2^32 elements, got {N}")
+        if N:
+            pairs = <uint64_t *>scratch(2 * N, sizeof(uint64_t), &block)
+            with nogil:
+                fbp_random_permutation(seed, stream, <int64_t *>order_.buf, pairs, N)
+    finally:
+        free(block)
+        release(&args)
+
+
+# --------------------------------------------------------------------------------------------------- the plan
+
+# Integers that C will use as positions, in memory of our own: they stay in range whatever becomes of the array.
+cdef struct Positions:
+    int64_t *at
+    size_t room
+
+
+cdef int copy_positions(Positions *positions, str name, const Py_buffer *view, uint64_t end) except -1:
+    cdef size_t N = elements(view)
+    if N > positions.room:
+        free(positions.at)
+        positions.room = 0
+        positions.at = <int64_t *>malloc(N * sizeof(int64_t))
+        if positions.at == NULL:
+            raise MemoryError(f"no memory for a copy of {name}")
+        positions.room = N
+    memcpy(positions.at, view.buf, N * sizeof(int64_t))
+    return within(name, positions.at, N, end)
+
+
+cdef int to_status(int status) except -1:
+    if status == FBP_NO_MEMORY:
+        raise MemoryError("no memory for the workspace")
+    return status
+
+
+cdef class Plan:
+    """A net compiled for training or prediction on rows of one real type.
+
+    Parameters
+    ----------
+    dtype : "float32" or "float64"
+    steps : sequence of (kind, inputs, outputs, bias, activation, alpha)
+        As enum fbp_layer_kind, two widths, a flag, enum fbp_activation and its parameter.
+    rows : int
+        Rows of the largest minibatch or block to expect; more are taken in blocks of so many.
+    threads : int
+        At most so many; 0: as many as pay, within FASTBP_NUM_THREADS.
+    loss : int
+        As enum fbp_loss, or -1 to predict only.
+    loss_parameters : sequence of float
+        Quantile levels, one an output, for the pinball loss; else empty or None.
+    reduction_sum : bool
+        The loss is the sum of its terms rather than their mean.
+    optimizer : (kind, momentum, weight_decay, beta1, beta2, eps) or None
+        As enum fbp_optimizer_kind, then reals. None when no step is to be taken.
+    parameters, gradient, moment1, moment2 : 1-D arrays of dtype, or None where they are not needed
+        The vectors the plan reads and writes, all of one length. It holds on to them.
+
+    Two threads may share a plan: the second waits, without the GIL, until the first is done.
+    """
+
+    cdef fbp_plan *plan
+    cdef const fbp_kernels *kernels
+    cdef fbp_vectors vectors
+    cdef Arguments held          # parameters, gradient, moments
+    cdef size_t inputs, outputs
+    cdef int loss_kind
+    cdef bint can_step
+    cdef PyThread_type_lock lock
+    cdef fbp_epoch epoch
+    cdef Arguments epoch_held    # x, target and learning rates of the epoch
+    cdef bint epoch_on
+    cdef Positions epoch_labels, epoch_order, labels
+
+    def __cinit__(self, str dtype, steps, Py_ssize_t rows, int threads, int loss, loss_parameters, bint reduction_sum,
+                  optimizer, parameters, gradient=None, moment1=None, moment2=None):
+        cdef fbp_plan_spec spec
+        cdef fbp_layer *layers = NULL
+        cdef double *levels = NULL
+        cdef Py_ssize_t i
+        cdef size_t count
+        memset(&spec, 0, sizeof(spec))
+        self.held.count = self.epoch_held.count = 0
+        self.lock = PyThread_allocate_lock()
+        if self.lock == NULL:
+            raise MemoryError("no memory for a lock")
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+        if rows < 1:
+            raise ValueError(f"rows must be at least 1, got {rows}")
+        if not 0 <= threads <= 256:
+            raise ValueError(f"threads must be in 0 .. 256, got {threads}")
+        if not -1 <= loss < FBP_LOSSES:
+            raise ValueError(f"there is no loss {loss}")
+        steps = [(int(kind), int(inputs), int(outputs), bool(bias), int(activation), float(alpha))
+                 for kind, inputs, outputs, bias, activation, alpha in steps]
+        self.inputs, self.outputs, count = check_steps(steps, rows)
+        loss_parameters = [float(level) for level in (loss_parameters or ())]
+        if len(loss_parameters) != (self.outputs if loss == FBP_PINBALL else 0):
+            raise ValueError(f"loss_parameters has {len(loss_parameters)} levels; loss {loss} of {self.outputs} outputs "
+                             f"takes {self.outputs if loss == FBP_PINBALL else 0}")
+        self.loss_kind = loss
+        self.kernels = spec.kernels = kernels_for(4 if dtype == "float32" else 8)
+        self.held.item = self.epoch_held.item = self.kernels.item
+        self.vectors.parameters = self.hold("parameters", parameters, count)
+        self.vectors.gradient = self.hold("gradient", gradient, count)
+        self.vectors.moments[0] = self.hold("moment1", moment1, count)
+        self.vectors.moments[1] = self.hold("moment2", moment2, count)
+        if self.vectors.parameters == NULL:
+            raise TypeError("parameters must be an array, got None")
+        spec.optimizer.kind = FBP_SGD
+        if optimizer is not None:
+            (spec.optimizer.kind, spec.optimizer.momentum, spec.optimizer.weight_decay, spec.optimizer.beta1,
+             spec.optimizer.beta2, spec.optimizer.eps) = optimizer
+            if spec.optimizer.kind not in (FBP_SGD, FBP_ADAM):
+                raise ValueError(f"there is no optimizer {spec.optimizer.kind}")
+            self.can_step = (
+                loss >= 0 and self.vectors.gradient != NULL
+                and (self.vectors.moments[0] != NULL
+                     or (spec.optimizer.kind == FBP_SGD and spec.optimizer.momentum == 0))
+                and (self.vectors.moments[1] != NULL or spec.optimizer.kind == FBP_SGD))
+        spec.rows = rows
+        spec.threads = threads if threads else default_threads
+        spec.loss = loss
+        spec.reduction_sum = reduction_sum
+        try:
+            spec.n_layers = len(steps)
+            layers = <fbp_layer *>malloc(spec.n_layers * sizeof(fbp_layer))
+            spec.n_loss_parameters = len(loss_parameters)
+            levels = <double *>malloc((spec.n_loss_parameters + 1) * sizeof(double))
+            if layers == NULL or levels == NULL:
+                raise MemoryError("no memory for the plan")
+            for i in range(<Py_ssize_t>spec.n_layers):
+                (layers[i].kind, layers[i].inputs, layers[i].outputs, layers[i].bias, layers[i].activation,
+                 layers[i].alpha) = steps[i]
+            for i in range(<Py_ssize_t>spec.n_loss_parameters):
+                levels[i] = loss_parameters[i]
+            spec.layers, spec.loss_parameters = layers, levels
+            to_status(fbp_plan_create(&spec, &self.plan))
+        finally:
+            free(layers)
+            free(levels)
+        if fbp_plan_parameters(self.plan) != count:
+            raise SystemError(f"the plan has {fbp_plan_parameters(self.plan)} parameters rather than {count}")
+
+    def __dealloc__(self):
+        if self.plan != NULL:
+            fbp_plan_destroy(self.plan)
+        release(&self.held)
+        release(&self.epoch_held)
+        free(self.epoch_labels.at)
+        free(self.epoch_order.at)
+        free(self.labels.at)
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    def __reduce__(self):
+        raise TypeError("a Plan cannot be pickled: save the network or the trainer")
+
+    cdef void *hold(self, str name, object vector, size_t count) except? NULL:
+        if vector is None:
+            return NULL
+        view = real_out(&self.held, name, vector, 1)
+        match_size(name, view, count)
+        return view.buf
+
+    cdef void enter(self) noexcept:
+        if not PyThread_acquire_lock(self.lock, 0):
+            with nogil:
+                PyThread_acquire_lock(self.lock, 1)
+
+    cdef void leave(self) noexcept:
+        PyThread_release_lock(self.lock)
+
+    cdef Py_buffer *take_x(self, Arguments *args, object x) except NULL:
+        args.count, args.item = 0, self.kernels.item
+        view = real(args, "x", x, 2)
+        if <size_t>view.shape[1] != self.inputs:
+            raise ValueError(f"x has {view.shape[1]} columns; the network takes {self.inputs}")
+        return view
+
+    cdef Py_buffer *take_target(self, Arguments *args, object target, Py_ssize_t rows) except NULL:
+        if self.loss_kind < 0:
+            raise RuntimeError("this plan has no loss: it can predict only")
+        if self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+            view = take(args, "target", target, b'i', 1, 0)
+            match_size("target", view, rows)
+        else:
+            view = real(args, "target", target, 2)
+            match("target", view, rows, self.outputs)
+        return view
+
+    cdef const void *target_pointer(self, Positions *labels, const Py_buffer *view) except NULL:
+        """Where C may read the target; for labels a checked copy. The lock is held."""
+        if self.loss_kind != FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+            return view.buf
+        copy_positions(labels, "target", view, self.outputs)
+        return labels.at
+
+    cdef size_t target_row(self) noexcept nogil:
+        return 1 if self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else self.outputs
+
+    cdef void gradient_is_overwritten(self) noexcept:
+        """Give up an epoch that was stopped within a minibatch: half of its gradient is about to be lost."""
+        if self.epoch.block_start:
+            self.epoch_on = False
+
+    @property
+    def parameters_count(self):
+        return fbp_plan_parameters(self.plan)
+
+    @property
+    def workspace_bytes(self):
+        return fbp_plan_workspace(self.plan)
+
+    @property
+    def isa(self):
+        return self.kernels.isa.decode()
+
+    def threads_for(self, size_t rows):
+        """The number of threads that a minibatch of so many rows would use."""
+        return fbp_plan_threads(self.plan, rows)
+
+    def forward(self, x, y):
+        """Write the outputs for x (rows, I) to y (rows, O)."""
+        cdef Arguments args
+        cdef int status = FBP_OK
+        args.count = 0
+        try:
+            x_ = self.take_x(&args, x)
+            y_ = real_out(&args, "y", y, 2)
+            match("y", y_, x_.shape[0], self.outputs)
+            if x_.shape[0]:
+                self.enter()
+                with nogil:
+                    status = fbp_plan_forward(self.plan, &self.vectors, x_.buf, self.inputs, x_.shape[0], y_.buf)
+                self.leave()
+            to_status(status)
+        finally:
+            release(&args)
+
+    def loss(self, x, target):
+        """The loss of (x, target), a sum over rows and elements that is not yet divided."""
+        cdef Arguments args
+        cdef int status = FBP_OK
+        cdef double loss = 0
+        args.count = 0
+        try:
+            x_ = self.take_x(&args, x)
+            target_ = self.take_target(&args, target, x_.shape[0])
+            if x_.shape[0]:
+                self.enter()
+                try:
+                    at = self.target_pointer(&self.labels, target_)
+                    with nogil:
+                        status = fbp_plan_loss(self.plan, &self.vectors, x_.buf, self.inputs, at, self.target_row(),
+                                               x_.shape[0], &loss)
+                finally:
+                    self.leave()
+            to_status(status)
+            return loss
+        finally:
+            release(&args)
+
+    def gradient(self, x, target, dx=None):
+        """The loss of the minibatch (x, target); its gradient goes to the gradient vector, and to dx (rows, I) if given."""
+        cdef Arguments args
+        cdef int status
+        cdef double loss = 0
+        cdef void *dx_at = NULL
+        args.count = 0
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        try:
+            x_ = self.take_x(&args, x)
+            target_ = self.take_target(&args, target, x_.shape[0])
+            if dx is not None:
+                dx_ = real_out(&args, "dx", dx, 2)
+                match("dx", dx_, x_.shape[0], self.inputs)
+                dx_at = dx_.buf
+            if x_.shape[0] == 0:
+                raise ValueError("x has no rows")
+            self.enter()
+            try:
+                at = self.target_pointer(&self.labels, target_)
+                self.gradient_is_overwritten()
+                with nogil:
+                    status = fbp_plan_gradient(self.plan, &self.vectors, x_.buf, self.inputs, at, self.target_row(),
+                                               x_.shape[0], &loss, dx_at)
+            finally:
+                self.leave()
+            to_status(status)
+            return loss
+        finally:
+            release(&args)
+
+    def example_gradients(self, x, target, losses, gradients):
+        """Write to losses (rows,) float64 and gradients (rows, P) those of each example, as if it were a minibatch alone."""
+        cdef Arguments args
+        cdef int status = FBP_OK
+        args.count = 0
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        try:
+            x_ = self.take_x(&args, x)
+            target_ = self.take_target(&args, target, x_.shape[0])
+            losses_ = take(&args, "losses", losses, b'd', 1, PyBUF_WRITABLE)
+            match_size("losses", losses_, x_.shape[0])
+            gradients_ = real_out(&args, "gradients", gradients, 2)
+            match("gradients", gradients_, x_.shape[0], fbp_plan_parameters(self.plan))
+            if x_.shape[0]:
+                self.enter()
+                try:
+                    at = self.target_pointer(&self.labels, target_)
+                    self.gradient_is_overwritten()
+                    with nogil:
+                        status = fbp_plan_example_gradients(self.plan, &self.vectors, x_.buf, self.inputs, at,
+                                                            self.target_row(), x_.shape[0], <double *>losses_.buf,
+                                                            gradients_.buf)
+                finally:
+                    self.leave()
+            to_status(status)
+        finally:
+            release(&args)
+
+    def step(self, x, target, double learning_rate, uint64_t t):
+        """Make one update with the minibatch (x, target), after t others; return (status, loss)."""
+        cdef Arguments args
+        cdef int status
+        cdef fbp_epoch once
+        args.count = 0
+        if not self.can_step:
+            raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
+        try:
+            x_ = self.take_x(&args, x)
+            target_ = self.take_target(&args, target, x_.shape[0])
+            if x_.shape[0] == 0:
+                raise ValueError("x has no rows")
+            memset(&once, 0, sizeof(once))
+            once.x, once.x_row = x_.buf, self.inputs
+            once.target_row = self.target_row()
+            once.rows = once.batch = x_.shape[0]
+            once.learning_rates = &learning_rate
+            once.seconds = INFINITY
+            once.t = t
+            self.enter()
+            try:
+                once.target = self.target_pointer(&self.labels, target_)
+                self.gradient_is_overwritten()
+                with nogil:
+                    status = fbp_plan_epoch(self.plan, &self.vectors, &once)
+            finally:
+                self.leave()
+            return to_status(status), once.last_loss
+        finally:
+            release(&args)
+
+    def begin_epoch(self, x, target, Py_ssize_t batch, order, learning_rates, uint64_t t):
+        """Get ready for a pass over (x, target) in minibatches, after t updates; `run` then makes it.
+
+        order: int64 (rows,), the order to take rows in, or None: as they stand. learning_rates: float64, one a minibatch.
+        """
+        cdef Arguments args
+        cdef Arguments before
+        cdef Py_ssize_t minibatches
+        cdef Py_buffer *order_ = NULL
+        args.count = before.count = 0
+        if not self.can_step:
+            raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
+        try:
+            x_ = self.take_x(&args, x)
+            target_ = self.take_target(&args, target, x_.shape[0])
+            if x_.shape[0] == 0:
+                raise ValueError("x has no rows")
+            if batch < 1:
+                raise ValueError(f"batch must be at least 1, got {batch}")
+            batch = min(batch, x_.shape[0])
+            rates_ = take(&args, "learning_rates", learning_rates, b'd', 1, 0)
+            minibatches = (x_.shape[0] - 1) // batch + 1
+            match_size("learning_rates", rates_, minibatches)
+            if order is not None:
+                order_ = take(&args, "order", order, b'i', 1, 0)
+                match_size("order", order_, x_.shape[0])
+            self.enter()
+            try:
+                self.epoch_on = False
+                memset(&self.epoch, 0, sizeof(self.epoch))
+                if order_ != NULL:
+                    copy_positions(&self.epoch_order, "order", order_, x_.shape[0])
+                    self.epoch.order = self.epoch_order.at
+                self.epoch.target = self.target_pointer(&self.epoch_labels, target_)
+                self.epoch.target_row = self.target_row()
+                self.epoch.x, self.epoch.x_row = x_.buf, self.inputs
+                self.epoch.rows, self.epoch.batch = x_.shape[0], batch
+                self.epoch.learning_rates = <const double *>rates_.buf
+                self.epoch.t = t
+                before = self.epoch_held
+                self.epoch_held = args
+                args.count = 0
+                self.epoch_on = True
+            finally:
+                self.leave()
+        finally:
+            release(&args)
+            release(&before)
+
+    def run(self, double seconds):
+        """Go on with the epoch for about so long; return a status: PAUSED when there is more to do."""
+        cdef int status
+        if not seconds > 0:
+            raise ValueError(f"seconds must be above 0, got {seconds}")
+        self.enter()
+        try:
+            if not self.epoch_on:
+                raise RuntimeError("there is no epoch to run: begin_epoch comes first")
+            self.epoch.seconds = seconds
+            with nogil:
+                status = fbp_plan_epoch(self.plan, &self.vectors, &self.epoch)
+            self.epoch_on = status == FBP_PAUSED
+        finally:
+            self.leave()
+        return to_status(status)
+
+    @property
+    def step_count(self):
+        """Minibatches of the epoch done; after a failure, the number of the one that failed."""
+        return self.epoch.step
+
+    @property
+    def t(self):
+        """Updates done, over all epochs."""
+        return self.epoch.t
+
+    @property
+    def loss_sum(self):
+        """The sum over the epoch's minibatches of their loss times their rows."""
+        return self.epoch.loss_sum
+
+    @property
+    def last_loss(self):
+        """The loss of the last minibatch, or of the one that failed."""
+        return self.epoch.last_loss
+
+    @property
+    def squared_norm_sum(self):
+        """The sum over the epoch's minibatches of the squared norm of the gradient."""
+        return self.epoch.squared_norm_sum
+
+    @property
+    def last_squared_norm(self):
+        """The squared norm of the last minibatch's gradient."""
+        return self.epoch.last_squared_norm
+
+
+cdef tuple check_steps(list steps, Py_ssize_t rows):
+    """Check that the widths of the steps follow from one another and that all sizes fit; give inputs, outputs and the
+    number of parameters."""
+    if not steps:
+        raise ValueError("steps must hold at least one layer")
+    open_blocks = []
+    width = inputs = int(steps[0][1])
+    count = widths = 0
+    for i, (kind, step_inputs, step_outputs, bias, activation, alpha) in enumerate(steps):
+        if not 1 <= step_inputs < 2**31 or not 1 <= step_outputs < 2**31:
+            raise ValueError(f"step {i} has widths {step_inputs} and {step_outputs}; both must be in 1 .. 2^31 - 1")
+        if step_inputs != width:
+            raise ValueError(f"step {i} takes {step_inputs} columns; the one before gives {width}")
+        if kind == FBP_DENSE:
+            known_activation(activation)
+            count += step_inputs * step_outputs + (step_outputs if bias else 0)
+            width = step_outputs
+        elif kind not in (FBP_RESIDUAL_BEGIN, FBP_RESIDUAL_END):
+            raise ValueError(f"there is no kind of layer {kind}")
+        elif step_outputs != width:
+            raise ValueError(f"step {i}, an end of a residual block, has widths {step_inputs} and {step_outputs}")
+        elif kind == FBP_RESIDUAL_BEGIN:
+            open_blocks.append(width)
+        elif not open_blocks or open_blocks.pop() != width:
+            raise ValueError(f"step {i} ends a residual block of another width, or none")
+        widths += step_inputs + step_outputs
+    if open_blocks:
+        raise ValueError("a residual block is not ended")
+    if max(count, widths * rows) >= 2**56:
+        raise MemoryError(f"a network of {count} parameters over {rows} rows does not fit in memory")
+    return inputs, width, count
