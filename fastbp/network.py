@@ -1,0 +1,294 @@
+"""Networks: layers over one flat parameter vector, predictions, files."""
+
+import math
+import threading
+
+import numpy as np
+
+from . import _core, checks, declarative, storage, streams
+from . import layers as layers_
+
+BLOCK = 256  # rows that the core takes through the net at once (FBP_BLOCK)
+DTYPES = {"float32": checks.FLOAT32, "float64": checks.FLOAT64}
+# Multiply-adds between two looks at signals in what is not an epoch: some milliseconds, some tens on a slow machine.
+SLICE = 1 << 27
+
+
+class Network:
+    """A net of dense and residual layers.
+
+    Parameters
+    ----------
+    inputs : int
+        Columns of X.
+    layers : list of Dense and Residual
+        A classifier ends in identity: the losses take logits.
+    dtype : "float32" or "float64"
+        Of parameters, data and arithmetic.
+    seed : int in [0, 2**64)
+        The initial weights are a function of it: of every W uniform in -bound .. bound, with bound sqrt(6 / inputs) for
+        a layer that ends in relu or leaky_relu (He et al., Delving Deep into Rectifiers, ICCV 2015) and
+        sqrt(6 / (inputs + outputs)) for the others (Glorot and Bengio, AISTATS 2010). Every b is 0.
+
+    Attributes
+    ----------
+    inputs, outputs : int
+    layers : tuple of layers
+    dtype : numpy.dtype
+    seed : int
+    parameters : (P,) array of dtype
+        All parameters in one vector: for each dense layer W row by row, then b. Change it in place or assign to it,
+        which copies.
+    weights : list of (W, b)
+        Views of `parameters`: W (inputs, outputs), b (outputs,), or None for a layer without bias.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument of the wrong kind or value; for layers, see `fastbp.layers.plan`.
+
+    Notes
+    -----
+    A net may be used from several threads. It can be copied and pickled.
+    """
+
+    def __init__(self, inputs, layers, dtype="float32", seed=0):
+        dtype = _dtype(dtype)
+        seed = declarative.seed("seed", seed)
+        steps = layers_.plan(inputs, layers)
+        self._set_up(tuple(layers), steps, dtype, seed)
+        dense = [step for step in steps if step.kind == "dense"]
+        for number, (step, (W, b)) in enumerate(zip(dense, self._weights)):
+            rectified = step.activation.name in ("relu", "leaky_relu")
+            bound = math.sqrt(6 / step.inputs if rectified else 6 / (step.inputs + step.outputs))
+            u = _core.random_uniform(seed, streams.initialisation(number), W.size)
+            W[...] = (bound * (2 * u - 1)).reshape(W.shape)
+            if b is not None:
+                b[...] = 0
+
+    def _set_up(self, layers, steps, dtype, seed):
+        self._layers = layers
+        self._steps = steps
+        self._dtype = dtype
+        self._seed = seed
+        self._inputs = steps[0].inputs
+        self._outputs = steps[-1].outputs
+        self._records = [step.record for step in steps]
+        self._parameters = aligned_vector(layers_.count(steps), dtype)
+        self._weights = [
+            (self._parameters[W].reshape(shape), None if b is None else self._parameters[b])
+            for W, shape, b in layers_.slices(steps)
+        ]
+        self._plan = None
+        self._plan_rows = 0
+        self._lock = threading.Lock()
+
+    inputs = property(lambda self: self._inputs)
+    outputs = property(lambda self: self._outputs)
+    layers = property(lambda self: self._layers)
+    dtype = property(lambda self: self._dtype)
+    seed = property(lambda self: self._seed)
+    weights = property(lambda self: list(self._weights))
+
+    @property
+    def parameters(self):
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, values):
+        if values is self._parameters:  # net.parameters += ...
+            return
+        values = checks.converted(checks.array("parameters", values, 1), self._dtype)
+        if values.shape != self._parameters.shape:
+            raise ValueError(f"parameters has {len(values)} elements; the network has {len(self._parameters)}")
+        checks.finite("parameters", values, "parameters must be finite")
+        self._parameters[...] = values
+
+    def __repr__(self):
+        return f"Network({self._inputs}, {list(self._layers)}, dtype={self._dtype.name!r}, seed={self._seed})"
+
+    def predict(self, X, allow_nonfinite=False):
+        """The outputs of the last layer.
+
+        Parameters
+        ----------
+        X : (rows, inputs) float32 or float64 array
+            Converted to the net's dtype where it differs; rows >= 1.
+        allow_nonfinite : bool
+            Take nan and inf in X for what they are, rather than refusing them.
+
+        Returns
+        -------
+        (rows, outputs) array of the net's dtype
+            For a classifier these are logits: their argmax is the class, `fastbp.ops.softmax_forward` makes
+            probabilities of them.
+
+        Raises
+        ------
+        TypeError
+            When X is not an array of float32 or float64.
+        ValueError
+            When X does not have two dimensions, a row at least and `inputs` columns, or holds nan or inf.
+        """
+        X = self.checked_inputs("X", X, declarative.flag("allow_nonfinite", allow_nonfinite))
+        rows = len(X)
+        y = np.empty((rows, self._outputs), self._dtype)
+        plan = self._plan_for(rows)
+        at_once = self.rows_in_a_slice()
+        for start in range(0, rows, at_once):
+            plan.forward(X[start : start + at_once], y[start : start + at_once])
+        return y
+
+    def _plan_for(self, rows):
+        rows = plan_rows(rows)
+        with self._lock:
+            plan = self._plan
+            if plan is None or rows > self._plan_rows or plan.isa != _core.isa():
+                plan = _core.Plan(
+                    self._dtype.name, self._records, rows, 0, -1, (), False, (0, 0.0, 0.0, 0.0, 0.0, 0.0), self._parameters
+                )
+                self._plan, self._plan_rows = plan, rows
+            return plan
+
+    def rows_in_a_slice(self):
+        """How many rows a call may take at once so that Ctrl-C is soon heard."""
+        return max(BLOCK, SLICE // len(self._parameters) // BLOCK * BLOCK)
+
+    def checked_inputs(self, name, X, allow_nonfinite=False):
+        """X as the core takes it: (rows, inputs) with a row at least, of the net's dtype, contiguous and, unless
+        allowed, finite."""
+        X = checks.matrix(name, X, self._inputs, "the network", self._dtype)
+        if not len(X):
+            raise ValueError(f"{name} must have at least 1 row, got shape {X.shape}")
+        if not allow_nonfinite:
+            checks.finite(name, X)
+        return X
+
+    def save(self, path):
+        """Write the net to a file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            Ends in .npz (NumPy's own format, without pickles) or .safetensors (needs the safetensors package).
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a path of another type or ending, or parameters that are not finite.
+        ImportError, OSError
+            Without the safetensors package; when the file cannot be written.
+        """
+        checks.finite("parameters", self._parameters, "a file holds finite parameters only")
+        storage.write(path, {"network": self.description()}, {"parameters": self._parameters})
+
+    @classmethod
+    def load(cls, path):
+        """Read a net from a file that `save` wrote, or `Trainer.save`.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        Network
+
+        Raises
+        ------
+        ValueError
+            Naming the file and what is wrong with it.
+        TypeError, ImportError, OSError
+            For a path of another type; without the safetensors package; when the file cannot be read.
+        """
+        description, vectors = storage.read(path, expected_vectors)
+        return cls.from_description(description["network"], vectors["parameters"])
+
+    def description(self):
+        """The architecture as JSON holds it: all but the parameters."""
+        return {
+            "inputs": self._inputs,
+            "layers": [layer.to_dict() for layer in self._layers],
+            "dtype": self._dtype.name,
+            "seed": self._seed,
+        }
+
+    @classmethod
+    def from_description(cls, description, parameters):
+        """The net of a `description`, with the parameters given."""
+        net = cls.__new__(cls)
+        net._set_up(*_parts(description))
+        net._parameters[...] = parameters
+        return net
+
+    def __getstate__(self):
+        return {
+            "layers": self._layers,
+            "inputs": self._inputs,
+            "dtype": self._dtype.name,
+            "seed": self._seed,
+            "parameters": self._parameters,
+        }
+
+    def __setstate__(self, state):
+        layers = state["layers"]
+        self._set_up(layers, layers_.plan(state["inputs"], layers), DTYPES[state["dtype"]], state["seed"])
+        self._parameters[...] = state["parameters"]
+
+    def __copy__(self):
+        # A copy that shared the vector would be the same net twice: a net's copy is always deep.
+        net = type(self).__new__(type(self))
+        net.__setstate__(self.__getstate__())
+        return net
+
+
+def load(path):
+    """Read a network from a file: see `Network.load`."""
+    return Network.load(path)
+
+
+def expected_vectors(description):
+    """Which vectors stand in a file of this description: for `storage.read`."""
+    _, steps, dtype, _ = _parts(description["network"])
+    size = layers_.count(steps)
+    expected = {"parameters": (dtype, size, True)}
+    if "trainer" in description:
+        # The moments are the trainer's business; here they only must fit. The square of a large gradient, which Adam
+        # keeps, may be inf in a run that goes on well.
+        moments = declarative.integer("moments", description["trainer"]["moments"], least=0, most=2)
+        expected |= {f"moment{i + 1}": (dtype, size, False) for i in range(moments)}
+    return expected
+
+
+def plan_rows(rows):
+    """For how many rows to make a plan that is to take `rows`: more than one block never pays, and powers of two keep
+    a growing minibatch from making many."""
+    return min(1 << (rows - 1).bit_length(), BLOCK)
+
+
+def aligned_vector(size, dtype):
+    """A vector of zeros that begins at a multiple of 64 bytes."""
+    raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def _parts(description):
+    """layers, steps, dtype and seed of a `description`."""
+    layers = tuple(layers_.Layer.from_dict(record) for record in description["layers"])
+    steps = layers_.plan(description["inputs"], layers)
+    return layers, steps, _dtype(description["dtype"]), declarative.seed("seed", description["seed"])
+
+
+def _dtype(value):
+    if isinstance(value, str) and value in DTYPES:
+        return DTYPES[value]
+    try:
+        found = None if value is None else np.dtype(value)
+    except TypeError:
+        found = None
+    if found is None:
+        raise TypeError(f"dtype must be 'float32' or 'float64', got {declarative.described(value)}")
+    if found not in DTYPES.values():
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {found.name!r}")
+    return DTYPES[found.name]
