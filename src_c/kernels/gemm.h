@@ -37,41 +37,41 @@ FBP_INLINE void tile_run(const int rows, const int vectors, const int partial, c
     const size_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row, last = t->last;
     vreal acc[TILE_ROWS][TILE_VECTORS];
     vreal start[TILE_VECTORS];
-#pragma GCC unroll 4
+    FBP_UNROLL
     for (int j = 0; j < vectors; j++) {
         if (!t->bias) start[j] = v_zero();
         else start[j] = partial && j == vectors - 1 ? v_load_n(t->bias + j * LANES, last) : v_load(t->bias + j * LANES);
     }
-#pragma GCC unroll 16
+    FBP_UNROLL
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
+        FBP_UNROLL
         for (int j = 0; j < vectors; j++) acc[i][j] = start[j];
 
     const real *p[ROW_GROUPS];
-#pragma GCC unroll 8
+    FBP_UNROLL
     for (int g = 0; g < ROW_GROUPS; g++) p[g] = t->a + (g * ROW_GROUP < rows ? g * ROW_GROUP : 0) * a_row;
     const real *b = t->b;
     for (size_t k = t->K; k; k--) {
         vreal bk[TILE_VECTORS];
-#pragma GCC unroll 4
+        FBP_UNROLL
         for (int j = 0; j < vectors; j++)
             bk[j] = partial && j == vectors - 1 ? v_load_n(b + j * LANES, last) : v_load(b + j * LANES);
-#pragma GCC unroll 16
+        FBP_UNROLL
         for (int i = 0; i < rows; i++) {
             vreal aik = v_set(p[i / ROW_GROUP][(i % ROW_GROUP) * a_row]);
-#pragma GCC unroll 4
+            FBP_UNROLL
             for (int j = 0; j < vectors; j++) acc[i][j] = v_fma(aik, bk[j], acc[i][j]);
         }
         b += b_row;
-#pragma GCC unroll 8
+        FBP_UNROLL
         for (int g = 0; g < ROW_GROUPS; g++)
             if (g * ROW_GROUP < rows) p[g] += a_col;
     }
 
     const vreal least = v_set(t->least);
-#pragma GCC unroll 16
+    FBP_UNROLL
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
+        FBP_UNROLL
         for (int j = 0; j < vectors; j++) {
             real *c = t->c + i * t->c_row + j * LANES;
             if (partial && j == vectors - 1)
@@ -126,16 +126,26 @@ static void tile_finish_backward(const struct finish *f, real *product, size_t i
                              c, c_row, rows, columns);
 }
 
+/* to[k][j] = b[k][j], rows TILE_COLUMNS apart; zero for j >= columns. */
+static void copy_panel(const real *b, size_t b_row, real *to, size_t K, size_t columns) {
+    for (size_t k = 0; k < K; k++)
+        for (size_t j = 0; j < TILE_COLUMNS; j += LANES)
+            v_store(to + k * TILE_COLUMNS + j, j < columns ? v_load_n(b + k * b_row + j, columns - j) : v_zero());
+}
+
 /* Tiles are numbered down the rows of one panel, then the next panel, and each part takes a run of them: a panel of B is
  * used again while it is in cache. Rows are shared out evenly among the fewest tiles that cover M, since a tile of 12 and
  * one of 11 waste less than one of 14 and one of 9. */
 static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     const real *a = g->a, *b = g->b, *panels = g->panels, *bias = g->bias;
     real *c = g->c;
-    real product[TILE_ROWS * TILE_COLUMNS];
+    real product[TILE_ROWS * TILE_COLUMNS], near[FBP_BLOCK * TILE_COLUMNS];
     const size_t row_tiles = (g->M + TILE_ROWS - 1) / TILE_ROWS, column_tiles = (g->N + TILE_COLUMNS - 1) / TILE_COLUMNS;
     const size_t tiles = row_tiles * column_tiles;
     const size_t end = tiles * (part + 1) / parts;
+    /* Rows of B far apart each lie on a page of their own; where a panel is read often, a copy of it close together pays. */
+    const int copies_panel = !panels && row_tiles >= 8 && g->K <= FBP_BLOCK && g->b_row * sizeof(real) >= 1024;
+    size_t copied = column_tiles;
     const int relu_in_registers = f->forward && f->activation == FBP_RELU && g->K <= FBP_BLOCK;
     for (size_t number = tiles * part / parts; number < end; number++) {
         const size_t row_tile = number % row_tiles, panel = number / row_tiles;
@@ -150,6 +160,11 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
             .add = g->accumulate,
             .least = relu_in_registers ? 0 : -(real)INFINITY,
         };
+        if (copies_panel) {
+            if (copied != panel) copy_panel(t.b, t.b_row, near, g->K, columns);
+            copied = panel;
+            t.b = near, t.b_row = TILE_COLUMNS;
+        }
         size_t left = g->K;
         do { /* once even when K is 0: C is then the bias, or 0 */
             t.K = left < FBP_BLOCK ? left : FBP_BLOCK;
@@ -172,26 +187,33 @@ static void FBP(gemm)(const struct fbp_gemm *product, int part, int parts) {
     gemm_share(product, &nothing, part, parts);
 }
 
-/* panels[j / TILE_COLUMNS][k][j % TILE_COLUMNS] = B[k][j], zero for j >= N. Parts share the panels. */
+/* to[k][j] = b[j][k], likewise. */
+static void transpose_panel(const real *b, size_t b_row, real *to, size_t K, size_t columns) {
+    for (size_t j = 0; j < TILE_COLUMNS; j += LANES) {
+        size_t k = 0;
+        if (columns >= j + LANES)
+            for (; k + LANES <= K; k += LANES)
+                v_transpose(b + j * b_row + k, b_row, to + k * TILE_COLUMNS + j, TILE_COLUMNS);
+        for (; k < K; k++)
+            for (size_t lane = j; lane < j + LANES; lane++)
+                to[k * TILE_COLUMNS + lane] = lane < columns ? b[lane * b_row + k] : 0;
+    }
+}
+
+/* panels[j / TILE_COLUMNS][k][j % TILE_COLUMNS] = B[k][j], zero for j >= N. Parts share the panels. Goes through a few rows
+ * of B at a time, all panels of them: their pages are then found in the translation buffer. */
 static void FBP(gemm_pack)(const void *b_, size_t b_row, int transposed, void *panels_, size_t K, size_t N, int part,
                            int parts) {
+    enum { ROWS_AT_ONCE = 32 };
     const real *b = b_;
-    const size_t panels = (N + TILE_COLUMNS - 1) / TILE_COLUMNS, end = panels * (part + 1) / parts;
-    for (size_t panel = panels * part / parts; panel < end; panel++) {
-        real *to = (real *)panels_ + panel * K * TILE_COLUMNS;
-        for (size_t j = panel * TILE_COLUMNS; j < (panel + 1) * TILE_COLUMNS; j += LANES, to += LANES) {
-            const size_t columns = j < N ? N - j : 0;
-            if (!transposed) {
-                for (size_t k = 0; k < K; k++)
-                    v_store(to + k * TILE_COLUMNS, columns ? v_load_n(b + k * b_row + j, columns) : v_zero());
-                continue;
-            }
-            size_t k = 0;
-            if (columns >= LANES)
-                for (; k + LANES <= K; k += LANES) v_transpose(b + j * b_row + k, b_row, to + k * TILE_COLUMNS, TILE_COLUMNS);
-            for (; k < K; k++)
-                for (size_t lane = 0; lane < LANES; lane++)
-                    to[k * TILE_COLUMNS + lane] = lane < columns ? b[(j + lane) * b_row + k] : 0;
+    const size_t panels = (N + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    const size_t first = panels * part / parts, end = panels * (part + 1) / parts;
+    const size_t rows = transposed ? K : ROWS_AT_ONCE;
+    for (size_t k = 0; k < K; k += rows)
+        for (size_t panel = first; panel < end; panel++) {
+            const size_t j = panel * TILE_COLUMNS, columns = N - j < TILE_COLUMNS ? N - j : TILE_COLUMNS;
+            real *to = (real *)panels_ + (panel * K + k) * TILE_COLUMNS;
+            if (transposed) transpose_panel(b + j * b_row, b_row, to, K, columns);
+            else copy_panel(b + k * b_row + j, b_row, to, K - k < rows ? K - k : rows, columns);
         }
-    }
 }

@@ -55,4 +55,13 @@ typedef uint64_t uint_real;
 #define FBP_INLINE static inline
 #endif
 
+/* Before a loop with a constant count below 17: unrolled whole, so that an array indexed by it stays in registers. */
+#if defined(__clang__)
+#define FBP_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define FBP_UNROLL _Pragma("GCC unroll 16")
+#else
+#define FBP_UNROLL
+#endif
+
 #endif
