@@ -2,8 +2,8 @@
 """The door to C: pointers in, a call without the GIL, a status out.
 
 Functions here take arrays that are ready (contiguous, aligned, of one real dtype) and say so when they are not, but not
-as kindly as the functions in fastbp.ops. Whatever comes in, C gets pointers and sizes that agree. Nothing here knows
-NumPy: any object with a buffer will do.
+as kindly as the functions in fastbp.ops. Whatever comes in, C gets pointers and sizes that agree. Arrays are seen through
+the buffer protocol: nothing here knows how NumPy stores them.
 
 Argument order: inputs, hyperparameters, outputs.
 """
@@ -14,6 +14,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 import os
+
+import numpy
 
 
 cdef extern from "Python.h":
@@ -49,6 +51,7 @@ cdef extern from "fbp.h" nogil:
         FBP_LOSS_NOT_FINITE
         FBP_GRADIENT_NOT_FINITE
         FBP_PAUSED
+        FBP_BAD_PLAN
     enum:
         FBP_IDENTITY
         FBP_ACTIVATIONS
@@ -400,8 +403,8 @@ cdef Py_ssize_t first_outside(const int64_t *values, size_t N, uint64_t end) noe
         return -1
     for i in range(N):
         if <uint64_t>values[i] >= end:
-            break
-    return <Py_ssize_t>i
+            return <Py_ssize_t>i
+    return -1
 
 
 cdef int within(str name, const int64_t *values, size_t N, uint64_t end) except -1:
@@ -692,16 +695,17 @@ cdef double loss_sum(const fbp_kernels *kernels, int kind, const void *z, const 
                      const double *parameters, double scale, void *dz, size_t B, size_t C) noexcept nogil:
     cdef double row_loss[LOSS_ROWS]
     cdef double total = 0
-    cdef size_t start, rows, i
+    cdef size_t start = 0, rows, i
     cdef size_t target_row = 1 if kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else C
     cdef size_t target_item = sizeof(int64_t) if kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else kernels.item
-    for start in range(0, B, LOSS_ROWS):
+    while start < B:
         rows = B - start if B - start < LOSS_ROWS else LOSS_ROWS
         kernels.loss[kind](<const char *>z + start * C * kernels.item, C,
                            <const char *>target + start * target_row * target_item, target_row, parameters, scale,
                            <char *>dz + start * C * kernels.item, C, row_loss, rows, C)
         for i in range(rows):
             total += row_loss[i]
+        start += rows
     return total
 
 
@@ -873,55 +877,52 @@ def all_finite(x):
         release(&args)
 
 
-def random_bits(uint64_t seed, uint64_t stream, uint64_t start, words):
-    """Fill words (N,) uint32 with words start, start + 1, ... of the stream."""
+def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t n):
+    """The first n words of a stream: uint32 (n,)."""
     cdef Arguments args
-    cdef size_t N
     args.count = args.item = 0
+    words = numpy.empty(n, "uint32")
     try:
         words_ = take(&args, "words", words, b'u', 1, PyBUF_WRITABLE)
-        N = elements(words_)
-        if N:
-            with nogil:
-                fbp_random_bits(seed, stream, start, <uint32_t *>words_.buf, N)
+        with nogil:
+            fbp_random_bits(seed, stream, 0, <uint32_t *>words_.buf, n)
     finally:
         release(&args)
+    return words
 
 
-def random_uniform(uint64_t seed, uint64_t stream, uint64_t start, u):
-    """Fill u (N,) float64 with numbers start, start + 1, ... of the stream, in [0, 1)."""
+def random_uniform(uint64_t seed, uint64_t stream, Py_ssize_t n):
+    """The first n numbers of a stream, in [0, 1): float64 (n,)."""
     cdef Arguments args
-    cdef size_t N
     args.count = args.item = 0
+    u = numpy.empty(n, "float64")
     try:
         u_ = take(&args, "u", u, b'd', 1, PyBUF_WRITABLE)
-        N = elements(u_)
-        if N:
-            with nogil:
-                fbp_random_uniform(seed, stream, start, <double *>u_.buf, N)
+        with nogil:
+            fbp_random_uniform(seed, stream, 0, <double *>u_.buf, n)
     finally:
         release(&args)
+    return u
 
 
-def random_permutation(uint64_t seed, uint64_t stream, order):
-    """Fill order (N,) int64, N < 2^32, with the permutation that sorts the stream's first N words."""
+def random_permutation(uint64_t seed, uint64_t stream, Py_ssize_t n):
+    """The permutation that sorts the first n words of a stream: int64 (n,)."""
     cdef Arguments args
-    cdef size_t N
     cdef void *block = NULL
     cdef uint64_t *pairs
     args.count = args.item = 0
+    if n > 0xFFFFFFFF:
+        raise ValueError(f"n must be below 2^32, got {n}")
+    order = numpy.empty(n, "int64")
     try:
         order_ = take(&args, "order", order, b'i', 1, PyBUF_WRITABLE)
-        N = elements(order_)
-        if N > 0xFFFFFFFF:
-            raise ValueError(f"order must have fewer than 2^32 elements, got {N}")
-        if N:
-            pairs = <uint64_t *>scratch(2 * N, sizeof(uint64_t), &block)
-            with nogil:
-                fbp_random_permutation(seed, stream, <int64_t *>order_.buf, pairs, N)
+        pairs = <uint64_t *>scratch(2 * <size_t>n, sizeof(uint64_t), &block)
+        with nogil:
+            fbp_random_permutation(seed, stream, <int64_t *>order_.buf, pairs, n)
     finally:
         free(block)
         release(&args)
+    return order
 
 
 # --------------------------------------------------------------------------------------------------- the plan
@@ -948,6 +949,8 @@ cdef int copy_positions(Positions *positions, str name, const Py_buffer *view, u
 cdef int to_status(int status) except -1:
     if status == FBP_NO_MEMORY:
         raise MemoryError("no memory for the workspace")
+    if status == FBP_BAD_PLAN:
+        raise ValueError("steps must hold a layer, and residual blocks that nest")
     return status
 
 
@@ -1006,8 +1009,8 @@ cdef class Plan:
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
         if rows < 1:
             raise ValueError(f"rows must be at least 1, got {rows}")
-        if not 0 <= threads <= 256:
-            raise ValueError(f"threads must be in 0 .. 256, got {threads}")
+        if threads < 0:
+            raise ValueError(f"threads must be at least 0, got {threads}")
         if not -1 <= loss < FBP_LOSSES:
             raise ValueError(f"there is no loss {loss}")
         steps = [(int(kind), int(inputs), int(outputs), bool(bias), int(activation), float(alpha))
@@ -1325,6 +1328,8 @@ cdef class Plan:
     def run(self, double seconds):
         """Go on with the epoch for about so long; return a status: PAUSED when there is more to do."""
         cdef int status
+        cdef Arguments done
+        done.count = 0
         if not seconds > 0:
             raise ValueError(f"seconds must be above 0, got {seconds}")
         self.enter()
@@ -1335,8 +1340,12 @@ cdef class Plan:
             with nogil:
                 status = fbp_plan_epoch(self.plan, &self.vectors, &self.epoch)
             self.epoch_on = status == FBP_PAUSED
+            if not self.epoch_on:
+                done = self.epoch_held
+                self.epoch_held.count = 0
         finally:
             self.leave()
+        release(&done)
         return to_status(status)
 
     @property
@@ -1378,7 +1387,7 @@ cdef tuple check_steps(list steps, Py_ssize_t rows):
     open_blocks = []
     width = inputs = int(steps[0][1])
     count = widths = 0
-    for i, (kind, step_inputs, step_outputs, bias, activation, alpha) in enumerate(steps):
+    for i, (kind, step_inputs, step_outputs, bias, activation, _) in enumerate(steps):
         if not 1 <= step_inputs < 2**31 or not 1 <= step_outputs < 2**31:
             raise ValueError(f"step {i} has widths {step_inputs} and {step_outputs}; both must be in 1 .. 2^31 - 1")
         if step_inputs != width:

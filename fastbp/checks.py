@@ -4,14 +4,11 @@ Each check returns what C can take: an aligned, C-contiguous array, the argument
 error names the argument, what was expected and what came: TypeError for kinds, ValueError for values.
 """
 
-from math import inf
-from numbers import Integral, Real
-from operator import index
-
 import numpy
-from numpy import ascontiguousarray, ndarray, require
+from numpy import ndarray, require
 
 from . import _core
+from .declarative import choice, described, integer, number, seed  # noqa: F401  (for the users of this module)
 
 FLOAT32 = numpy.dtype("float32")
 FLOAT64 = numpy.dtype("float64")
@@ -19,12 +16,12 @@ INT64 = numpy.dtype("int64")
 
 
 def kind(value):
-    """Say what a value is, for an error message: "list", "int64 array"."""
+    """What a value is, for an error message: "list", "int64 array"."""
     if isinstance(value, ndarray):
         if hasattr(value, "mask"):
             return "masked array"
         return f"{value.dtype} array"
-    return "None" if value is None else type(value).__name__
+    return described(value)
 
 
 def array(name, x, ndim=None, dtype=None):
@@ -224,57 +221,8 @@ def targets(name, y, expected_rows, outputs, dtype, other="x"):
     return converted(y, dtype)
 
 
-def integer(name, value, least=0, most=None):
-    """Check an integer in least .. most, and return it as int.
-
-    Raises
-    ------
-    TypeError
-        Not an integer (a float is none, even 2.0; nor is a bool).
-    ValueError
-        Out of range.
-    """
-    if type(value) is not int:
-        if isinstance(value, bool) or not isinstance(value, Integral):
-            raise TypeError(f"{name} must be an integer, got {kind(value)}")
-        value = index(value)
-    if value < least or (most is not None and value > most):
-        bounds = f"at least {least}" if most is None else f"in {least} .. {most}"
-        raise ValueError(f"{name} must be {bounds}, got {value}")
-    return value
-
-
-def number(name, value, least=-inf, above=-inf, below=inf):
-    """Check a finite number with least <= value, above < value and value < below, and return it as float.
-
-    Raises
-    ------
-    TypeError
-        Not a real number.
-    ValueError
-        Not finite, or out of range.
-    """
-    if type(value) is not float:
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"{name} must be a number, got {kind(value)}")
-        try:
-            value = float(value)
-        except OverflowError:
-            value = inf
-    if not (least <= value < below and above < value):
-        expected = ["finite"]
-        if least > -inf:
-            expected.append(f"at least {least:g}")
-        if above > -inf:
-            expected.append(f"above {above:g}")
-        if below < inf:
-            expected.append(f"below {below:g}")
-        raise ValueError(f"{name} must be {' and '.join(expected)}, got {value}")
-    return value
-
-
 def _plain(name, x, expected):
-    """Turn an instance of a subclass of ndarray into a plain array; refuse what is no array, or hides elements."""
+    """An instance of a subclass of ndarray as a plain array. What is no array, or hides some elements, is refused."""
     if not isinstance(x, ndarray) or hasattr(x, "mask"):
         raise TypeError(f"{name} must be {expected} array, got {kind(x)}")
-    return ascontiguousarray(x).view(ndarray) if x.ndim else x.view(ndarray)
+    return x.view(ndarray)

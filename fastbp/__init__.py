@@ -1,0 +1,75 @@
+"""fastbp: the fastest way to train a dense network on a CPU.
+
+C kernels do the forward pass, the backward pass and the update; ``fastbp.reference`` says in NumPy what they compute.
+
+>>> import fastbp as fb
+>>> net = fb.Network(784, [fb.Dense(128, "relu"), fb.Dense(10)])
+>>> trainer = fb.Trainer(net, loss="softmax_cross_entropy", optimizer=fb.Adam(1e-3))
+>>> history = trainer.fit(X, y, epochs=10, batch_size=128)  # doctest: +SKIP
+"""
+
+from importlib import import_module
+
+from . import cpu, ops
+from .errors import DivergenceError, GradientError
+from .layers import Dense, Identity, LeakyReLU, ReLU, Residual, Sigmoid, Softplus, Tanh
+from .losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
+from .network import Network, load
+from .optimizers import SGD, Adam
+from .trainer import Trainer
+
+__version__ = "0.1.0"
+
+# What a training script may do without is imported when it is first used. Name: its module.
+_LATER = {
+    "reference": "reference",
+    "check_gradient": "gradcheck",
+    "numerical_gradient": "gradcheck",
+    "numerical_jacobian": "gradcheck",
+    "load_digits": "datasets",
+    "load_mnist": "datasets",
+}
+
+__all__ = [
+    "Adam",
+    "BinaryCrossEntropy",
+    "Dense",
+    "DivergenceError",
+    "GradientError",
+    "Identity",
+    "LeakyReLU",
+    "MeanSquaredError",
+    "Network",
+    "Pinball",
+    "ReLU",
+    "Residual",
+    "SGD",
+    "Sigmoid",
+    "SoftmaxCrossEntropy",
+    "Softplus",
+    "Tanh",
+    "Trainer",
+    "__version__",
+    "check_gradient",
+    "cpu",
+    "load",
+    "load_digits",
+    "load_mnist",
+    "numerical_gradient",
+    "numerical_jacobian",
+    "ops",
+    "reference",
+]
+
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_LATER[name]}", __name__)
+    value = module if _LATER[name] == name else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})

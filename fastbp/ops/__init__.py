@@ -1,0 +1,64 @@
+"""The operations one by one: NumPy arrays in, NumPy arrays out, computed by the C kernels.
+
+Every function has a twin of the same name and signature in ``fastbp.reference``, in plain NumPy.
+
+Arrays are of float32 or float64, those of one call all of the same; results have that dtype too. An array that is not
+contiguous or not aligned is copied first. Where an array is updated in place, that is refused instead. Results do not
+share memory with arguments.
+
+Letters: B batch, I inputs, O outputs, C classes, N elements; x W b z y; gradients dx dW db dz dy.
+"""
+
+from .activation import (
+    identity_backward,
+    identity_forward,
+    leaky_relu_backward,
+    leaky_relu_forward,
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    softplus_backward,
+    softplus_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from .dense import dense_backward, dense_forward
+from .gemm import gemm
+from .loss import binary_cross_entropy, mean_squared_error, pinball, softmax_cross_entropy
+from .optimizer import adam_step, sgd_step
+from .reduce import add, all_finite, sum_squares
+from .rng import random_bits, random_permutation, random_uniform
+from .softmax import softmax_backward, softmax_forward
+
+__all__ = [
+    "adam_step",
+    "add",
+    "all_finite",
+    "binary_cross_entropy",
+    "dense_backward",
+    "dense_forward",
+    "gemm",
+    "identity_backward",
+    "identity_forward",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
+    "mean_squared_error",
+    "pinball",
+    "random_bits",
+    "random_permutation",
+    "random_uniform",
+    "relu_backward",
+    "relu_forward",
+    "sgd_step",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "softmax_backward",
+    "softmax_cross_entropy",
+    "softmax_forward",
+    "softplus_backward",
+    "softplus_forward",
+    "sum_squares",
+    "tanh_backward",
+    "tanh_forward",
+]

@@ -1,0 +1,68 @@
+"""Random numbers by counting: word i of a stream is a function of (seed, stream, i) alone.
+
+The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011). The
+key is (seed low word, seed high word); block j has the counter (j low, j high, stream low, stream high); word i of the
+stream is word i % 4 of block i // 4.
+
+All raise TypeError for an argument that is not an integer, and ValueError for one out of range.
+"""
+
+from .. import _core
+from ..checks import integer
+from ..checks import seed as to_word
+
+
+def random_bits(seed, stream, n):
+    """The first n words of a stream.
+
+    Parameters
+    ----------
+    seed, stream : int
+        In [0, 2^64).
+    n : int
+        At least 0.
+
+    Returns
+    -------
+    ndarray of uint32 (n,)
+    """
+    return _core.random_bits(to_word("seed", seed), to_word("stream", stream), _count(n))
+
+
+def random_uniform(seed, stream, n):
+    """n numbers in [0, 1), multiples of 2^-53: number i is made of words 2i and 2i + 1.
+
+    Parameters
+    ----------
+    seed, stream : int
+        In [0, 2^64).
+    n : int
+        At least 0.
+
+    Returns
+    -------
+    ndarray of float64 (n,)
+        ((a >> 5) 2^26 + (b >> 6)) / 2^53 with a, b the two words: 27 bits of one, 26 of the other.
+    """
+    return _core.random_uniform(to_word("seed", seed), to_word("stream", stream), _count(n))
+
+
+def random_permutation(seed, stream, n):
+    """The numbers 0 .. n - 1 in random order: the order that sorts the stream's first n words, ties by position.
+
+    Parameters
+    ----------
+    seed, stream : int
+        In [0, 2^64).
+    n : int
+        In [0, 2^32).
+
+    Returns
+    -------
+    ndarray of int64 (n,)
+    """
+    return _core.random_permutation(to_word("seed", seed), to_word("stream", stream), _count(n, 2**32 - 1))
+
+
+def _count(n, most=2**63 - 1):
+    return integer("n", n, 0, most)

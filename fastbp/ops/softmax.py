@@ -1,0 +1,62 @@
+"""Softmax of each row."""
+
+from numpy import empty
+
+from .. import _core
+from ..checks import array
+
+
+def softmax_forward(x):
+    """y_bc = exp(x_bc) / sum_k exp(x_bk).
+
+    Parameters
+    ----------
+    x : ndarray (B, C)
+        Any finite numbers: the row's largest is subtracted first, and exp does not overflow. A -inf gives 0; an inf or a
+        nan makes its row nan.
+
+    Returns
+    -------
+    y : ndarray (B, C)
+        Each row sums to 1.
+
+    Raises
+    ------
+    TypeError
+        If x is not an array of float32 or float64.
+    ValueError
+        If x does not have two dimensions.
+    """
+    x = array("x", x, 2)
+    y = empty(x.shape, x.dtype)
+    _core.softmax_forward(x, y)
+    return y
+
+
+def softmax_backward(dy, y):
+    """The gradient at x from the one at y: dx_j = y_j (dy_j - sum_i dy_i y_i).
+
+    Parameters
+    ----------
+    dy : ndarray (B, C)
+    y : ndarray (B, C)
+        What softmax_forward returned.
+
+    Returns
+    -------
+    dx : ndarray (B, C)
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of float32 or float64, or the dtypes differ.
+    ValueError
+        If there are not two dimensions, or the shapes differ.
+    """
+    dy = array("dy", dy, 2)
+    y = array("y", y, 2, dy.dtype)
+    if dy.shape != y.shape:
+        raise ValueError(f"dy has shape {dy.shape}; y has {y.shape}")
+    dx = empty(dy.shape, dy.dtype)
+    _core.softmax_backward(dy, y, dx)
+    return dx
