@@ -18,11 +18,12 @@
 
 /* ---------------------------------------------------------------------- narrow rows: a row in each lane */
 
-/* Lane i = x[i * x_row], for i < rows <= LANES; the other lanes 0. */
+/* Lane i = x[i * x_row], for i < rows <= LANES; the other lanes 0. One row, like one column, is a plain load: gathering
+ * lanes in memory costs a stall, which nothing would hide. */
 FBP_INLINE vreal column_load(const real *x, size_t x_row, size_t rows)
 {
     real lane[LANES];
-    if (x_row == 1)
+    if (x_row == 1 || rows == 1)
         return v_load_n(x, rows);
     if (rows < LANES) {
         v_store(lane, v_zero());
@@ -39,7 +40,7 @@ FBP_INLINE vreal column_load(const real *x, size_t x_row, size_t rows)
 FBP_INLINE void column_store(real *x, size_t x_row, vreal v, size_t rows)
 {
     real lane[LANES];
-    if (x_row == 1) {
+    if (x_row == 1 || rows == 1) {
         v_store_n(x, v, rows);
         return;
     }
@@ -56,8 +57,8 @@ FBP_INLINE void column_store(real *x, size_t x_row, vreal v, size_t rows)
 /* e[j] = exp(x_j - m), j < C; m goes to *greatest. Returns the sum of e over j. */
 FBP_INLINE vreal columns_exp(const vreal *x, size_t C, vreal *greatest, vreal *e)
 {
-    vreal m = x[0], sum = v_zero();
-    for (size_t j = 1; j < C; j++)
+    vreal m = v_set(-INFINITE), sum = v_zero();
+    for (size_t j = 0; j < C; j++)
         m = v_max(x[j], m);
     for (size_t j = 0; j < C; j++) {
         e[j] = v_exp(v_sub(x[j], m));
@@ -72,7 +73,7 @@ FBP_INLINE vreal columns_exp(const vreal *x, size_t C, vreal *greatest, vreal *e
 /* The largest of x (C,). A nan is passed over: it shows in the sum of exponentials. */
 FBP_INLINE real row_greatest(const real *x, size_t C)
 {
-    vreal m = v_set(-(real)INFINITY);
+    vreal m = v_set(-INFINITE);
     size_t j = 0;
     for (; j + LANES <= C; j += LANES)
         m = v_max(v_load(x + j), m);
