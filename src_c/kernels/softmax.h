@@ -13,6 +13,8 @@
  * makes the whole row nan. Error of y_j: that of exp at x_j - m, itself rounded, and the sum's: a few ulp while
  * |x_j - m| is small, |x_j - m| / 2 ulp more when it is not. */
 
+#include <math.h>
+
 /* Widest row to go LANES rows at a time: where the two ways take equally long. */
 #define NARROW 8
 
@@ -57,7 +59,7 @@ FBP_INLINE void column_store(real *x, size_t x_row, vreal v, size_t rows)
 /* e[j] = exp(x_j - m), j < C; m goes to *greatest. Returns the sum of e over j. */
 FBP_INLINE vreal columns_exp(const vreal *x, size_t C, vreal *greatest, vreal *e)
 {
-    vreal m = v_set(-INFINITE), sum = v_zero();
+    vreal m = v_set(-(real)INFINITY), sum = v_zero();
     for (size_t j = 0; j < C; j++)
         m = v_max(x[j], m);
     for (size_t j = 0; j < C; j++) {
@@ -73,7 +75,7 @@ FBP_INLINE vreal columns_exp(const vreal *x, size_t C, vreal *greatest, vreal *e
 /* The largest of x (C,). A nan is passed over: it shows in the sum of exponentials. */
 FBP_INLINE real row_greatest(const real *x, size_t C)
 {
-    vreal m = v_set(-INFINITE);
+    vreal m = v_set(-(real)INFINITY);
     size_t j = 0;
     for (; j + LANES <= C; j += LANES)
         m = v_max(v_load(x + j), m);
