@@ -90,7 +90,7 @@ class Network:
         TypeError
             If X is not an array of float32 or float64.
         ValueError
-            If X is of the wrong shape, empty, or not finite.
+            If X is of the wrong shape, or not finite.
         """
         X = rows_of_inputs("X", X, self, flag("allow_nonfinite", allow_nonfinite))
         with np.errstate(all="ignore"):
@@ -160,9 +160,10 @@ def real_dtype(dtype):
         found = np.dtype(dtype)
     except TypeError:
         found = None
-    if dtype is None or found not in (np.float32, np.float64):
-        kind = ValueError if isinstance(dtype, str) else TypeError
-        raise kind(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    if dtype is None or found is None:
+        raise TypeError(f"dtype must be 'float32' or 'float64', got {described(dtype)}")
+    if found not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {found.name!r}")
     return found
 
 
@@ -184,14 +185,12 @@ def refuse_nonfinite(name, x):
 
 
 def rows_of_inputs(name, x, network, allow_nonfinite=False):
-    """x (B, inputs) in the network's dtype, with at least one row."""
+    """x (B, inputs) in the network's dtype."""
     x = real_array(name, x, network.dtype)
     if x.ndim != 2:
         raise ValueError(f"{name} must have 2 dimensions (rows, {network.inputs}), got shape {x.shape}")
     if x.shape[1] != network.inputs:
         raise ValueError(f"{name} has {x.shape[1]} columns; the network takes {network.inputs}")
-    if len(x) == 0:
-        raise ValueError(f"{name} must have at least 1 row, got none")
     if not allow_nonfinite:
         refuse_nonfinite(name, x)
     return x

@@ -34,8 +34,10 @@ class Trainer:
 
     Attributes
     ----------
-    net, loss, optimizer, seed, n_threads
+    net, loss, seed, n_threads
         As given, names replaced by objects.
+    optimizer : Optimizer
+        May be replaced by one of the same class that keeps the same state: to change the learning rate, for one.
     steps : int
         Optimiser steps done.
     epochs : int
@@ -53,13 +55,24 @@ class Trainer:
         self.net = net
         self.loss = loss_of(loss)
         self.loss.parameters(net.outputs)  # raises where they do not fit
-        self.optimizer = optimizer_of(optimizer)
+        self._optimizer = optimizer_of(optimizer)
         self.seed = check_seed("seed", seed)
         self.n_threads = None if n_threads is None else integer("n_threads", n_threads, least=1)
         self.steps = 0
         self.epochs = 0
         self._state = [np.zeros_like(net.parameters) for _ in range(self.optimizer.moments)]
-        self._last_loss = None
+        self._last_loss = None  # of the last step
+
+    @property
+    def optimizer(self):
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, value):
+        value, ours = optimizer_of(value), self._optimizer
+        if type(value) is not type(ours) or value.moments != ours.moments:
+            raise ValueError(f"optimizer must keep the same state as {ours!r}, got {value!r}: make another Trainer")
+        self._optimizer = value
 
     def fit(
         self, X, y, epochs=1, batch_size=32, validation=None, shuffle=True, tolerance=None, allow_nonfinite=False, verbose=False
@@ -83,7 +96,7 @@ class Trainer:
         tolerance : float, optional
             Stop after the first epoch in which no parameter moved by so much or more.
         allow_nonfinite : bool, default False
-            Whether X and y may hold nan and inf.
+            Whether X may hold nan and inf.
         verbose : bool, default False
             Print a line for each epoch.
 
@@ -91,8 +104,8 @@ class Trainer:
         -------
         dict of lists
             One number for each epoch of this call. "loss": mean of the minibatches' losses, weighted by their rows.
-            "gradient_norm": root mean square of the norms of the minibatches' gradients. "seconds". And "val_loss", if
-            there is validation data.
+            "gradient_norm": root mean square of the norms of the minibatches' gradients; "seconds": the epoch's time,
+            without validation; "val_loss", if there is validation data.
 
         Raises
         ------
@@ -110,7 +123,7 @@ class Trainer:
         if validation is not None:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise TypeError(f"validation must be a pair (X, y), got {described(validation)}")
-            validation = self._checked("validation X", validation[0], "validation y", validation[1], allow_nonfinite)
+            validation = self._checked("validation[0]", validation[0], "validation[1]", validation[1])
         shuffle = flag("shuffle", shuffle)
         tolerance = None if tolerance is None else number("tolerance", tolerance, least=0)
         verbose = flag("verbose", verbose)
@@ -124,16 +137,17 @@ class Trainer:
             order = random_permutation(self.seed, streams.shuffle(self.epochs), len(X)) if shuffle else np.arange(len(X))
             loss_sum = squared_norm_sum = 0.0
             batches = [order[i : i + batch_size] for i in range(0, len(X), batch_size)]
-            for number_of_batch, rows in enumerate(batches):
-                loss, squared_norm = self._update(X[rows], y[rows], self.epochs, number_of_batch, history)
+            for step, rows in enumerate(batches):
+                last_loss = loss_sum / (step * batch_size) if step else self._last_loss
+                loss, squared_norm = self._update(X[rows], y[rows], self.epochs, step, last_loss, history)
                 loss_sum += loss * len(rows)
                 squared_norm_sum += squared_norm
             self.epochs += 1
             history["loss"].append(loss_sum / len(X))
             history["gradient_norm"].append(math.sqrt(squared_norm_sum / len(batches)))
+            history["seconds"].append(time.perf_counter() - start)
             if validation is not None:
                 history["val_loss"].append(self._value(*validation))
-            history["seconds"].append(time.perf_counter() - start)
             if verbose:
                 print("  ".join([f"epoch {self.epochs}"] + [f"{key} {values[-1]:.6g}" for key, values in history.items()]))
             if tolerance is not None and np.abs(self.net.parameters - before).max() < tolerance:
@@ -162,7 +176,7 @@ class Trainer:
             If the loss or its gradient is not finite; nothing has changed then.
         """
         x, y = self._checked("x", x, "y", y)
-        loss, _ = self._update(x, y, None, self.steps, {})
+        loss, _ = self._update(x, y, None, self.steps, self._last_loss, {})
         return loss
 
     def value_and_grad(self, x, y, inputs=False):
@@ -234,14 +248,14 @@ class Trainer:
             dx, gradient = self.net.backward(dz, values)
         return loss, gradient, dx
 
-    def _update(self, x, y, epoch, step, history):
+    def _update(self, x, y, epoch, step, last_loss, history):
         """One step of the optimiser; returns the loss before it and the squared norm of the gradient."""
         loss, gradient, _ = self._value_and_gradients(x, y)
         with np.errstate(all="ignore"):
             squared_norm = sum_squares(gradient)
         if not (math.isfinite(loss) and math.isfinite(squared_norm)):
             what = "gradient" if math.isfinite(loss) else "loss"
-            raise DivergenceError(what, epoch, step, loss, self._last_loss, self.optimizer.learning_rate, history)
+            raise DivergenceError(what, epoch, step, loss, last_loss, self.optimizer.learning_rate, history)
         self._last_loss = loss
         self.steps += 1
         w, hyperparameters = self.net.parameters, {field: getattr(self.optimizer, field) for field in self.optimizer.fields}
@@ -255,6 +269,8 @@ class Trainer:
     def _checked(self, x_name, x, y_name, y, allow_nonfinite=False):
         """x (B, inputs) and the targets, int64 (B,) or the network's dtype (B, outputs), after all checks."""
         x = rows_of_inputs(x_name, x, self.net, allow_nonfinite)
+        if len(x) == 0:
+            raise ValueError(f"{x_name} must have at least 1 row, got shape {x.shape}")
         rows, outputs = len(x), self.net.outputs
         labels = self.loss.code_labels is not None and not (isinstance(y, np.ndarray) and y.ndim == 2)
         if labels:
@@ -269,10 +285,11 @@ class Trainer:
                 y = y.reshape(-1, 1)
             if y.ndim != 2 or y.shape[1] != outputs:
                 raise ValueError(f"{y_name} has shape {y.shape}; expected ({rows}, {outputs})")
-            if not allow_nonfinite:
-                refuse_nonfinite(y_name, y)
+            refuse_nonfinite(y_name, y)
         if len(y) != rows:
             raise ValueError(f"{y_name} has {len(y)} rows; {x_name} has {rows}")
+        if self.loss.name.endswith("cross_entropy") and not labels and not (0 <= y.min() and y.max() <= 1):
+            raise ValueError(f"{y_name} must hold probabilities in [0, 1], got {y.min()} to {y.max()}")
         if labels:
             wrong = np.flatnonzero((y < 0) | (y >= outputs))
             if wrong.size:
