@@ -1,0 +1,227 @@
+/* math.h: exp, expm1, log, log1p, tanh and sigmoid of a vreal, written once for both real types over the vocabulary.
+ *
+ * Every step is correctly rounded and there are no tables, so on instruction sets with fused multiply-add (AVX2,
+ * AVX-512, NEON) the results are the same bits. The portable header rounds v_fma twice; its errors are given apart.
+ * The errors are the largest that tests/c/math_test.c may see against long double functions, in units in the last place
+ * of the exact result: of a float, of a double. Subnormal arguments and results are exact in the same sense.
+ *
+ * Methods: exp and expm1 by the reduction x = n ln 2 + r with ln 2 in two parts (Cody and Waite, Software Manual for
+ * the Elementary Functions, 1980); log by log(1 + f) = log((1 + s)/(1 - s)), s = f / (2 + f), and log1p by carrying what
+ * 1 + x rounds away (Tang, Table-driven implementation of the logarithm function, 1990; fdlibm has the same shape).
+ *
+ * Polynomials are our own: minimax fits in 60 digits with the lowest coefficient rounded to the type, the rest fitted
+ * again, and so on up. Those of exp by Lawson's reweighted least squares on 80 Chebyshev nodes, as the fixed low
+ * coefficients break the alternation an exchange method needs; that of log by Remez's exchange. */
+#ifndef FBP_VEC_MATH_H
+#define FBP_VEC_MATH_H
+
+#if FBP_REAL == 32
+
+#define FRACTION_BITS 23
+#define EXPONENT_BIAS 127
+#define SIGN_BIT INT32_MIN
+#define INFINITY_BITS 0x7f800000
+#define NAN_BITS 0x7fc00000
+#define EXP_LOWEST -176.0f  /* n >= -2 EXPONENT_BIAS; e^x is 0 from -104 on */
+#define EXP_HIGHEST 89.0f   /* e^x is inf from 88.7228 on */
+#define EXPM1_LOWEST -30.0f /* e^x - 1 is -1 from -17.4 on */
+#define EXPM1_LEAST 0x1p-25f /* below it e^x - 1 is x */
+#define TANH_HIGHEST 20.0f  /* u / (u + 2) is 1 from 2|x| = 18.1 on */
+#define LOG2_E 0x1.715476p+0f
+#define LN2_HIGH 0x1.62e4p-1f /* 15 bits: n LN2_HIGH is exact */
+#define LN2_LOW 0x1.7f7d1cp-20f
+#define SMALLEST_NORMAL 0x1p-126f
+#define SQRT_HALF_BITS 0x3f3504f3
+#define ONE_BITS 0x3f800000
+#define FRACTION_MASK 0x007fffff
+
+/* (e^r - 1 - r) / r^2 on |r| <= ln(2)/2; the error relative to e^r is 2^-28.2 */
+static const real exp_q[] = {0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558bp-5f, 0x1.12398ep-7f, 0x1.6a4d34p-10f};
+/* the same; the error relative to e^r - 1 is 2^-31.1 */
+static const real expm1_q[] = {0x1p-1f, 0x1.555556p-3f, 0x1.5554f6p-5f, 0x1.111004p-7f, 0x1.6d3c94p-10f, 0x1.a242dep-13f};
+/* (log((1 + s)/(1 - s)) - 2 s) / s^3 in z = s^2, z <= ((sqrt 2 - 1)/(sqrt 2 + 1))^2; relative error of the log 2^-30.2 */
+static const real log_q[] = {0x1.55557ap-1f, 0x1.995ed2p-2f, 0x1.31e13ap-2f};
+
+#else
+
+#define FRACTION_BITS 52
+#define EXPONENT_BIAS 1023
+#define SIGN_BIT INT64_MIN
+#define INFINITY_BITS 0x7ff0000000000000
+#define NAN_BITS 0x7ff8000000000000
+#define EXP_LOWEST -1418.0 /* n >= -2 EXPONENT_BIAS; e^x is 0 from -745.2 on */
+#define EXP_HIGHEST 710.0  /* e^x is inf from 709.79 on */
+#define EXPM1_LOWEST -50.0 /* e^x - 1 is -1 from -37.5 on */
+#define EXPM1_LEAST 0x1p-54 /* below it e^x - 1 is x */
+#define TANH_HIGHEST 40.0  /* u / (u + 2) is 1 from 2|x| = 38.2 on */
+#define LOG2_E 0x1.71547652b82fep+0
+#define LN2_HIGH 0x1.62e42fefa4p-1 /* 39 bits: n LN2_HIGH is exact */
+#define LN2_LOW -0x1.8432a1b0e2634p-43
+#define SMALLEST_NORMAL 0x1p-1022
+#define SQRT_HALF_BITS 0x3fe6a09e667f3bcd
+#define ONE_BITS 0x3ff0000000000000
+#define FRACTION_MASK 0x000fffffffffffff
+
+/* (e^r - 1 - r) / r^2 on |r| <= ln(2)/2; the error relative to e^r is 2^-57.9 */
+static const real exp_q[] = {0x1.000000000000ap-1,  0x1.5555555555504p-3,  0x1.55555555506bdp-5,  0x1.1111111125676p-7,
+                             0x1.6c16c1847867bp-10, 0x1.a01a01363aaf2p-13, 0x1.a019995659142p-16, 0x1.71df0bfbc80aep-19,
+                             0x1.28ae0900991c6p-22, 0x1.ada62c13f03d8p-26};
+/* the same; the error relative to e^r - 1 is 2^-61.7 */
+static const real expm1_q[] = {0x1p-1,                0x1.5555555555559p-3,  0x1.5555555555557p-5,  0x1.111111110f644p-7,
+                               0x1.6c16c16c156e7p-10, 0x1.a01a01b00daadp-13, 0x1.a01a01ab652f2p-16, 0x1.71ddf7f076ea4p-19,
+                               0x1.27e4d06100f87p-22, 0x1.af5f685893f71p-26, 0x1.1f857c3b6377cp-29};
+/* (log((1 + s)/(1 - s)) - 2 s) / s^3 in z = s^2, z <= ((sqrt 2 - 1)/(sqrt 2 + 1))^2; relative error of the log 2^-59.5 */
+static const real log_q[] = {0x1.5555555555593p-1, 0x1.999999997f9f7p-2, 0x1.249249422a614p-2, 0x1.c71c51d7b042ap-3,
+                             0x1.746649b741793p-3, 0x1.39a094a736c4bp-3, 0x1.2f11895fed27bp-3};
+
+#endif
+
+/* Adding it rounds a small number to an integer, to even; the sum's last bits are that integer. */
+#define ROUNDER ((real)3 * ((uint_real)1 << (FRACTION_BITS - 1)))
+#define V_POLYNOMIAL(x, coefficients) v_polynomial(x, coefficients, sizeof(coefficients) / sizeof(real))
+
+FBP_INLINE vreal v_polynomial(vreal x, const real *coefficients, size_t n)
+{
+    vreal y = v_set(coefficients[n - 1]);
+    for (size_t i = n - 1; i-- > 0;) y = v_fma(y, x, v_set(coefficients[i]));
+    return y;
+}
+
+/* x = n ln 2 + r. Returns r; the last bits of *n_bits are n + offset. */
+FBP_INLINE vreal v_exp_reduce(vreal x, real offset, vint *n_bits)
+{
+    vreal rounder = v_set(ROUNDER + offset), t = v_fma(x, v_set(LOG2_E), rounder), n = v_sub(t, rounder);
+    *n_bits = v_bits(t);
+    return v_fnma(n, v_set(LN2_LOW), v_fnma(n, v_set(LN2_HIGH), x));
+}
+
+/* e^x. exp(-inf) = 0, exp(inf) = inf, nan stays nan; results below the smallest normal number are rounded once. */
+FBP_INLINE vreal v_exp(vreal x)
+{
+    /* 2^n in two factors, as n runs past both ends of the exponent. At EXP_LOWEST both are 0, so e^-inf is 0 without
+     * the slow path that an underflow takes on some processors. The second operands let nan through. */
+    x = v_min(v_set(EXP_HIGHEST), v_max(v_set(EXP_LOWEST), x));
+    vint n;
+    vreal r = v_exp_reduce(x, 2 * EXPONENT_BIAS, &n);
+    vint half = vi_shr(n, 1);
+    vreal scale = v_from_bits(vi_shl(half, FRACTION_BITS)), rest = v_from_bits(vi_shl(vi_sub(n, half), FRACTION_BITS));
+    vreal one = v_set(1), y = v_fma(r, v_fma(r, V_POLYNOMIAL(r, exp_q), one), one);
+    return v_mul(v_mul(y, scale), rest);
+}
+
+/* e^r - 1 for the r of v_exp_reduce */
+FBP_INLINE vreal v_expm1_reduced(vreal r) { return v_fma(v_mul(r, r), V_POLYNOMIAL(r, expm1_q), r); }
+
+/* e^x - 1. expm1(-inf) = -1, expm1(inf) = inf, nan stays nan, and so do subnormal numbers and the sign of zero. */
+FBP_INLINE vreal v_expm1(vreal x)
+{
+    /* scale is 2^(n - 1): 2^n would overflow before the result does. */
+    vint n;
+    vreal r = v_exp_reduce(v_min(v_set(EXP_HIGHEST), v_max(v_set(EXPM1_LOWEST), x)), EXPONENT_BIAS - 1, &n);
+    vreal scale = v_from_bits(vi_shl(n, FRACTION_BITS));
+    vreal y = v_fma(scale, v_expm1_reduced(r), v_sub(scale, v_set((real)0.5)));
+    return v_select(v_lt(v_abs(x), v_set(EXPM1_LEAST)), x, v_add(y, y));
+}
+
+/* tanh(x) = u / (u + 2) with u = e^(2|x|) - 1, and the sign of x; an error in u fades as u grows. tanh(+-inf) = +-1, nan
+ * stays nan, and so do subnormal numbers and the sign of zero. */
+FBP_INLINE vreal v_tanh(vreal x)
+{
+    vint n, sign = vi_and(v_bits(x), vi_set(SIGN_BIT));
+    vreal a = v_abs(x);
+    vreal r = v_exp_reduce(v_min(v_set(TANH_HIGHEST), v_add(a, a)), EXPONENT_BIAS, &n);
+    vreal scale = v_from_bits(vi_shl(n, FRACTION_BITS));
+    vreal u = v_fma(scale, v_expm1_reduced(r), v_sub(scale, v_set(1)));
+    return v_from_bits(vi_or(v_bits(v_div(u, v_add(u, v_set(2)))), sign));
+}
+
+/* 1 / (1 + e^-x), from e^-|x|, so that a small result keeps its relative accuracy. sigmoid(-inf) = 0, sigmoid(inf) = 1,
+ * nan stays nan; subnormal results are right. */
+FBP_INLINE vreal v_sigmoid(vreal x)
+{
+    vreal one = v_set(1), e = v_exp(v_neg(v_abs(x)));
+    return v_div(v_select(v_lt(x, v_zero()), e, one), v_add(one, e));
+}
+
+/* k ln 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2) */
+FBP_INLINE vreal v_log_reduced(vreal k, vreal f)
+{
+    vreal s = v_div(f, v_add(v_set(2), f)), z = v_mul(s, s);
+    vreal half_square = v_mul(v_mul(v_set((real)0.5), f), f);
+    vreal tail = v_fma(s, v_fma(z, V_POLYNOMIAL(z, log_q), half_square), v_mul(k, v_set(LN2_LOW)));
+    return v_fma(k, v_set(LN2_HIGH), v_sub(f, v_sub(half_square, tail)));
+}
+
+/* x = 2^k m, sqrt(1/2) <= m < sqrt(2), for a normal x > 0. Returns m; *biased is k + EXPONENT_BIAS. */
+FBP_INLINE vreal v_log_split(vreal x, vint *biased)
+{
+    vint bits = vi_add(v_bits(x), vi_set(ONE_BITS - SQRT_HALF_BITS));
+    *biased = vi_shr(bits, FRACTION_BITS);
+    return v_from_bits(vi_add(vi_and(bits, vi_set(FRACTION_MASK)), vi_set(SQRT_HALF_BITS)));
+}
+
+/* biased - bias, as reals: the integer is put in the last bits of 2^FRACTION_BITS. */
+FBP_INLINE vreal v_log_exponent(vint biased, vreal bias)
+{
+    vreal base = v_set((real)((uint_real)1 << FRACTION_BITS));
+    return v_sub(v_from_bits(vi_or(biased, v_bits(base))), v_add(base, bias));
+}
+
+/* y = log(u) for finite u > 0; the rest: log(0) = -inf, log(inf) = inf, nan below 0, and nan stays nan. */
+FBP_INLINE vreal v_log_edges(vreal u, vreal y)
+{
+    vreal infinite = v_from_bits(vi_set(INFINITY_BITS)), not_a_number = v_from_bits(vi_set(NAN_BITS));
+    vreal edge = v_select(v_eq(u, v_zero()), v_neg(infinite), not_a_number);
+    y = v_select(v_eq(u, infinite), u, y);
+    return v_select(v_gt(u, v_zero()), y, edge);
+}
+
+/* log(x), natural. Subnormal numbers are right. */
+FBP_INLINE vreal v_log(vreal x)
+{
+    vmask subnormal = v_lt(x, v_set(SMALLEST_NORMAL));
+    real shift = FRACTION_BITS + 1;
+    vreal normal = v_select(subnormal, v_mul(x, v_set((real)((uint_real)1 << (FRACTION_BITS + 1)))), x);
+    vint biased;
+    vreal m = v_log_split(normal, &biased);
+    vreal k = v_log_exponent(biased, v_select(subnormal, v_set(EXPONENT_BIAS + shift), v_set(EXPONENT_BIAS)));
+    return v_log_edges(x, v_log_reduced(k, v_sub(m, v_set(1))));
+}
+
+/* log(1 + x), natural. log1p(-1) = -inf, log1p(inf) = inf, nan below -1; nan stays nan, and so do subnormal numbers and
+ * the sign of zero. */
+FBP_INLINE vreal v_log1p(vreal x)
+{
+    /* 1 + x = u + c exactly, as the smaller is added to the larger (Dekker, 1971). */
+    vreal one = v_set(1), large = v_max(one, x), small = v_min(one, x);
+    vreal u = v_add(large, small), c = v_sub(small, v_sub(u, large));
+    vint biased;
+    vreal m = v_log_split(u, &biased);
+    /* c 2^-k goes to m - 1; 2^(1 - k) is formed first, as 2^-k is subnormal for the largest x. */
+    vreal scale = v_from_bits(vi_shl(vi_sub(vi_set(2 * EXPONENT_BIAS + 1), biased), FRACTION_BITS));
+    vreal f = v_fma(c, v_mul(scale, v_set((real)0.5)), v_sub(m, one));
+    vreal y = v_log_edges(u, v_log_reduced(v_log_exponent(biased, v_set(EXPONENT_BIAS)), f));
+    return v_from_bits(vi_or(v_bits(y), vi_and(v_bits(x), vi_set(SIGN_BIT))));
+}
+
+#undef FRACTION_BITS
+#undef EXPONENT_BIAS
+#undef SIGN_BIT
+#undef INFINITY_BITS
+#undef NAN_BITS
+#undef EXP_LOWEST
+#undef EXP_HIGHEST
+#undef EXPM1_LOWEST
+#undef EXPM1_LEAST
+#undef TANH_HIGHEST
+#undef LOG2_E
+#undef LN2_HIGH
+#undef LN2_LOW
+#undef SMALLEST_NORMAL
+#undef SQRT_HALF_BITS
+#undef ONE_BITS
+#undef FRACTION_MASK
+#undef ROUNDER
+#undef V_POLYNOMIAL
+
+#endif
