@@ -145,7 +145,7 @@ class Network:
             plan = self._plan
             if plan is None or rows > self._plan_rows or plan.isa != _core.isa():
                 plan = _core.Plan(
-                    self._dtype.name, self._records, rows, 0, -1, (), False, (0, 0.0, 0.0, 0.0, 0.0, 0.0), self._parameters
+                    self._dtype.name, self._records, rows, 0, -1, None, False, None, self._parameters
                 )
                 self._plan, self._plan_rows = plan, rows
             return plan

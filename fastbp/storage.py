@@ -47,7 +47,7 @@ def write(path, description, vectors):
             np.savez(file, header=np.array(text), **vectors)
 
     else:
-        data = _safetensors().numpy.save(
+        data = safetensors_package().numpy.save(
             {name: np.ascontiguousarray(vector) for name, vector in vectors.items()}, metadata={FORMAT: text}
         )
 
@@ -209,7 +209,7 @@ def _read_npy(name, file, check):
     return array
 
 
-def _safetensors():
+def safetensors_package():
     try:
         import safetensors.numpy
     except ImportError as error:
@@ -220,7 +220,7 @@ def _safetensors():
 
 
 def _read_safetensors(path, file, expect):
-    safetensors = _safetensors()
+    safetensors = safetensors_package()
     try:
         with safetensors.safe_open(path, framework="numpy") as tensors:
             metadata = tensors.metadata() or {}

@@ -9,6 +9,7 @@ from . import _core, checks, declarative, losses, optimizers, storage, streams
 from .errors import DivergenceError
 from .network import Network, aligned_vector, expected_vectors, plan_rows
 
+MOST_THREADS = 256
 PAUSE = 0.05  # seconds in C between two looks at signals
 
 
@@ -65,7 +66,7 @@ class Trainer:
         optimizer = optimizers.optimizer(optimizer)
         seed = declarative.seed("seed", seed)
         if n_threads is not None:
-            n_threads = checks.integer("n_threads", n_threads, 1, 1024)
+            n_threads = checks.integer("n_threads", n_threads, 1, MOST_THREADS)
         self._set_up(net, loss, optimizer, seed, n_threads, 0, 0)
 
     def _set_up(self, net, loss, optimizer, seed, n_threads, steps, epochs):
@@ -193,24 +194,27 @@ class Trainer:
 
         with self._lock:
             self._refuse_in_epoch()
-            plan = self._plan_for(code, batch_size)
-            rates = np.full(-(-rows // batch_size), self._learning_rate)
-            for _ in range(epochs):
-                started = perf_counter()
-                before = None if tolerance is None else net.parameters.copy()
-                order = _core.random_permutation(self._seed, streams.shuffle(self.epochs), rows) if shuffle else None
-                self._run_epoch(plan, X, target, batch_size, order, rates, history)
-                self.epochs += 1
-                history["loss"].append(plan.loss_sum / rows)
-                history["gradient_norm"].append((plan.squared_norm_sum / plan.step_count) ** 0.5)
-                if validation is not None:
-                    history["val_loss"].append(self._evaluate(*validation))
-                history["seconds"].append(perf_counter() - started)
-                if verbose:
-                    values = ", ".join(f"{name} {history[name][-1]:.6g}" for name in ("loss", "val_loss") if name in history)
-                    print(f"epoch {self.epochs}: {values}, {history['seconds'][-1]:.2f} s", flush=True)
-                if tolerance is not None and np.abs(net.parameters - before).max() < tolerance:
-                    break
+            try:
+                plan = self._plan_for(code, batch_size)
+                rates = np.full(-(-rows // batch_size), self._learning_rate)
+                for _ in range(epochs):
+                    started = perf_counter()
+                    before = None if tolerance is None else net.parameters.copy()
+                    order = _core.random_permutation(self._seed, streams.shuffle(self.epochs), rows) if shuffle else None
+                    self._run_epoch(plan, X, target, batch_size, order, rates, history)
+                    self.epochs += 1
+                    history["loss"].append(plan.loss_sum / rows)
+                    history["gradient_norm"].append((plan.squared_norm_sum / plan.step_count) ** 0.5)
+                    if validation is not None:
+                        history["val_loss"].append(self._evaluate(*validation))
+                    history["seconds"].append(perf_counter() - started)
+                    if verbose:
+                        values = ", ".join(f"{key} {values[-1]:.6g}" for key, values in history.items())
+                        print(f"epoch {self.epochs}: {values}", flush=True)
+                    if tolerance is not None and np.abs(net.parameters - before).max() < tolerance:
+                        break
+            finally:
+                self._drop_plans()  # a plan holds on to the data of its last epoch
         return history
 
     def _run_epoch(self, plan, X, target, batch_size, order, rates, history):
@@ -488,7 +492,7 @@ class Trainer:
             For a path of another type; without the safetensors package; when the file cannot be read.
         """
         if n_threads is not None:
-            n_threads = checks.integer("n_threads", n_threads, 1, 1024)
+            n_threads = checks.integer("n_threads", n_threads, 1, MOST_THREADS)
         parts = None
 
         def expect(description):
