@@ -16,6 +16,8 @@
  * de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS Functionality", ACM TOMS 41(3), 2015.
  */
 
+#include <math.h> /* INFINITY */
+
 enum { TILE_COLUMNS = TILE_VECTORS * LANES, ROW_GROUP = 3, ROW_GROUPS = (TILE_ROWS + ROW_GROUP - 1) / ROW_GROUP };
 
 /* One tile over one block of k. */
