@@ -1,7 +1,7 @@
-"""What the declarative classes share: a base class, and checks that name the argument, what was expected and what came.
+"""What the declarative classes share: a base class, and checks that name the argument, what was wanted and what came.
 
-A declarative object says what is wanted (a layer, a loss, an optimiser) and computes nothing. It is read-only: to change
-a hyperparameter, make another object.
+A declarative object says what is wanted (a layer, a loss, an optimiser) and computes nothing. It is read-only: to
+change a hyperparameter, make another object.
 """
 
 import numbers
@@ -113,7 +113,7 @@ class Declared:
         return tuple(getattr(self, field) for field in self.fields)
 
     def __repr__(self):
-        arguments = ", ".join(f"{field}={value!r}" for field, value in zip(self.fields, self._values()))
+        arguments = ", ".join(f"{field}={value!r}" for field, value in zip(self.fields, self._values(), strict=True))
         return f"{type(self).__name__}({arguments})"
 
     def __eq__(self, other):
@@ -132,7 +132,7 @@ class Declared:
         dict
             ``{"kind": name, field: value, ...}``.
         """
-        return {"kind": self.name, **{field: _to_plain(value) for field, value in zip(self.fields, self._values())}}
+        return {"kind": self.name, **{field: _to_plain(getattr(self, field)) for field in self.fields}}
 
     @classmethod
     def from_dict(cls, record):
@@ -160,7 +160,9 @@ class Declared:
         arguments = {field: _from_plain(value) for field, value in record.items() if field != "kind"}
         for field in arguments:
             if field not in found.fields:
-                raise ValueError(f"record of kind {kind!r} has an unknown field {field!r}; it takes {listed(found.fields)}")
+                raise ValueError(
+                    f"record of kind {kind!r} has an unknown field {field!r}; it takes {listed(found.fields)}"
+                )
         for field in found.required:
             if field not in arguments:
                 raise ValueError(f"record of kind {kind!r} must have a field {field!r}")

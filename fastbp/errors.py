@@ -17,8 +17,8 @@ class DivergenceError(ArithmeticError):
     loss : float
         The loss of the minibatch that failed.
     last_loss : float or None
-        The last finite loss: in ``fit`` the mean over the epoch's minibatches before the one that failed; where there are
-        none, and in ``step``, the loss of the trainer's last step, None if it has made none.
+        The last finite loss: in ``fit`` the mean over the epoch's minibatches before the one that failed; where there
+        are none, and in ``step``, the loss of the trainer's last step, None if it has made none.
     learning_rate : float
         The learning rate of the step that failed.
     history : dict of lists
@@ -46,7 +46,10 @@ class DivergenceError(ArithmeticError):
             met = f"the loss became {self.loss} {where}"
         else:
             met = f"the gradient became nan or infinite {where}, at a loss of {self.loss:g}"
-        last = "no loss before it was finite" if self.last_loss is None else f"the last finite loss was {self.last_loss:g}"
+        if self.last_loss is None:
+            last = "no loss came before it"
+        else:
+            last = f"the last finite loss was {self.last_loss:g}"
         return (
             f"training diverged: {met}; {last}. The parameters are those before this step. "
             f"The learning rate was {self.learning_rate:g}: try a smaller one, and inputs and targets scaled to "

@@ -1,11 +1,11 @@
 """Derivatives by central differences, and checks of gradients worked out by hand.
 
-f'(x) is (f(x + h) - f(x - h)) / 2h but for two errors: the formula leaves out h^2 f'''/6, and rounding in f adds about
-eps |f| / h. Their sum is least where h is about the cube root of eps times the scale on which x varies: here
+f'(x) is (f(x + h) - f(x - h)) / 2h but for two errors: the formula leaves out h^2 f'''/6, and rounding in f adds
+about eps |f| / h. Their sum is least where h is about the cube root of eps times the scale on which x varies: here
 h = cbrt(2.2e-16) max(|x|, 1) = 6e-6 max(|x|, 1), for each element of x. The result is then right to about ten digits.
 
-Source: Press, Teukolsky, Vetterling and Flannery, Numerical Recipes, section "Numerical Derivatives"; Nocedal and Wright,
-Numerical Optimization, section 8.1.
+Source: Press, Teukolsky, Vetterling and Flannery, Numerical Recipes, section "Numerical Derivatives"; Nocedal and
+Wright, Numerical Optimization, section 8.1.
 """
 
 import numpy as np
@@ -139,7 +139,9 @@ def check_gradient(f, df, x, eps=None, tolerance=1e-6):
     if got.shape != expected.shape:
         if value.size != 1 or got.shape != x.shape:
             shape = x.shape if value.size == 1 else expected.shape
-            raise ValueError(f"df(x) has shape {got.shape}; expected {shape}, as x has {x.shape} and f(x) {value.shape}")
+            raise ValueError(
+                f"df(x) has shape {got.shape}; expected {shape}, as x has {x.shape} and f(x) has {value.shape}"
+            )
         expected = expected.reshape(x.shape)
         size = size.reshape(x.shape)
     if got.size == 0:
@@ -154,8 +156,9 @@ def check_gradient(f, df, x, eps=None, tolerance=1e-6):
         where = f"at [{', '.join(map(str, index))}]" if index else "of the only element"
         wrong = int((errors > tolerance).sum())
         raise GradientError(
-            f"df(x) is wrong {where}: expected {expected[index]:.10g} by central differences, got {got[index]:.10g}, a "
-            f"relative error of {error:.3g} where {tolerance:g} is accepted; {wrong} of {errors.size} elements are wrong",
+            f"df(x) is wrong {where}: expected {expected[index]:.10g} by central differences, got {got[index]:.10g}, "
+            f"a relative error of {error:.3g} where {tolerance:g} is accepted; {wrong} of {errors.size} elements are "
+            "wrong",
             index,
             float(expected[index]),
             float(got[index]),

@@ -254,7 +254,7 @@ def _flatten(width, layers, where, steps, seen):
         here = f"{where}[{position}]"
         if id(layer) in seen:
             raise ValueError(
-                f"{here} is the same object as {seen[id(layer)]}: layers do not share parameters, make one for each place"
+                f"{here} is the same object as {seen[id(layer)]}: layers do not share parameters, make one for each"
             )
         seen[id(layer)] = here
         if isinstance(layer, Dense):

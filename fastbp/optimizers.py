@@ -23,7 +23,8 @@ class Optimizer(Declared):
 
     @property
     def constants(self):
-        return (self.code, *(getattr(self, field, 0.0) for field in ("momentum", "weight_decay", "beta1", "beta2", "eps")))
+        names = ("momentum", "weight_decay", "beta1", "beta2", "eps")
+        return (self.code, *(getattr(self, name, 0.0) for name in names))
 
 
 class SGD(Optimizer):

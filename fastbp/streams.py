@@ -1,7 +1,7 @@
 """Which stream of random numbers belongs to what.
 
-All randomness is a function of (seed, stream, position): see ``random_bits``. Streams are numbered here, once, so that no
-two uses share numbers: the use in the bits from 40 up, which one of its kind in the 40 bits below.
+All randomness is a function of (seed, stream, position): see ``random_bits``. Streams are numbered here, once, so that
+no two uses share numbers: the use in the bits from 40 up, which one of its kind in the 40 bits below.
 """
 
 _INITIALISATION = 1

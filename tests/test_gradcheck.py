@@ -18,8 +18,12 @@ def test_quadratic_form():
 
 def test_square_of_a_linear_form():
     # Worked example D2.
-    f = lambda x: (2 * x[0] + 3 * x[1]) ** 2
-    df = lambda x: np.array([4, 6]) * (2 * x[0] + 3 * x[1])
+    def f(x):
+        return (2 * x[0] + 3 * x[1]) ** 2
+
+    def df(x):
+        return np.array([4, 6]) * (2 * x[0] + 3 * x[1])
+
     assert check_gradient(f, df, [1.0, 2.0]) < 1e-8
     np.testing.assert_allclose(numerical_gradient(f, [1.0, 2.0]), [32, 48], rtol=1e-8)
 
@@ -45,7 +49,9 @@ def test_jacobian():
 
 def test_chain_rule():
     # Worked example D4: with G(x) = (x, x^2), the derivative of F o G is (6x, 3 + 16 x^3).
-    composed = lambda x: F(G(x))
+    def composed(x):
+        return F(G(x))
+
     np.testing.assert_allclose(numerical_jacobian(composed, 2.0), [12, 131], rtol=1e-8)
     np.testing.assert_allclose(numerical_jacobian(F, G(2.0)) @ numerical_jacobian(G, 2.0), [12, 131], rtol=1e-8)
     assert check_gradient(composed, lambda x: [6 * x, 3 + 16 * x**3], 2.0) < 1e-8
@@ -87,8 +93,12 @@ def test_steps_follow_the_size_of_each_element(scale):
 
 
 def test_a_step_of_ones_own():
-    f32 = lambda x: float((x.astype(np.float32) ** 3).sum())
-    df = lambda x: 3 * x**2
+    def f32(x):
+        return float((x.astype(np.float32) ** 3).sum())
+
+    def df(x):
+        return 3 * x**2
+
     with pytest.raises(GradientError):
         check_gradient(f32, df, [0.5, 1.5])
     assert check_gradient(f32, df, [0.5, 1.5], eps=5e-3, tolerance=1e-3) < 1e-3
@@ -104,7 +114,7 @@ def test_one_wrong_element_is_found(size):
         factor = np.ones(size)
         factor[wrong] += 1e-4
         with pytest.raises(GradientError) as caught:
-            check_gradient(f, lambda x: factor * df(x), x)
+            check_gradient(f, lambda x, factor=factor: factor * df(x), x)
         error = caught.value
         assert error.index == (wrong,)
         assert error.expected == pytest.approx(3 * x[wrong] ** 2, rel=1e-8)
@@ -114,7 +124,9 @@ def test_one_wrong_element_is_found(size):
 
 
 def test_the_message_names_element_expected_and_got():
-    with pytest.raises(GradientError, match=re.escape("wrong at [1, 0]: expected 3 by central differences, got 4")) as caught:
+    with pytest.raises(
+        GradientError, match=re.escape("wrong at [1, 0]: expected 3 by central differences, got 4")
+    ) as caught:
         check_gradient(F, lambda x: [[2 * x[0], 2], [4, 8 * x[1]]], [1.0, 2.0])
     assert isinstance(caught.value, AssertionError)
     with pytest.raises(GradientError, match=re.escape("got nan")):
@@ -124,8 +136,12 @@ def test_the_message_names_element_expected_and_got():
 
 
 def test_a_gradient_with_the_wrong_sign_or_zero_is_found():
-    f = lambda x: np.log1p(np.exp(x)).sum()
-    s = lambda x: 1 / (1 + np.exp(-x))
+    def f(x):
+        return np.log1p(np.exp(x)).sum()
+
+    def s(x):
+        return 1 / (1 + np.exp(-x))
+
     assert check_gradient(f, s, [-2.0, 0.0, 3.0]) < 1e-8
     for wrong in (lambda x: -s(x), lambda x: 0 * x, lambda x: 2 * s(x), lambda x: s(x)[::-1]):
         with pytest.raises(GradientError):
@@ -147,7 +163,11 @@ def test_elements_that_are_zero_among_large_ones_pass():
         (lambda: numerical_gradient(np.sum, [1j]), TypeError, "x must hold real numbers, got list of dtype complex128"),
         (lambda: numerical_gradient(np.sum, [None]), TypeError, "x must hold real numbers, got list of dtype object"),
         (lambda: numerical_gradient(np.sum, [True]), TypeError, "x must hold real numbers, got list of dtype bool"),
-        (lambda: numerical_gradient(np.sum, [[1], [2, 3]]), TypeError, "x must hold real numbers in one shape, got list"),
+        (
+            lambda: numerical_gradient(np.sum, [[1], [2, 3]]),
+            TypeError,
+            "x must hold real numbers in one shape, got list",
+        ),
         (lambda: numerical_gradient(np.sum, [1.0, np.nan]), ValueError, "x must be finite, got nan or inf"),
         (lambda: numerical_gradient(lambda x: x, [1.0, 2.0]), ValueError, "f must return one number, got shape (2,)"),
         (lambda: numerical_gradient(lambda x: None, [1.0]), TypeError, "f(x) must hold real numbers, got None"),
@@ -157,10 +177,22 @@ def test_elements_that_are_zero_among_large_ones_pass():
             ValueError,
             "f(x) must be finite; it is not near x, one step along element [1]",
         ),
-        (lambda: numerical_jacobian(lambda x: x[x > 1], [1.0]), ValueError, "f(x) changes shape from (0,) to (1,) near x"),
-        (lambda: check_gradient(np.sum, lambda x: [1.0], [1.0, 2.0]), ValueError, "df(x) has shape (1,); expected (2,)"),
+        (
+            lambda: numerical_jacobian(lambda x: x[x > 1], [1.0]),
+            ValueError,
+            "f(x) changes shape from (0,) to (1,) near x",
+        ),
+        (
+            lambda: check_gradient(np.sum, lambda x: [1.0], [1.0, 2.0]),
+            ValueError,
+            "df(x) has shape (1,); expected (2,)",
+        ),
         (lambda: check_gradient(F, lambda x: x, [1.0, 2.0]), ValueError, "df(x) has shape (2,); expected (2, 2)"),
-        (lambda: check_gradient(np.sum, np.ones_like, [1.0], tolerance=-1), ValueError, "tolerance must be at least 0, got -1"),
+        (
+            lambda: check_gradient(np.sum, np.ones_like, [1.0], tolerance=-1),
+            ValueError,
+            "tolerance must be at least 0, got -1",
+        ),
         (lambda: check_gradient(np.sum, np.ones_like, [1.0], tolerance="x"), TypeError, "tolerance must be a number"),
         (lambda: numerical_gradient(np.sum, [1.0], eps=0), ValueError, "eps must be greater than 0, got 0"),
     ],

@@ -51,7 +51,9 @@ def test_records_are_json():
     block = Residual([Dense(np.int64(4), LeakyReLU(np.float32(0.5)), np.bool_(False))])
     record = {
         "kind": "residual",
-        "layers": [{"kind": "dense", "units": 4, "activation": {"kind": "leaky_relu", "negative_slope": 0.5}, "bias": False}],
+        "layers": [
+            {"kind": "dense", "units": 4, "activation": {"kind": "leaky_relu", "negative_slope": 0.5}, "bias": False}
+        ],
     }
     assert json.loads(json.dumps(block.to_dict())) == record
     assert layers.Layer.from_dict(record) == block
@@ -119,8 +121,8 @@ def test_names_stand_for_defaults():
         (
             lambda: Dense(3, "rleu"),
             ValueError,
-            "activation must be one of 'identity', 'relu', 'leaky_relu', 'sigmoid', 'tanh', 'softplus' or an object of such a "
-            "class, got 'rleu'",
+            "activation must be one of 'identity', 'relu', 'leaky_relu', 'sigmoid', 'tanh', 'softplus' or an object of "
+            "such a class, got 'rleu'",
         ),
         (lambda: Dense(3, None), TypeError, "or an object of such a class, got None"),
         (lambda: Dense(3, ReLU), TypeError, "activation must be an object, got the class ReLU: write ReLU()"),
@@ -133,7 +135,11 @@ def test_names_stand_for_defaults():
         (lambda: Residual([]), ValueError, "layers must hold at least one layer, got none"),
         (lambda: Residual(Dense(3)), TypeError, "layers must be a list of layers, got Dense"),
         (lambda: Residual([Dense]), TypeError, "layers[0] must be a layer, got the class Dense"),
-        (lambda: Residual([Dense(3), "relu"]), TypeError, "layers[1] must be a Dense or Residual layer, got 'relu' (str)"),
+        (
+            lambda: Residual([Dense(3), "relu"]),
+            TypeError,
+            "layers[1] must be a Dense or Residual layer, got 'relu' (str)",
+        ),
         (lambda: SoftmaxCrossEntropy("none"), ValueError, "reduction must be one of 'mean', 'sum', got 'none'"),
         (lambda: MeanSquaredError(None), TypeError, "reduction must be one of 'mean', 'sum', got None"),
         (lambda: Pinball(1), ValueError, "quantiles must be less than 1, got 1"),
@@ -206,7 +212,12 @@ TWICE = Dense(4)
         (3, [], ValueError, "layers must hold at least one layer, got none"),
         (3, Dense(3), TypeError, "layers must be a list of layers, got Dense"),
         (3, [3], TypeError, "layers[0] must be a Dense or Residual layer, got 3 (int)"),
-        (3, [TWICE, Dense(4), TWICE], ValueError, "layers[2] is the same object as layers[0]: layers do not share parameters"),
+        (
+            3,
+            [TWICE, Dense(4), TWICE],
+            ValueError,
+            "layers[2] is the same object as layers[0]: layers do not share parameters",
+        ),
         (4, [TWICE, Residual([TWICE])], ValueError, "layers[1].layers[0] is the same object as layers[0]"),
         (3, [Residual([Dense(5)])], ValueError, "layers[0] takes 3 inputs and its last layer has 5 units"),
         (3, [Dense(4), Residual([Residual([Dense(5)])])], ValueError, "layers[1].layers[0] takes 4 inputs"),

@@ -109,7 +109,13 @@ def test_activations_at_the_ends(f, dtype):
     assert y.dtype == dx.dtype == dtype and np.isfinite(y).all() and np.isfinite(dx).all()
     with np.errstate(all="ignore"):
         y = activate(f, x)
-    limits = {"sigmoid": (0, 1), "tanh": (-1, 1), "relu": (0, np.inf), "softplus": (0, np.inf), "identity": (-np.inf, np.inf)}
+    limits = {
+        "sigmoid": (0, 1),
+        "tanh": (-1, 1),
+        "relu": (0, np.inf),
+        "softplus": (0, np.inf),
+        "identity": (-np.inf, np.inf),
+    }
     if f.name in limits:
         assert (y[0], y[-2]) == limits[f.name]
     assert np.isnan(y[-1])
@@ -119,7 +125,8 @@ def test_activations_at_the_ends(f, dtype):
 
 def test_softmax():
     np.testing.assert_allclose(
-        ref.softmax_forward(array([0, np.log(2), np.log(5)], [1000, 1000, -1000])), [[0.125, 0.25, 0.625], [0.5, 0.5, 0]]
+        ref.softmax_forward(array([0, np.log(2), np.log(5)], [1000, 1000, -1000])),
+        [[0.125, 0.25, 0.625], [0.5, 0.5, 0]],
     )
     # Worked example A2: J_ij = s_i (delta_ij - s_j), here row by row.
     s = array([0.125, 0.25, 0.625])
@@ -209,7 +216,10 @@ def test_philox_known_answers():
         ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
         ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
     ]
-    words = lambda text: [int(word, 16) for word in text.split()]
+
+    def words(text):
+        return [int(word, 16) for word in text.split()]
+
     for counter, key, expected in answers:
         counter = np.array(words(counter), np.uint64).reshape(4, 1)
         assert philox4x32(counter, tuple(words(key))).ravel().tolist() == words(expected)
@@ -242,13 +252,19 @@ def test_random_numbers():
 def test_activations_against_differences(f):
     x = np.array([[-3.0, -0.4, -0.01], [0.02, 0.7, 2.5]])
     dy = np.array([[1.0, -2.0, 0.5], [0.25, 3.0, -1.0]])
-    assert check_gradient(lambda x: (dy * activate(f, x)).sum(), lambda x: activate_backward(f, dy, activate(f, x)), x) < 1e-7
+    assert (
+        check_gradient(lambda x: (dy * activate(f, x)).sum(), lambda x: activate_backward(f, dy, activate(f, x)), x)
+        < 1e-7
+    )
 
 
 def test_softmax_against_differences():
     x = np.array([[0.1, -2.0, 1.5], [3.0, 2.0, 2.5]])
     dy = np.array([[1.0, -2.0, 0.5], [0.25, 3.0, -1.0]])
-    forward = lambda x: (dy * ref.softmax_forward(x)).sum()
+
+    def forward(x):
+        return (dy * ref.softmax_forward(x)).sum()
+
     assert check_gradient(forward, lambda x: ref.softmax_backward(dy, ref.softmax_forward(x)), x) < 1e-7
     s = ref.softmax_forward(x[:1])[0]
     np.testing.assert_allclose(
@@ -260,8 +276,13 @@ def test_softmax_against_differences():
 def test_dense_against_differences(f):
     rng = np.random.default_rng(3)
     x, W, b, dy = rng.normal(size=(4, 3)), rng.normal(size=(3, 5)), rng.normal(size=5), rng.normal(size=(4, 5))
-    value = lambda x, W, b: (dy * ref.dense_forward(x, W, b, f)).sum()
-    gradients = lambda x, W, b: ref.dense_backward(dy, x, W, ref.dense_forward(x, W, b, f), f)
+
+    def value(x, W, b):
+        return (dy * ref.dense_forward(x, W, b, f)).sum()
+
+    def gradients(x, W, b):
+        return ref.dense_backward(dy, x, W, ref.dense_forward(x, W, b, f), f)
+
     assert check_gradient(lambda x: value(x, W, b), lambda x: gradients(x, W, b)[0], x) < 1e-7
     assert check_gradient(lambda W: value(x, W, b), lambda W: gradients(x, W, b)[1], W) < 1e-7
     assert check_gradient(lambda b: value(x, W, b), lambda b: gradients(x, W, b)[2], b) < 1e-7
@@ -290,7 +311,9 @@ def test_losses_against_differences(loss, labels):
     rng = np.random.default_rng(4)
     z, target = 2 * rng.normal(size=(5, 4)), targets_for(loss, rng, 5, 4, labels)
     assert (
-        check_gradient(lambda z: loss_and_gradient(loss, z, target)[0], lambda z: loss_and_gradient(loss, z, target)[1], z)
+        check_gradient(
+            lambda z: loss_and_gradient(loss, z, target)[0], lambda z: loss_and_gradient(loss, z, target)[1], z
+        )
         < 1e-7
     )
 
@@ -298,7 +321,10 @@ def test_losses_against_differences(loss, labels):
 def test_softmax_cross_entropy_of_targets_that_do_not_sum_to_one():
     rng = np.random.default_rng(5)
     z, target = rng.normal(size=(3, 4)), rng.uniform(size=(3, 4))
-    f = lambda z: ref.softmax_cross_entropy(z, target)
+
+    def f(z):
+        return ref.softmax_cross_entropy(z, target)
+
     assert check_gradient(lambda z: f(z)[0], lambda z: f(z)[1], z) < 1e-7
 
 
@@ -357,7 +383,10 @@ def torch_forward(layers, x, weights):
 
 def torch_value_and_grad(net, loss, x, y):
     """Loss, flat gradient and dx of a net of the twin, in float64, by autograd."""
-    tensor = lambda values, grad: torch.tensor(np.asarray(values, np.float64), requires_grad=grad)
+
+    def tensor(values, grad):
+        return torch.tensor(np.asarray(values, np.float64), requires_grad=grad)
+
     weights = [(tensor(W, True), None if b is None else tensor(b, True)) for W, b in net.weights]
     x = tensor(x, True)
     y = torch.tensor(y) if y.dtype.kind in "iu" else tensor(y, False)
@@ -460,9 +489,11 @@ def test_optimizers_against_pytorch(optimizer):
 
 
 def test_initial_weights():
-    net = ref.Network(50, [Dense(40, "relu"), Dense(30, "tanh", bias=False), Dense(20, LeakyReLU(0.1)), Dense(10)], seed=9)
+    net = ref.Network(
+        50, [Dense(40, "relu"), Dense(30, "tanh", bias=False), Dense(20, LeakyReLU(0.1)), Dense(10)], seed=9
+    )
     bounds = [np.sqrt(6 / 50), np.sqrt(6 / 70), np.sqrt(6 / 30), np.sqrt(6 / 30)]
-    for number, ((W, b), bound) in enumerate(zip(net.weights, bounds)):
+    for number, ((W, b), bound) in enumerate(zip(net.weights, bounds, strict=True)):
         assert W.dtype == np.float32 and (b is None or not b.any())
         assert 0.95 * bound < np.abs(W).max() <= np.float32(bound)
         u = ref.random_uniform(9, streams.initialisation(number), W.size).reshape(W.shape)
@@ -491,7 +522,17 @@ def test_parameters_and_weights_are_one_memory():
 def test_residual_net_by_hand():
     # Worked example E2: sigmoid(w2 relu(w1 x + b1) + b2 + x) under binary cross-entropy.
     for literals in (
-        (1.5, 1, 0.8, -0.3, 0.5, 0.1, 0.1210974512, [-0.0855392860, -0.0570261906, -0.1026471432, -0.1140523813], -0.1596733338),
+        (
+            1.5,
+            1,
+            0.8,
+            -0.3,
+            0.5,
+            0.1,
+            0.1210974512,
+            [-0.0855392860, -0.0570261906, -0.1026471432, -0.1140523813],
+            -0.1596733338,
+        ),
         (1.5, 0, -0.8, -0.3, 0.5, 0.1, 1.783900741, [0, 0, 0, 0.8320183851], 0.8320183851),
     ):
         x, y, *parameters, J, gradient, dx = literals
@@ -577,7 +618,10 @@ def problem(rows=23, inputs=4, outputs=3, seed=0):
 
 def test_fit_is_steps_in_the_order_of_the_seed(capsys):
     X, y = problem()
-    make = lambda: ref.Trainer(ref.Network(4, [Dense(5, "tanh"), Dense(3)], "float64", 3), optimizer=Adam(0.01), seed=11)
+
+    def make():
+        return ref.Trainer(ref.Network(4, [Dense(5, "tanh"), Dense(3)], "float64", 3), optimizer=Adam(0.01), seed=11)
+
     fitted, stepped = make(), make()
     history = fitted.fit(X, y, epochs=2, batch_size=5, validation=(X[:7], y[:7]), verbose=True)
     losses, norms, validation = [], [], []
@@ -625,7 +669,9 @@ def test_example_gradients_by_hand():
     np.testing.assert_allclose(b1, [-0.079272, -0.118958, -0.158671], atol=1e-6)
     np.testing.assert_allclose(W1, [-0.079272, -0.118958, -0.158671, -0.158544, -0.237917, -0.317341], atol=1e-6)
     total = ref.Trainer(net, MeanSquaredError("sum")).value_and_grad(x, y)
-    assert total[0] == pytest.approx(281.7000511808419, rel=1e-12) and losses.sum() == pytest.approx(total[0], rel=1e-12)
+    assert total[0] == pytest.approx(281.7000511808419, rel=1e-12) and losses.sum() == pytest.approx(
+        total[0], rel=1e-12
+    )
     np.testing.assert_allclose(gradients.sum(axis=0), total[1], rtol=1e-12)
 
 
@@ -670,7 +716,11 @@ F = X[:, :3]
 @pytest.mark.parametrize(
     "call, error, message",
     [
-        (lambda: ref.Network(4, [Dense(3)], "float16"), ValueError, "dtype must be 'float32' or 'float64', got 'float16'"),
+        (
+            lambda: ref.Network(4, [Dense(3)], "float16"),
+            ValueError,
+            "dtype must be 'float32' or 'float64', got 'float16'",
+        ),
         (lambda: ref.Network(4, [Dense(3)], None), TypeError, "dtype must be 'float32' or 'float64', got None"),
         (lambda: ref.Network(4, [Dense(3)], ">f4"), ValueError, "dtype must be 'float32' or 'float64'"),
         (lambda: ref.Network(4, [Dense(3)], seed=-1), ValueError, "seed must be at least 0, got -1"),
@@ -680,10 +730,18 @@ F = X[:, :3]
         (lambda: ref.Trainer(3), TypeError, "net must be a Network of fastbp.reference, got 3 (int)"),
         (lambda: trainer_of("mse"), ValueError, "loss must be one of"),
         (lambda: trainer_of(Pinball([0.1, 0.2])), ValueError, "quantiles has 2 levels; there are 3 outputs"),
-        (lambda: ref.Trainer(ref.Network(4, [Dense(3)]), n_threads=0), ValueError, "n_threads must be at least 1, got 0"),
+        (
+            lambda: ref.Trainer(ref.Network(4, [Dense(3)]), n_threads=0),
+            ValueError,
+            "n_threads must be at least 1, got 0",
+        ),
         (lambda: trainer_of().fit(None, Y), TypeError, "X must be a float32 or float64 array, got None"),
         (lambda: trainer_of().fit(X.tolist(), Y), TypeError, "X must be a float32 or float64 array, got list"),
-        (lambda: trainer_of().fit(X.astype(int), Y), TypeError, "X must be a float32 or float64 array, got int64 array"),
+        (
+            lambda: trainer_of().fit(X.astype(int), Y),
+            TypeError,
+            "X must be a float32 or float64 array, got int64 array",
+        ),
         (lambda: trainer_of().fit(X.astype(complex), Y), TypeError, "got complex128 array"),
         (lambda: trainer_of().fit(X.astype(object), Y), TypeError, "got object array"),
         (lambda: trainer_of().fit(X[:, :3], Y), ValueError, "X has 3 columns; the network takes 4"),
@@ -694,7 +752,11 @@ F = X[:, :3]
         (lambda: trainer_of().fit(X, Y[:-1]), ValueError, "y has 22 rows; X has 23"),
         (lambda: trainer_of().fit(X, Y + 1), ValueError, "y must hold class numbers from 0 to 2, got 3 at ["),
         (lambda: trainer_of().fit(X, Y - 1), ValueError, "y must hold class numbers from 0 to 2, got -1 at ["),
-        (lambda: trainer_of().fit(X, Y + 0.5), TypeError, "y must be an integer array of class numbers, got float64 array"),
+        (
+            lambda: trainer_of().fit(X, Y + 0.5),
+            TypeError,
+            "y must be an integer array of class numbers, got float64 array",
+        ),
         (lambda: trainer_of().fit(X, Y.tolist()), TypeError, "y must be an integer array of class numbers, got list"),
         (lambda: trainer_of().fit(X, F), ValueError, "y must hold probabilities in [0, 1], got"),
         (lambda: trainer_of("binary_cross_entropy").fit(X, F), ValueError, "y must hold probabilities in [0, 1], got"),
@@ -705,10 +767,26 @@ F = X[:, :3]
         (lambda: trainer_of().fit(X, Y, epochs=0), ValueError, "epochs must be at least 1, got 0"),
         (lambda: trainer_of().fit(X, Y, epochs=1.5), TypeError, "epochs must be an integer, got 1.5 (float)"),
         (lambda: trainer_of().fit(X, Y, batch_size=0), ValueError, "batch_size must be at least 1, got 0"),
-        (lambda: trainer_of().fit(X, Y, batch_size=24), ValueError, "batch_size must be at most the number of rows, 23, got 24"),
-        (lambda: trainer_of().fit(X, Y, batch_size=5, shuffle=1), TypeError, "shuffle must be True or False, got 1 (int)"),
-        (lambda: trainer_of().fit(X, Y, batch_size=5, tolerance=-1), ValueError, "tolerance must be at least 0, got -1"),
-        (lambda: trainer_of().fit(X, Y, batch_size=5, validation=X), TypeError, "validation must be a pair (X, y), got ndarray"),
+        (
+            lambda: trainer_of().fit(X, Y, batch_size=24),
+            ValueError,
+            "batch_size must be at most the number of rows, 23, got 24",
+        ),
+        (
+            lambda: trainer_of().fit(X, Y, batch_size=5, shuffle=1),
+            TypeError,
+            "shuffle must be True or False, got 1 (int)",
+        ),
+        (
+            lambda: trainer_of().fit(X, Y, batch_size=5, tolerance=-1),
+            ValueError,
+            "tolerance must be at least 0, got -1",
+        ),
+        (
+            lambda: trainer_of().fit(X, Y, batch_size=5, validation=X),
+            TypeError,
+            "validation must be a pair (X, y), got ndarray",
+        ),
         (lambda: trainer_of().fit(X, Y, batch_size=5, validation=(F, Y)), ValueError, "validation[0] has 3 columns"),
     ],
 )

@@ -1,7 +1,8 @@
 """The NumPy twin: what every operation, the network and the trainer must compute, to read and to compare with.
 
-Each function has the name and signature of the compiled one in ``fastbp.ops``; `Network` and `Trainer` those of ``fastbp``,
-without saving and loading. Functions compute in the dtype of their arguments and check little: the compiled ones check.
+Each function has the name and signature of the compiled one in ``fastbp.ops``; `Network` and `Trainer` those of
+``fastbp``, without saving and loading. Functions compute in the dtype of their arguments and check little: the compiled
+ones check.
 
 Letters: B batch, I inputs, O outputs, C classes, N elements; x W b z y; gradients dx dW db dz dy.
 """
@@ -29,3 +30,37 @@ from .reduce import add, all_finite, sum_squares
 from .rng import random_bits, random_permutation, random_uniform
 from .softmax import softmax_backward, softmax_forward
 from .trainer import Trainer
+
+__all__ = [
+    "Network",
+    "Trainer",
+    "adam_step",
+    "add",
+    "all_finite",
+    "binary_cross_entropy",
+    "dense_backward",
+    "dense_forward",
+    "gemm",
+    "identity_backward",
+    "identity_forward",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
+    "mean_squared_error",
+    "pinball",
+    "random_bits",
+    "random_permutation",
+    "random_uniform",
+    "relu_backward",
+    "relu_forward",
+    "sgd_step",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "softmax_backward",
+    "softmax_cross_entropy",
+    "softmax_forward",
+    "softplus_backward",
+    "softplus_forward",
+    "sum_squares",
+    "tanh_backward",
+    "tanh_forward",
+]

@@ -1,7 +1,7 @@
 """Losses. Each returns the loss, a float, and its gradient with respect to the first argument, in that one's dtype.
 
-`reduction` "sum" adds the terms up; "mean" divides that sum by B for softmax cross-entropy, and by the number of elements
-B O for the losses that take each element for itself. The gradient is that of the number returned.
+`reduction` "sum" adds the terms up; "mean" divides that sum by B for softmax cross-entropy, and by the number of
+elements B O for the losses that take each element for itself. The gradient is that of the number returned.
 """
 
 import numpy as np
@@ -55,7 +55,9 @@ def softmax_cross_entropy(z, target, reduction="mean"):
         if target.shape != (rows,):
             raise ValueError(f"target has shape {target.shape}; expected ({rows},), one label for each row of z")
         if rows and not (0 <= target.min() and target.max() < classes):
-            raise ValueError(f"target must hold class numbers from 0 to {classes - 1}, got {target.min()} to {target.max()}")
+            raise ValueError(
+                f"target must hold class numbers from 0 to {classes - 1}, got {target.min()} to {target.max()}"
+            )
         each = np.arange(rows)
         terms = -log_p[each, target]
         dz = p

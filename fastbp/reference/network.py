@@ -37,8 +37,8 @@ class Network:
 
     Notes
     -----
-    Initial weights are uniform on (-r, r), and biases 0. r = sqrt(6 / I) for a layer with relu or leaky_relu (He et al.,
-    Delving Deep into Rectifiers, ICCV 2015); otherwise r = sqrt(6 / (I + O)) (Glorot and Bengio, Understanding the
+    Initial weights are uniform on (-r, r), and biases 0. r = sqrt(6 / I) for a layer with relu or leaky_relu (He et
+    al., Delving Deep into Rectifiers, ICCV 2015); otherwise r = sqrt(6 / (I + O)) (Glorot and Bengio, Understanding the
     Difficulty of Training Deep Feedforward Neural Networks, AISTATS 2010).
     """
 
@@ -52,7 +52,7 @@ class Network:
         self._parameters = np.zeros(count(self.steps), self.dtype)
         self.weights = views(self._parameters, self.steps)
         dense = [step for step in self.steps if step.kind == "dense"]
-        for number, (step, (W, b)) in enumerate(zip(dense, self.weights)):
+        for number, (step, (W, _)) in enumerate(zip(dense, self.weights, strict=True)):
             he = step.activation.name in ("relu", "leaky_relu")
             r = np.sqrt(6 / (step.inputs if he else step.inputs + step.outputs))
             u = random_uniform(self.seed, streams.initialisation(number), W.size)
@@ -129,10 +129,11 @@ class Network:
             Laid out as `parameters`.
         """
         gradient = np.empty_like(self._parameters)
-        kept, weights = [], zip(reversed(self.weights), reversed(views(gradient, self.steps)))
-        for step, x, y in zip(reversed(self.steps), reversed(values[:-1]), reversed(values[1:])):
+        kept, weights, gradients = [], reversed(self.weights), reversed(views(gradient, self.steps))
+        for number, step in reversed(list(enumerate(self.steps))):
+            x, y = values[number], values[number + 1]
             if step.kind == "dense":
-                (W, b), (into_W, into_b) = next(weights)
+                (W, b), (into_W, into_b) = next(weights), next(gradients)
                 dx, dW, db = dense_backward(dy, x, W, y, step.activation)
                 into_W[...] = dW
                 if b is not None:

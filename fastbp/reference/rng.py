@@ -1,8 +1,8 @@
 """Random numbers by counting: word i of a stream is a function of (seed, stream, i) alone.
 
-The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011): ten
-rounds of multiplying and mixing turn a block's number into four words that look random. There is no state to carry, so
-any part of a stream can be had at once, in any order.
+The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011):
+ten rounds of multiplying and mixing turn a block's number into four words that look random. There is no state to carry,
+so any part of a stream can be had at once, in any order.
 """
 
 import numpy as np

@@ -45,8 +45,8 @@ class Trainer:
 
     Notes
     -----
-    Targets are integer class numbers (B,) for softmax cross-entropy; otherwise floats (B, outputs), or (B,) if there is one
-    output. Floats are converted to the network's dtype.
+    Targets are integer class numbers (B,) or probabilities (B, outputs) for softmax cross-entropy, and floats
+    (B, outputs), or (B,) if there is one output, for the other losses. Floats are converted to the network's dtype.
     """
 
     def __init__(self, net, loss="softmax_cross_entropy", optimizer="adam", seed=0, n_threads=None):
@@ -75,7 +75,16 @@ class Trainer:
         self._optimizer = value
 
     def fit(
-        self, X, y, epochs=1, batch_size=32, validation=None, shuffle=True, tolerance=None, allow_nonfinite=False, verbose=False
+        self,
+        X,
+        y,
+        epochs=1,
+        batch_size=32,
+        validation=None,
+        shuffle=True,
+        tolerance=None,
+        allow_nonfinite=False,
+        verbose=False,
     ):
         """Train on all rows, minibatch by minibatch, epoch after epoch.
 
@@ -134,7 +143,9 @@ class Trainer:
         for _ in range(epochs):
             start = time.perf_counter()
             before = self.net.parameters.copy()
-            order = random_permutation(self.seed, streams.shuffle(self.epochs), len(X)) if shuffle else np.arange(len(X))
+            order = np.arange(len(X))
+            if shuffle:
+                order = random_permutation(self.seed, streams.shuffle(self.epochs), len(X))
             loss_sum = squared_norm_sum = 0.0
             batches = [order[i : i + batch_size] for i in range(0, len(X), batch_size)]
             for step, rows in enumerate(batches):
@@ -149,7 +160,7 @@ class Trainer:
             if validation is not None:
                 history["val_loss"].append(self._value(*validation))
             if verbose:
-                print("  ".join([f"epoch {self.epochs}"] + [f"{key} {values[-1]:.6g}" for key, values in history.items()]))
+                print(f"epoch {self.epochs}:", ", ".join(f"{key} {values[-1]:.6g}" for key, values in history.items()))
             if tolerance is not None and np.abs(self.net.parameters - before).max() < tolerance:
                 break
         return history
@@ -258,7 +269,8 @@ class Trainer:
             raise DivergenceError(what, epoch, step, loss, last_loss, self.optimizer.learning_rate, history)
         self._last_loss = loss
         self.steps += 1
-        w, hyperparameters = self.net.parameters, {field: getattr(self.optimizer, field) for field in self.optimizer.fields}
+        w = self.net.parameters
+        hyperparameters = {field: getattr(self.optimizer, field) for field in self.optimizer.fields}
         with np.errstate(all="ignore"):
             if self.optimizer.name == "sgd":
                 sgd_step(w, gradient, *self._state, **hyperparameters)
