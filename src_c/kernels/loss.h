@@ -13,7 +13,7 @@
 /* row_loss[i] = lane i, for i < rows <= LANES. */
 FBP_INLINE void rows_store(double *row_loss, vreal v, size_t rows)
 {
-    real lane[LANES];
+    _Alignas(64) real lane[LANES];
     v_store(lane, v);
     for (size_t i = 0; i < rows; i++)
         row_loss[i] = (double)lane[i];
@@ -41,7 +41,7 @@ FBP_INLINE void softmax_cross_entropy_narrow(const real *z, size_t z_row, const 
         size_t rows = B - b < LANES ? B - b : LANES;
         vreal columns[NARROW], t[NARROW], e[NARROW], m, label = zero;
         if (labels) {
-            real lane[LANES] = {0}; /* a label below NARROW is exact as a real */
+            _Alignas(64) real lane[LANES] = {0}; /* a label below NARROW is exact as a real */
             for (size_t i = 0; i < rows; i++)
                 lane[i] = (real)labels[b + i];
             label = v_load(lane);
@@ -170,19 +170,25 @@ FBP_INLINE vreal loss_of(int loss, vreal z, vreal t, vreal tau, vreal *slope)
     }
 }
 
-/* parameters[0 .. n-1] as reals; zero when this loss has none. */
-FBP_INLINE vreal levels_load(int loss, const double *parameters, size_t n)
+/* n levels from parameters[j] on, as reals; zero when this loss has none. */
+FBP_INLINE vreal levels_load(int loss, const double *parameters, size_t j, size_t n)
 {
-    real lane[LANES] = {0};
+    _Alignas(64) real lane[LANES] = {0};
     if (loss != FBP_PINBALL)
         return v_zero();
     if (n >= LANES)
         for (size_t i = 0; i < LANES; i++)
-            lane[i] = (real)parameters[i];
+            lane[i] = (real)parameters[j + i];
     else
         for (size_t i = 0; i < n; i++)
-            lane[i] = (real)parameters[i];
+            lane[i] = (real)parameters[j + i];
     return v_load(lane);
+}
+
+/* Rows of at most this many columns go as narrow rows: those whose terms cost more than moving them to lanes. */
+FBP_INLINE size_t loss_narrow(int loss)
+{
+    return loss == FBP_BINARY_CROSS_ENTROPY ? 4 : 1;
 }
 
 FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *target, size_t target_row,
@@ -191,7 +197,7 @@ FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *tar
 {
     const vreal factor = v_set(scale);
     vreal slope;
-    if (C <= NARROW) {
+    if (C <= loss_narrow(loss)) {
         for (size_t b = 0; b < B; b += LANES) {
             size_t rows = B - b < LANES ? B - b : LANES;
             vreal sum = v_zero();
@@ -205,20 +211,20 @@ FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *tar
         }
         return;
     }
+    const size_t tail = C % LANES;
+    const vreal tail_levels = levels_load(loss, parameters, C - tail, tail);
     for (size_t b = 0; b < B; b++, z += z_row, target += target_row, dz += dz_row) {
         vreal sum = v_zero();
         size_t j = 0;
         for (; j + LANES <= C; j += LANES) {
-            vreal tau = levels_load(loss, parameters + j, LANES);
+            vreal tau = levels_load(loss, parameters, j, LANES);
             sum = v_add(sum, loss_of(loss, v_load(z + j), v_load(target + j), tau, &slope));
             v_store(dz + j, v_mul(factor, slope));
         }
-        if (j < C) {
-            size_t n = C - j;
-            vreal tau = levels_load(loss, parameters + j, n);
-            vreal term = loss_of(loss, v_load_n(z + j, n), v_load_n(target + j, n), tau, &slope);
-            sum = v_add(sum, v_select(m_first(n), term, v_zero()));
-            v_store_n(dz + j, v_mul(factor, slope), n);
+        if (tail) {
+            vreal term = loss_of(loss, v_load_n(z + j, tail), v_load_n(target + j, tail), tail_levels, &slope);
+            sum = v_add(sum, v_select(m_first(tail), term, v_zero()));
+            v_store_n(dz + j, v_mul(factor, slope), tail);
         }
         row_loss[b] = (double)v_sum(sum);
     }
