@@ -70,29 +70,30 @@ FBP_INLINE real v_greatest(vreal v)
     return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
 }
 
-/* Four elements of each of four rows, four rows apart, in one register: the load does the shuffles across 128 bits. */
-FBP_INLINE __m512 v_load_quarters(const real *p, size_t step)
-{
-    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(p));
-    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + step), 1);
-    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 2 * step), 2);
-    return _mm512_insertf32x4(v, _mm_loadu_ps(p + 3 * step), 3);
-}
-
+/* Reads each row once and whole: rows a power of two apart share a few sets of the first cache, and a second visit would
+ * find them gone. First 4 x 4 blocks within 128 bits, then the blocks. */
 FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row)
 {
-    for (int j = 0; j < LANES; j += 4) {
-        __m512 a = v_load_quarters(src + j, 4 * src_row);
-        __m512 b = v_load_quarters(src + j + src_row, 4 * src_row);
-        __m512 c = v_load_quarters(src + j + 2 * src_row, 4 * src_row);
-        __m512 d = v_load_quarters(src + j + 3 * src_row, 4 * src_row);
+    __m512d t[16]; /* 128-bit part q of t[i + j]: rows i .. i + 3 of column 4 q + j */
+    for (int i = 0; i < LANES; i += 4) {
+        __m512 a = _mm512_loadu_ps(src), b = _mm512_loadu_ps(src + src_row);
+        __m512 c = _mm512_loadu_ps(src + 2 * src_row), d = _mm512_loadu_ps(src + 3 * src_row);
         __m512d ab_low = _mm512_castps_pd(_mm512_unpacklo_ps(a, b)), ab_high = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
         __m512d cd_low = _mm512_castps_pd(_mm512_unpacklo_ps(c, d)), cd_high = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
-        _mm512_storeu_ps(dst, _mm512_castpd_ps(_mm512_unpacklo_pd(ab_low, cd_low)));
-        _mm512_storeu_ps(dst + dst_row, _mm512_castpd_ps(_mm512_unpackhi_pd(ab_low, cd_low)));
-        _mm512_storeu_ps(dst + 2 * dst_row, _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high)));
-        _mm512_storeu_ps(dst + 3 * dst_row, _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high)));
-        dst += 4 * dst_row;
+        t[i] = _mm512_unpacklo_pd(ab_low, cd_low);
+        t[i + 1] = _mm512_unpackhi_pd(ab_low, cd_low);
+        t[i + 2] = _mm512_unpacklo_pd(ab_high, cd_high);
+        t[i + 3] = _mm512_unpackhi_pd(ab_high, cd_high);
+        src += 4 * src_row;
+    }
+    for (int j = 0; j < 4; j++) {
+        __m512d upper_even = _mm512_shuffle_f64x2(t[j], t[4 + j], 0x88), lower_even = _mm512_shuffle_f64x2(t[8 + j], t[12 + j], 0x88);
+        __m512d upper_odd = _mm512_shuffle_f64x2(t[j], t[4 + j], 0xdd), lower_odd = _mm512_shuffle_f64x2(t[8 + j], t[12 + j], 0xdd);
+        real *q = dst + j * dst_row;
+        _mm512_storeu_ps(q, _mm512_castpd_ps(_mm512_shuffle_f64x2(upper_even, lower_even, 0x88)));
+        _mm512_storeu_ps(q + 4 * dst_row, _mm512_castpd_ps(_mm512_shuffle_f64x2(upper_odd, lower_odd, 0x88)));
+        _mm512_storeu_ps(q + 8 * dst_row, _mm512_castpd_ps(_mm512_shuffle_f64x2(upper_even, lower_even, 0xdd)));
+        _mm512_storeu_ps(q + 12 * dst_row, _mm512_castpd_ps(_mm512_shuffle_f64x2(upper_odd, lower_odd, 0xdd)));
     }
 }
 
@@ -154,13 +155,13 @@ FBP_INLINE real v_greatest(vreal v)
     return _mm_cvtsd_f64(_mm_max_sd(y, _mm_unpackhi_pd(y, y)));
 }
 
-/* Two elements of each of four rows, `step` apart, in one register: the load does the shuffles across 128 bits. */
+/* Two elements of each of four rows, `step` apart, in one register: loads do most of the shuffles across 128 bits. */
 FBP_INLINE __m512d v_load_quarters(const real *p, size_t step)
 {
-    __m512d v = _mm512_castpd128_pd512(_mm_loadu_pd(p));
-    v = _mm512_insertf64x2(v, _mm_loadu_pd(p + step), 1);
-    v = _mm512_insertf64x2(v, _mm_loadu_pd(p + 2 * step), 2);
-    return _mm512_insertf64x2(v, _mm_loadu_pd(p + 3 * step), 3);
+    __m256d low = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + step), 1);
+    p += 2 * step;
+    __m256d high = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + step), 1);
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1);
 }
 
 FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row)
