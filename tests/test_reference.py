@@ -331,7 +331,9 @@ def test_softmax_cross_entropy_of_targets_that_do_not_sum_to_one():
 def test_network_against_differences():
     rng = np.random.default_rng(6)
     inner = Residual([Dense(4, "tanh", bias=False)])
-    net = ref.Network(3, [Dense(4, "softplus"), Residual([inner, Dense(4, "sigmoid")]), Dense(2)], "float64", seed=1)
+    net = ref.Network(
+        3, [Dense(4, "softplus"), Residual([Dense(4, "tanh"), inner, Dense(4, "sigmoid")]), Dense(2)], "float64", seed=1
+    )
     trainer = ref.Trainer(net, "mean_squared_error")
     x, y = rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
 
@@ -404,7 +406,7 @@ def random_layers(rng, width, depth):
         bias = bool(rng.integers(4))
         if rng.integers(3) == 0:
             block = [Dense(int(rng.integers(1, 131)), "tanh"), Dense(width, activation, bias)]
-            layers.append(Residual([Residual([Dense(width, "sigmoid")]), *block] if rng.integers(2) else block))
+            layers.append(Residual([*block, Residual([Dense(width, "sigmoid")])] if rng.integers(2) else block))
         else:
             width = int(rng.integers(1, 131))
             layers.append(Dense(width, activation, bias))
@@ -602,12 +604,21 @@ def test_divergence_amid_an_epoch():
     assert caught.value.history == {"loss": [], "gradient_norm": [], "seconds": []}
 
 
+def test_a_loss_that_overflows_though_its_gradient_does_not():
+    net = one_weight(-1.7e308)
+    with pytest.raises(DivergenceError, match="the loss became inf at step 0; no loss came before it"):
+        ref.Trainer(net, "pinball", SGD(1.0)).step(array([1]), array(1.7e308))
+    assert net.parameters == [-1.7e308]
+
+
 def test_tolerance_stops():
     net = one_weight()
     trainer = ref.Trainer(net, "mean_squared_error", SGD(0.25))
     history = trainer.fit(array([1]), array(100), epochs=100, batch_size=1, tolerance=1.0)
     # Steps of 50, 25, 12.5, 6.25, 3.125, 1.5625, 0.78125: the seventh is the first below 1.
     assert len(history["loss"]) == trainer.epochs == 7
+    net.parameters = array(0)
+    assert len(trainer.fit(array([1]), array(100), epochs=100, batch_size=1, tolerance=12.5)["loss"]) == 4
     assert len(trainer.fit(array([1]), array(100), epochs=3, batch_size=1, tolerance=0)["loss"]) == 3
 
 
