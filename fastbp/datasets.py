@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from . import _core, checks
+from . import _core, declarative
 
 _SPLIT_STREAM = 3 << 40  # random numbers of train_test_split; streams.py uses 1 << 40 and 2 << 40
 
@@ -61,8 +61,8 @@ def train_test_split(X, y, test_fraction=0.2, seed=0):
         raise ValueError(f"y has {len(y)} rows; X has {len(X)}")
     if len(X) < 2:
         raise ValueError(f"X must have at least 2 rows to split, got {len(X)}")
-    test_fraction = checks.number("test_fraction", test_fraction, above=0, below=1)
-    seed = checks.integer("seed", seed, most=(1 << 64) - 1)
+    test_fraction = declarative.number("test_fraction", test_fraction, above=0, below=1)
+    seed = declarative.seed("seed", seed)
     order = _core.random_permutation(seed, _SPLIT_STREAM, len(X))
     n_test = min(max(math.floor(test_fraction * len(X) + 0.5), 1), len(X) - 1)
     train, test = order[n_test:], order[:n_test]

@@ -154,13 +154,15 @@ class Network:
         """How many rows a call may take at once so that Ctrl-C is soon heard."""
         return max(BLOCK, SLICE // len(self._parameters) // BLOCK * BLOCK)
 
-    def checked_inputs(self, name, X, allow_nonfinite=False):
+    def checked_inputs(self, name, X, allow_nonfinite=None):
         """X as the core takes it: (rows, inputs) with a row at least, of the net's dtype, contiguous and, unless
-        allowed, finite."""
+        allowed, finite. None: the caller offers no such switch."""
         X = checks.matrix(name, X, self._inputs, "the network", self._dtype)
         if not len(X):
             raise ValueError(f"{name} must have at least 1 row, got shape {X.shape}")
-        if not allow_nonfinite:
+        if allow_nonfinite is None:
+            checks.finite(name, X, f"{name} must be finite")
+        elif not allow_nonfinite:
             checks.finite(name, X)
         return X
 
@@ -281,14 +283,11 @@ def _parts(description):
 
 
 def _dtype(value):
-    if isinstance(value, str) and value in DTYPES:
-        return DTYPES[value]
     try:
         found = None if value is None else np.dtype(value)
     except TypeError:
         found = None
-    if found is None:
-        raise TypeError(f"dtype must be 'float32' or 'float64', got {declarative.described(value)}")
-    if found not in DTYPES.values():
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {found.name!r}")
-    return DTYPES[found.name]
+    if found is not None and found in DTYPES.values():
+        return DTYPES[found.name]
+    kind = ValueError if isinstance(value, (str, np.dtype, type)) else TypeError
+    raise kind(f"dtype must be 'float32' or 'float64', got {value!r}")

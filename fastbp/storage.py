@@ -150,6 +150,7 @@ def _clean(name, vector, finite):
 
 
 def _read_npz(path, file, expect):
+    import struct
     import zipfile
     import zlib
 
@@ -171,7 +172,7 @@ def _read_npz(path, file, expect):
                 vectors[name] = vector.astype(wanted[0], copy=False)
                 _clean(name, vectors[name], wanted[2])
             return description, vectors
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, OSError, ValueError, LookupError) as error:
         raise _Wrong(f"truncated or damaged, or not a .npz file ({error})") from error
 
 
@@ -237,7 +238,7 @@ def _read_safetensors(path, file, expect):
                 _fits(name, vectors[name].shape, vectors[name].dtype, wanted)
                 _clean(name, vectors[name], wanted[2])
             return description, vectors
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise _Wrong(f"truncated or damaged, or not a .safetensors file ({error})") from error
 
 

@@ -66,7 +66,7 @@ class Trainer:
         optimizer = optimizers.optimizer(optimizer)
         seed = declarative.seed("seed", seed)
         if n_threads is not None:
-            n_threads = checks.integer("n_threads", n_threads, 1, MOST_THREADS)
+            n_threads = declarative.integer("n_threads", n_threads, 1, MOST_THREADS)
         self._set_up(net, loss, optimizer, seed, n_threads, 0, 0)
 
     def _set_up(self, net, loss, optimizer, seed, n_threads, steps, epochs):
@@ -153,7 +153,7 @@ class Trainer:
         tolerance : float >= 0 or None
             Stop after the first epoch in which every parameter moved by less.
         allow_nonfinite : bool
-            Do not look for nan and inf in X. (Training on them ends in a DivergenceError.)
+            Do not look for nan and inf in X, nor in that of validation. (Training on them ends in a DivergenceError.)
         verbose : bool
             Print a line after each epoch.
 
@@ -175,21 +175,22 @@ class Trainer:
             update, the epoch does not count: `fit`, `save` and the rest may be called again.
         """
         net = self._net
-        X, target, code = self._checked("X", "y", X, y, declarative.flag("allow_nonfinite", allow_nonfinite))
+        allow_nonfinite = declarative.flag("allow_nonfinite", allow_nonfinite)
+        X, target, code = self._checked("X", "y", X, y, allow_nonfinite)
         rows = len(X)
-        epochs = checks.integer("epochs", epochs, 1)
-        batch_size = checks.integer("batch_size", batch_size, 1)
+        epochs = declarative.integer("epochs", epochs, 1)
+        batch_size = declarative.integer("batch_size", batch_size, 1)
         if batch_size > rows:
             raise ValueError(f"batch_size is {batch_size}; X has {rows} rows")
         shuffle = declarative.flag("shuffle", shuffle)
         verbose = declarative.flag("verbose", verbose)
         if tolerance is not None:
-            tolerance = checks.number("tolerance", tolerance, least=0)
+            tolerance = declarative.number("tolerance", tolerance, least=0)
         history = {"loss": [], "gradient_norm": [], "seconds": []}
         if validation is not None:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise TypeError(f"validation must be a pair (X, y) or None, got {declarative.described(validation)}")
-            validation = self._checked("validation[0]", "validation[1]", *validation)
+            validation = self._checked("validation[0]", "validation[1]", *validation, allow_nonfinite)
             history["val_loss"] = []
 
         with self._lock:
@@ -396,7 +397,7 @@ class Trainer:
 
     # --------------------------------------------------------------------------------------------------- checks
 
-    def _checked(self, x_name, y_name, x, y, allow_nonfinite=False):
+    def _checked(self, x_name, y_name, x, y, allow_nonfinite=None):
         """x and y as the core takes them, and the code of the loss for such targets."""
         x = self._net.checked_inputs(x_name, x, allow_nonfinite)
         rows, outputs, loss = len(x), self._net.outputs, self._loss
@@ -492,7 +493,7 @@ class Trainer:
             For a path of another type; without the safetensors package; when the file cannot be read.
         """
         if n_threads is not None:
-            n_threads = checks.integer("n_threads", n_threads, 1, MOST_THREADS)
+            n_threads = declarative.integer("n_threads", n_threads, 1, MOST_THREADS)
         parts = None
 
         def expect(description):
