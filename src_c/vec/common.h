@@ -49,10 +49,12 @@ typedef uint64_t uint_real;
 #define FBP_EXPAND(name, real_name, isa) FBP_PASTE(name, real_name, isa)
 #define FBP(name) FBP_EXPAND(name, FBP_REAL_NAME, FBP_ISA)
 
+#ifndef FBP_INLINE
 #if defined(__GNUC__) || defined(__clang__)
 #define FBP_INLINE static inline __attribute__((always_inline))
 #else
 #define FBP_INLINE static inline
+#endif
 #endif
 
 /* Before a loop with a constant count below 17: unrolled whole, so that an array indexed by it stays in registers. */

@@ -4,6 +4,7 @@
 #define FBP_VEC_PORTABLE_H
 
 #define FBP_ISA portable
+#define FBP_INLINE static inline /* vectors lie in memory here: to inline them everywhere only makes a large, slow build */
 #include "common.h"
 
 #include <math.h>
