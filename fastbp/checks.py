@@ -4,11 +4,12 @@ Each check returns what C can take: an aligned, C-contiguous array, the argument
 error names the argument, what was expected and what came: TypeError for kinds, ValueError for values.
 """
 
+from math import inf
+
 import numpy
 from numpy import ndarray, require
 
-from . import _core
-from .declarative import choice, described, integer, number, seed  # noqa: F401  (for the users of this module)
+from . import _core, declarative
 
 FLOAT32 = numpy.dtype("float32")
 FLOAT64 = numpy.dtype("float64")
@@ -21,7 +22,7 @@ def kind(value):
         if hasattr(value, "mask"):
             return "masked array"
         return f"{value.dtype} array"
-    return described(value)
+    return declarative.described(value)
 
 
 def array(name, x, ndim=None, dtype=None):
@@ -219,6 +220,25 @@ def targets(name, y, expected_rows, outputs, dtype, other="x"):
     if y.shape[1] != outputs:
         raise ValueError(f"{name} has {y.shape[1]} columns; there are {outputs} outputs")
     return converted(y, dtype)
+
+
+def integer(name, value, least=0, most=None):
+    """As `declarative.integer`, and quicker for an int in range."""
+    if type(value) is int and value >= least and (most is None or value <= most):
+        return value
+    return declarative.integer(name, value, least, most)
+
+
+def number(name, value, least=None, above=None, below=None):
+    """As `declarative.number`, and quicker for a float in range."""
+    if (
+        type(value) is float
+        and (-inf < value if least is None else least <= value)
+        and (above is None or above < value)
+        and value < (inf if below is None else below)
+    ):
+        return value
+    return declarative.number(name, value, least, above, below)
 
 
 def _plain(name, x, expected):

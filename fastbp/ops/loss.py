@@ -11,7 +11,8 @@ from numpy import array as to_array
 from numpy import empty, ndarray
 
 from .. import _core
-from ..checks import array, choice, integers, kind, rows
+from ..checks import array, integers, kind, rows
+from ..declarative import choice
 from ..losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
 
 

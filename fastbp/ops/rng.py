@@ -9,7 +9,6 @@ All raise TypeError for an argument that is not an integer, and ValueError for o
 
 from .. import _core
 from ..checks import integer
-from ..checks import seed as to_word
 
 
 def random_bits(seed, stream, n):
@@ -26,7 +25,7 @@ def random_bits(seed, stream, n):
     -------
     ndarray of uint32 (n,)
     """
-    return _core.random_bits(to_word("seed", seed), to_word("stream", stream), _count(n))
+    return _core.random_bits(_word("seed", seed), _word("stream", stream), integer("n", n, 0, 2**63 - 1))
 
 
 def random_uniform(seed, stream, n):
@@ -44,7 +43,7 @@ def random_uniform(seed, stream, n):
     ndarray of float64 (n,)
         ((a >> 5) 2^26 + (b >> 6)) / 2^53 with a, b the two words: 27 bits of one, 26 of the other.
     """
-    return _core.random_uniform(to_word("seed", seed), to_word("stream", stream), _count(n))
+    return _core.random_uniform(_word("seed", seed), _word("stream", stream), integer("n", n, 0, 2**63 - 1))
 
 
 def random_permutation(seed, stream, n):
@@ -61,8 +60,8 @@ def random_permutation(seed, stream, n):
     -------
     ndarray of int64 (n,)
     """
-    return _core.random_permutation(to_word("seed", seed), to_word("stream", stream), _count(n, 2**32 - 1))
+    return _core.random_permutation(_word("seed", seed), _word("stream", stream), integer("n", n, 0, 2**32 - 1))
 
 
-def _count(n, most=2**63 - 1):
-    return integer("n", n, 0, most)
+def _word(name, value):
+    return integer(name, value, 0, 2**64 - 1)

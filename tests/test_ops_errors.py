@@ -1,0 +1,655 @@
+"""What fastbp.ops refuses, and how it says so; and the unusual arrays that it takes."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from fastbp import _core, ops, reference
+
+DTYPES = ("float32", "float64")
+
+
+def real(*shape, dtype="float64", seed=0):
+    return np.random.default_rng(seed).uniform(0.1, 0.9, shape).astype(dtype)
+
+
+def arguments(name, dtype="float64"):
+    """A call of each operation that is right, as keyword arguments in the order of its signature."""
+    B, I, O = 4, 3, 5
+    x, W, y = real(B, I, dtype=dtype), real(I, O, dtype=dtype), real(B, O, dtype=dtype)
+    vectors = {k: real(7, dtype=dtype, seed=i) for i, k in enumerate("wgmv")}
+    special = {
+        "gemm": dict(a=x, b=W),
+        "dense_forward": dict(x=x, W=W, b=real(O, dtype=dtype), activation="tanh"),
+        "dense_backward": dict(dy=y, x=x, W=W, y=y, activation="tanh"),
+        "softmax_cross_entropy": dict(z=y, target=y),
+        "binary_cross_entropy": dict(z=y, target=y),
+        "mean_squared_error": dict(y=y, target=y),
+        "pinball": dict(y=y, target=y),
+        "sgd_step": dict(w=vectors["w"], g=vectors["g"], v=vectors["v"], momentum=0.9),
+        "adam_step": dict(**vectors, t=1),
+        "sum_squares": dict(x=x),
+        "all_finite": dict(x=x),
+        "add": dict(a=x, b=x),
+    }
+    if name in special:
+        return special[name]
+    return dict(x=x) if name.endswith("_forward") else dict(dy=x, y=x)
+
+
+IN_PLACE = {"sgd_step": ("w", "v"), "adam_step": ("w", "m", "v")}
+ON_ARRAYS = [name for name in ops.__all__ if not name.startswith("random_")]
+ARRAY_ARGUMENTS = [
+    (name, argument) for name in ON_ARRAYS for argument, value in arguments(name).items() if isinstance(value, np.ndarray)
+]
+ANY_SHAPE = [
+    name
+    for name in ON_ARRAYS
+    if name != "gemm" and "softmax" not in name and not {"W", "target"} & arguments(name).keys()
+]
+
+
+def called(name, **changes):
+    return getattr(ops, name)(**{**arguments(name), **changes})
+
+
+def test_every_operation_on_arrays_is_tried():
+    for name in ON_ARRAYS:
+        taken = [p for p in inspect.signature(getattr(ops, name)).parameters if p in arguments(name)]
+        assert taken == list(arguments(name)), name
+        called(name)
+
+
+# --------------------------------------------------------------------------------------------------- wrong kinds
+
+NOT_ARRAYS = {
+    "None": (None, "got None"),
+    "list": ([[1.0, 2.0]], "got list"),
+    "number": (1.5, "got 1.5"),
+    "text": ("abc", "got 'abc'"),
+    "bytes": (b"abcd", "got bytes"),
+    "memory": (memoryview(b"abcd"), "got memoryview"),
+    "masked": (np.ma.masked_array([[1.0]], mask=[[True]]), "got masked array"),
+    "int64": (np.ones((4, 3), "int64"), "got int64 array"),
+    "bool": (np.ones((4, 3), "bool"), "got bool array"),
+    "object": (np.ones((4, 3), "object"), "got object array"),
+    "complex": (np.ones((4, 3), "complex64"), "got complex64 array"),
+    "float16": (np.ones((4, 3), "float16"), "got float16 array"),
+    "longdouble": (np.ones((4, 3), "longdouble"), f"got {np.dtype('longdouble')} array"),
+    "swapped": (np.ones((4, 3), np.dtype("float64").newbyteorder()), "got .f8 array"),
+    "text array": (np.array([["a"]]), "got <U1 array"),
+    "dates": (np.zeros((4, 3), "datetime64[s]"), "got datetime64"),
+    "records": (np.zeros((4, 3), [("a", "f4")]), "array"),
+}
+OPTIONAL = {("dense_forward", "b"), ("dense_backward", "y"), ("sgd_step", "v")}
+
+
+@pytest.mark.parametrize("value, got", NOT_ARRAYS.values(), ids=NOT_ARRAYS.keys())
+@pytest.mark.parametrize("name, argument", ARRAY_ARGUMENTS)
+def test_what_is_no_array_of_reals_is_refused(name, argument, value, got):
+    if value is None and (name, argument) in OPTIONAL:
+        pytest.skip("None means something here; see below")
+    if name == "softmax_cross_entropy" and argument == "target" and getattr(value, "dtype", None) == "int64":
+        pytest.skip("integers are labels here; see below")
+    with pytest.raises(TypeError, match=f"^{argument} must be .*{got}"):
+        called(name, **{argument: value})
+
+
+@pytest.mark.parametrize("name, argument", ARRAY_ARGUMENTS)
+def test_mixed_dtypes_are_refused(name, argument):
+    names = [n for n, value in arguments(name).items() if isinstance(value, np.ndarray)]
+    if len(names) == 1:
+        return
+    with pytest.raises(TypeError, match="must be a float(32|64) array like the arguments before it, got float(32|64) array"):
+        called(name, **{argument: arguments(name)[argument].astype("float32")})
+
+
+def test_needed_when_not_optional():
+    with pytest.raises(ValueError, match="^y is needed for the derivative of tanh"):
+        called("dense_backward", y=None)
+    with pytest.raises(ValueError, match="^v is needed when momentum is not 0"):
+        called("sgd_step", v=None)
+    called("dense_forward", b=None)
+    called("dense_backward", y=None, activation="identity")
+    called("sgd_step", v=None, momentum=0.0)
+
+
+# -------------------------------------------------------------------------------------------------- wrong shapes
+
+
+@pytest.mark.parametrize("name, argument", [(n, a) for n, a in ARRAY_ARGUMENTS if n not in ANY_SHAPE])
+@pytest.mark.parametrize("shape", [(), (2, 3, 4)])
+def test_wrong_number_of_dimensions(name, argument, shape):
+    with pytest.raises(ValueError, match="must have [12] dimensions?, got shape|has shape"):
+        called(name, **{argument: real(*shape)})
+
+
+@pytest.mark.parametrize("name, argument", ARRAY_ARGUMENTS)
+@pytest.mark.parametrize("axis", [0, -1])
+def test_one_element_too_many(name, argument, axis):
+    given = arguments(name)
+    if len([v for v in given.values() if isinstance(v, np.ndarray)]) == 1:
+        return
+    if name == "gemm" and axis == (0 if argument == "a" else -1):
+        return  # the outer sizes of a product are free
+    if name == "dense_forward" and argument == "x" and axis == 0:
+        return
+    longer = np.concatenate([given[argument], np.take(given[argument], [0], axis)], axis)
+    with pytest.raises(ValueError, match=r"\d"):
+        called(name, **{argument: longer})
+
+
+def test_messages_name_both_sizes():
+    x, W = real(4, 783), real(784, 10)
+    with pytest.raises(ValueError, match="^x has 783 columns; W takes 784$"):
+        ops.dense_forward(x, W)
+    with pytest.raises(ValueError, match="^b has 9 elements; W has 10 columns$"):
+        ops.dense_forward(real(4, 784), W, real(9))
+    with pytest.raises(ValueError, match="^dy has 5 rows; x has 4$"):
+        ops.dense_backward(real(5, 10), real(4, 784), W)
+    with pytest.raises(ValueError, match="^dy has 9 columns; W has 10$"):
+        ops.dense_backward(real(4, 9), real(4, 784), W)
+    with pytest.raises(ValueError, match="^a has 783 columns; b has 784 rows$"):
+        ops.gemm(x, W)
+    with pytest.raises(ValueError, match="^a has 4 rows; b has 10 columns$"):
+        ops.gemm(x, W, transpose_a=True, transpose_b=True)
+    with pytest.raises(ValueError, match=r"^x must have 2 dimensions, got shape \(784,\)$"):
+        ops.dense_forward(real(784), W)
+    with pytest.raises(ValueError, match=r"^target has shape \(4, 9\); y has \(4, 10\)$"):
+        ops.mean_squared_error(real(4, 10), real(4, 9))
+    with pytest.raises(ValueError, match="^W must have at least one row and one column"):
+        ops.dense_forward(real(4, 0), real(0, 3))
+
+
+# -------------------------------------------------------------------------------------------------------- labels
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "int32", "int64", "uint64", "longlong", ">i4"])
+def test_labels_of_any_integer_dtype(dtype, kind):
+    z, labels = real(4, 5, dtype=dtype), np.array([0, 4, 2, 2])
+    loss, dz = ops.softmax_cross_entropy(z, labels.astype(kind))
+    expected, expected_dz = reference.softmax_cross_entropy(z, labels)
+    assert loss == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(dz, expected_dz, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "labels, position, value",
+    [
+        ([0, 5, 1, 2], 1, "5"),
+        ([0, 1, 2, -1], 3, "-1"),
+        ([2**62, 0, 0, 0], 0, str(2**62)),
+        ([-(2**63), 0, 0, 0], 0, str(-(2**63))),
+    ],
+)
+def test_labels_out_of_range(labels, position, value):
+    with pytest.raises(ValueError, match=rf"^target\[{position}\] is {value}; it must be in 0 .. 4$"):
+        ops.softmax_cross_entropy(real(4, 5), np.array(labels))
+
+
+def test_labels_beyond_int64():
+    with pytest.raises(ValueError, match=r"^target\[2\] is .*must be in 0 .. 4$"):
+        ops.softmax_cross_entropy(real(4, 5), np.array([0, 1, 2**64 - 1, 2], "uint64"))
+
+
+@pytest.mark.parametrize("labels", [np.array([0.0, 1.5, 2.0, 3.0]), np.array([True, False, True, True])])
+def test_labels_that_are_no_integers(labels):
+    with pytest.raises(TypeError, match="^target must be an integer array of class numbers"):
+        ops.softmax_cross_entropy(real(4, 5), labels)
+
+
+def test_labels_of_wrong_shape():
+    z = real(4, 5)
+    with pytest.raises(ValueError, match="^target has 3 rows; z has 4$"):
+        ops.softmax_cross_entropy(z, np.arange(3))
+    with pytest.raises(ValueError, match=r"^target must have 1 dimension, got shape \(4, 1\)$"):
+        ops.softmax_cross_entropy(z, np.zeros((4, 1), "int64"))
+
+
+# ----------------------------------------------------------------------------------------------- hyperparameters
+
+NUMBERS = [
+    ("leaky_relu_forward", "negative_slope", [-0.1, float("nan"), float("inf"), 10**400]),
+    ("leaky_relu_backward", "negative_slope", [-0.1, float("nan"), float("inf")]),
+    ("softplus_forward", "beta", [0.0, -1, float("nan"), float("inf")]),
+    ("softplus_backward", "beta", [0.0, -1, float("nan"), float("inf")]),
+    ("sgd_step", "learning_rate", [-1.0, float("nan"), float("inf")]),
+    ("sgd_step", "momentum", [-0.1, 1.0, float("nan")]),
+    ("sgd_step", "weight_decay", [-0.1, float("nan")]),
+    ("adam_step", "learning_rate", [-1.0, float("nan"), float("inf")]),
+    ("adam_step", "beta1", [-0.1, 1.0, float("nan")]),
+    ("adam_step", "beta2", [-0.1, 1.0, float("nan")]),
+    ("adam_step", "eps", [0.0, -1e-8, float("nan")]),
+    ("adam_step", "weight_decay", [-0.1, float("inf")]),
+]
+
+
+@pytest.mark.parametrize("name, argument, values", NUMBERS)
+def test_hyperparameters(name, argument, values):
+    given = arguments(name)
+    before = {k: v.copy() for k, v in given.items() if isinstance(v, np.ndarray)}
+    for value in values:
+        with pytest.raises(ValueError, match=f"^{argument} must be"):
+            getattr(ops, name)(**{**given, argument: value})
+    for value in (None, "0.1", [0.1], 0.1j, True, np.array(0.1)):
+        with pytest.raises(TypeError, match=f"^{argument} must be a number"):
+            getattr(ops, name)(**{**given, argument: value})
+    for key, array in before.items():
+        assert np.array_equal(array, given[key]), "changed by a call that failed"
+    called(name, **{argument: np.float32(0.5)})
+
+
+@pytest.mark.parametrize(
+    "t, error",
+    [(0, ValueError), (-1, ValueError), (2**64, ValueError), (1.0, TypeError), (True, TypeError), (None, TypeError)],
+)
+def test_step_number(t, error):
+    with pytest.raises(error, match="^t must be"):
+        called("adam_step", t=t)
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error", "pinball"])
+def test_reduction(name):
+    with pytest.raises(ValueError, match="^reduction must be"):
+        called(name, reduction="none")
+    with pytest.raises(TypeError, match="^reduction must be"):
+        called(name, reduction=None)
+
+
+@pytest.mark.parametrize("name", ["dense_forward", "dense_backward"])
+def test_activation(name):
+    with pytest.raises(ValueError, match="^activation must be.*relu"):
+        called(name, activation="gelu")
+    with pytest.raises(TypeError, match="^activation must be.*relu"):
+        called(name, activation=3)
+
+
+def test_quantiles():
+    values = [0.0, 1.0, float("nan"), [0.5, 0.5], [], [0.1, 0.2, 0.3, 0.4, 1.5]]
+    kinds = [None, "median", [None] * 5]
+    for bad, error in [*((value, ValueError) for value in values), *((kind, TypeError) for kind in kinds)]:
+        with pytest.raises(error, match="^quantiles"):
+            called("pinball", quantiles=bad)
+
+
+@pytest.mark.parametrize("name", ["random_bits", "random_uniform", "random_permutation"])
+def test_random_arguments(name):
+    f = getattr(ops, name)
+    for given in [dict(seed=-1), dict(seed=2**64), dict(stream=-1), dict(stream=2**64), dict(n=-1), dict(n=2**64)]:
+        with pytest.raises(ValueError, match=f"^{next(iter(given))} must be"):
+            f(**{"seed": 0, "stream": 0, "n": 3, **given})
+    for given in [dict(seed=1.0), dict(seed=None), dict(stream="1"), dict(n=2.0), dict(n=True)]:
+        with pytest.raises(TypeError, match=f"^{next(iter(given))} must be an integer"):
+            f(**{"seed": 0, "stream": 0, "n": 3, **given})
+    assert np.array_equal(f(np.uint64(2**64 - 1), np.int32(5), np.int8(9)), f(2**64 - 1, 5, 9))
+
+
+# ------------------------------------------------------------------------------------- arrays that need some care
+
+
+def strided(x):
+    wide = np.full((*x.shape[:-1], 2 * x.shape[-1]), np.nan, x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def misaligned(x):
+    raw = np.zeros(x.nbytes + 1, "uint8")[1:]
+    view = raw.view(x.dtype).reshape(x.shape)
+    view[...] = x
+    return view
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+class Subclass(np.ndarray):
+    pass
+
+
+UNUSUAL = {
+    "strided": strided,
+    "reversed": lambda x: x[..., ::-1].copy()[..., ::-1],
+    "by columns": np.asfortranarray,
+    "misaligned": misaligned,
+    "read-only": read_only,
+    "subclass": lambda x: x.copy().view(Subclass),
+    "own dtype object": lambda x: x.astype(np.dtype(x.dtype.str, metadata={"unit": "m"})),
+}
+
+
+def results(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+@pytest.mark.parametrize("change", UNUSUAL.values(), ids=UNUSUAL.keys())
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [name for name in ON_ARRAYS if name not in IN_PLACE])
+def test_unusual_arrays_give_the_usual_result(name, dtype, change):
+    usual = arguments(name, dtype)
+    unusual = {k: change(v) if isinstance(v, np.ndarray) else v for k, v in usual.items()}
+    before = {k: np.array(v) for k, v in unusual.items() if isinstance(v, np.ndarray)}
+    for got, expected in zip(results(getattr(ops, name)(**unusual)), results(getattr(ops, name)(**usual)), strict=True):
+        assert type(got) is type(expected)
+        assert np.array_equal(got, expected)
+    for key, value in before.items():
+        assert np.array_equal(value, unusual[key]), "an input was changed"
+
+
+@pytest.mark.parametrize("name, argument", [(name, a) for name, given in IN_PLACE.items() for a in given])
+@pytest.mark.parametrize("change", [strided, misaligned, read_only], ids=["strided", "misaligned", "read-only"])
+def test_what_is_updated_in_place_must_be_fit_for_it(name, argument, change):
+    given = arguments(name)
+    given[argument] = change(given[argument])
+    before = {k: v.copy() for k, v in given.items() if isinstance(v, np.ndarray)}
+    with pytest.raises(ValueError, match=f"^{argument} is updated in place: it must be writeable, contiguous and aligned$"):
+        getattr(ops, name)(**given)
+    for key, value in before.items():
+        assert np.array_equal(value, given[key]), "changed by a call that failed"
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_gradients_may_be_unusual(name):
+    for change in UNUSUAL.values():
+        usual, unusual = arguments(name), arguments(name)
+        unusual["g"] = change(unusual["g"])
+        getattr(ops, name)(**usual)
+        getattr(ops, name)(**unusual)
+        assert np.array_equal(usual["w"], unusual["w"])
+
+
+@pytest.mark.parametrize("name", [name for name in ON_ARRAYS if name not in IN_PLACE])
+def test_results_do_not_share_memory_with_arguments(name):
+    given = arguments(name)
+    for result in results(getattr(ops, name)(**given)):
+        for value in given.values():
+            if isinstance(value, np.ndarray) and isinstance(result, np.ndarray):
+                assert not np.shares_memory(result, value)
+
+
+# -------------------------------------------------------------------------------------------------- empty arrays
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_rows(dtype):
+    x, W = np.empty((0, 3), dtype), real(3, 5, dtype=dtype)
+    assert ops.gemm(x, W).shape == (0, 5)
+    assert np.array_equal(ops.gemm(x, x, transpose_a=True), np.zeros((3, 3)))
+    assert np.array_equal(ops.gemm(np.empty((4, 0), dtype), np.empty((0, 2), dtype)), np.zeros((4, 2)))
+    y = ops.dense_forward(x, W, real(5, dtype=dtype), "tanh")
+    assert y.shape == (0, 5) and y.dtype == dtype
+    dx, dW, db = ops.dense_backward(y, x, W, y, "tanh")
+    assert dx.shape == (0, 3) and not dW.any() and not db.any()
+    assert ops.softmax_forward(x).shape == ops.softmax_backward(x, x).shape == (0, 3)
+    assert ops.softmax_forward(np.empty((3, 0), dtype)).shape == (3, 0)
+    for name in ("relu", "softplus"):
+        assert getattr(ops, f"{name}_forward")(x).shape == getattr(ops, f"{name}_backward")(x, x).shape == (0, 3)
+    assert ops.sum_squares(x) == 0 and ops.all_finite(x) and ops.add(x, x).shape == (0, 3)
+    w = np.empty(0, dtype)
+    ops.sgd_step(w, w)
+    ops.adam_step(w, w, w, w, 1)
+
+
+@pytest.mark.parametrize("name", ["binary_cross_entropy", "mean_squared_error", "pinball", "softmax_cross_entropy"])
+def test_the_mean_of_no_rows(name):
+    x = np.empty((0, 3))
+    with pytest.raises(ValueError, match="mean of nothing"):
+        getattr(ops, name)(x, x)
+    loss, gradient = getattr(ops, name)(x, x, reduction="sum")
+    assert loss == 0 and gradient.shape == (0, 3)
+
+
+def test_the_mean_of_no_labels():
+    with pytest.raises(ValueError, match="mean of nothing"):
+        ops.softmax_cross_entropy(np.empty((0, 3)), np.empty(0, "int64"))
+    assert ops.softmax_cross_entropy(np.empty((0, 3)), np.empty(0, "int64"), "sum")[0] == 0
+
+
+def test_no_columns():
+    with pytest.raises(ValueError, match="at least one column"):
+        ops.softmax_cross_entropy(np.empty((3, 0)), np.zeros(3, "int64"))
+
+
+@pytest.mark.parametrize("name", ANY_SHAPE)
+@pytest.mark.parametrize("shape", [(), (1,), (2, 1, 3), (0, 2)])
+def test_any_shape(name, shape):
+    given = {k: real(*shape) if isinstance(v, np.ndarray) else v for k, v in arguments(name).items()}
+    for result in results(getattr(ops, name)(**given)):
+        if isinstance(result, np.ndarray):
+            assert result.shape == shape
+
+
+# ------------------------------------------------------- the core: pointers and sizes agree, whatever is passed in
+
+BAD = [
+    None,
+    3,
+    [1.0],
+    b"x" * 64,
+    "text",
+    memoryview(b"12345678"),
+    np.zeros((2, 2), "int64"),
+    np.zeros((2, 2), "complex64"),
+    np.zeros((2, 2), "float16"),
+    np.zeros((2, 2), "float32"),
+    np.zeros((2, 2), ">f8"),
+    np.zeros((2, 2), object),
+    np.zeros((1, 2)),
+    np.zeros((2, 1)),
+    np.zeros(3),
+    np.zeros((2, 2, 2)),
+    np.zeros((4, 4))[::2, ::2],
+    misaligned(np.zeros((2, 2))),
+]
+two, pair = np.zeros((2, 2)), np.zeros(2)
+CORE_CALLS = {
+    "gemm": (two, two, False, True, two.copy()),
+    "dense_forward": (two, two, pair, 1, 0.0, two.copy()),
+    "dense_backward": (two, two, two, two, 1, 0.0, two.copy(), two.copy(), pair.copy()),
+    "activation_forward": (two, 1, 0.0, two.copy()),
+    "activation_backward": (two, two, 1, 0.0, two.copy()),
+    "softmax_forward": (two, two.copy()),
+    "softmax_backward": (two, two, two.copy()),
+    "loss": (4, two, two, pair + 0.5, False, two.copy()),
+    "sgd_step": (two.copy(), two, two.copy(), 0.1, 0.9, 0.0),
+    "adam_step": (two.copy(), two, two.copy(), two.copy(), 1, 0.1, 0.9, 0.99, 1e-8, 0.0),
+    "add": (two, two, two.copy()),
+}
+
+
+@pytest.mark.parametrize("name", CORE_CALLS)
+def test_the_core_checks_what_it_is_given(name):
+    good = CORE_CALLS[name]
+    getattr(_core, name)(*good)
+    for position, value in enumerate(good):
+        if not isinstance(value, np.ndarray):
+            continue
+        for bad in BAD:
+            if bad is None and (name, position) == ("dense_forward", 2):
+                continue
+            with pytest.raises((TypeError, ValueError)):
+                getattr(_core, name)(*good[:position], bad, *good[position + 1 :])
+    for position, value in enumerate(good):  # what it writes to
+        if not isinstance(value, np.ndarray) or value is two or value is pair or (name, position) == ("loss", 3):
+            continue
+        with pytest.raises(ValueError, match="writeable"):
+            getattr(_core, name)(*good[:position], read_only(value), *good[position + 1 :])
+
+
+def test_the_core_checks_numbers():
+    for bad in (-1, 6, 2**31 - 1):
+        with pytest.raises(ValueError, match="no activation"):
+            _core.activation_forward(two, bad, 0.0, two.copy())
+        with pytest.raises(ValueError, match="no activation"):
+            _core.dense_forward(two, two, None, bad, 0.0, two.copy())
+    for bad in (-1, 5, 2**31 - 1):
+        with pytest.raises(ValueError, match="no loss"):
+            _core.loss(bad, two, two, None, False, two.copy())
+
+
+# ---------------------------------------------------------------------------------------------------- the plan
+
+
+def plan(**changes):
+    """A plan for a 3-4-2 net with labels as targets, and its vectors."""
+    size = 3 * 4 + 4 + 4 * 2 + 2
+    given = dict(
+        dtype="float64",
+        steps=[(0, 3, 4, 1, 1, 0.0), (0, 4, 2, 1, 0, 0.0)],
+        rows=4,
+        threads=1,
+        loss=0,
+        loss_parameters=(),
+        reduction_sum=False,
+        optimizer=(1, 0.0, 0.0, 0.9, 0.999, 1e-8),
+        parameters=real(size),
+        gradient=np.zeros(size),
+        moment1=np.zeros(size),
+        moment2=np.zeros(size),
+    )
+    return _core.Plan(*{**given, **changes}.values())
+
+
+def test_plan():
+    p = plan()
+    assert p.parameters_count == 26 and p.workspace_bytes > 0 and p.threads_for(4) == 1 and p.isa == _core.isa()
+    x, labels = real(4, 3), np.array([0, 1, 1, 0])
+    loss = p.gradient(x, labels)
+    assert p.loss(x, labels) / 4 == pytest.approx(loss)
+    assert p.step(x, labels, 1e-3, 0) == (_core.OK, pytest.approx(loss))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(dtype="float16"),
+        dict(dtype=None),
+        dict(steps=[]),
+        dict(steps=[(0, 3, 4, 1, 1, 0.0), (0, 5, 2, 1, 0, 0.0)]),
+        dict(steps=[(0, 3, 4, 1, 6, 0.0), (0, 4, 2, 1, 0, 0.0)]),
+        dict(steps=[(7, 3, 4, 1, 1, 0.0)]),
+        dict(steps=[(0, 0, 4, 1, 1, 0.0)]),
+        dict(steps=[(0, 3, -4, 1, 1, 0.0)]),
+        dict(steps=[(0, 2**40, 2**40, 1, 1, 0.0)]),
+        dict(steps=[(0, 2**30, 2**30, 1, 1, 0.0)]),
+        dict(steps=[(1, 3, 3, 0, 0, 0.0)]),
+        dict(steps=[(2, 3, 3, 0, 0, 0.0)]),
+        dict(steps=[(1, 3, 3, 0, 0, 0.0), (0, 3, 4, 1, 1, 0.0), (2, 4, 4, 0, 0, 0.0)]),
+        dict(steps=[(0, 3, 4)]),
+        dict(steps=None),
+        dict(rows=0),
+        dict(rows=-1),
+        dict(threads=-1),
+        dict(loss=5),
+        dict(loss=-2),
+        dict(loss=4),
+        dict(loss=4, loss_parameters=(0.5,)),
+        dict(loss_parameters=(0.5, 0.5)),
+        dict(optimizer=(2, 0.0, 0.0, 0.0, 0.0, 0.0)),
+        dict(optimizer=(1, 0.0)),
+        dict(parameters=None),
+        dict(parameters=np.zeros(25)),
+        dict(parameters=np.zeros(26, "float32")),
+        dict(parameters=read_only(np.zeros(26))),
+        dict(parameters=np.zeros(52)[::2]),
+        dict(gradient=np.zeros(27)),
+        dict(moment1=np.zeros((2, 13))),
+        dict(moment2=[0.0] * 26),
+    ],
+)
+def test_plans_that_make_no_sense(changes):
+    with pytest.raises((TypeError, ValueError, MemoryError)):
+        plan(**changes)
+
+
+def test_plan_checks_its_data():
+    p = plan()
+    x, labels, rates, y = real(4, 3), np.array([0, 1, 1, 0]), np.full(2, 1e-3), np.zeros((4, 2))
+    losses, gradients = np.zeros(4), np.zeros((4, 26))
+    bad_x = [
+        None,
+        [[1.0] * 3] * 4,
+        real(4, 2),
+        real(3),
+        real(4, 3, dtype="float32"),
+        np.zeros((4, 3), "int64"),
+        real(4, 6)[:, ::2],
+    ]
+    bad_labels = [
+        None,
+        [0, 1, 1, 0],
+        np.array([0, 1, 2, 0]),
+        np.array([0, -1, 0, 0]),
+        np.zeros(3, "int64"),
+        np.zeros(4),
+        y,
+        np.zeros(4, "int32"),
+    ]
+    for x_, labels_ in [*((bad, labels) for bad in bad_x), *((x, bad) for bad in bad_labels)]:
+        for call in (
+            lambda: p.loss(x_, labels_),
+            lambda: p.gradient(x_, labels_),
+            lambda: p.step(x_, labels_, 0.1, 0),
+            lambda: p.begin_epoch(x_, labels_, 2, None, rates, 0),
+            lambda: p.example_gradients(x_, labels_, losses, gradients),
+        ):
+            with pytest.raises((TypeError, ValueError)):
+                call()
+    for bad in bad_x:
+        with pytest.raises((TypeError, ValueError)):
+            p.forward(bad, y)
+    for call in (
+        lambda: p.forward(x, np.zeros((4, 3))),
+        lambda: p.forward(x, read_only(y)),
+        lambda: p.gradient(x, labels, np.zeros((4, 2))),
+        lambda: p.gradient(x[:0], labels[:0]),
+        lambda: p.step(x[:0], labels[:0], 0.1, 0),
+        lambda: p.step(x, labels, "0.1", 0),
+        lambda: p.example_gradients(x, labels, np.zeros(3), np.zeros((4, 26))),
+        lambda: p.example_gradients(x, labels, np.zeros(4), np.zeros((4, 25))),
+        lambda: p.begin_epoch(x, labels, 0, None, rates, 0),
+        lambda: p.begin_epoch(x, labels, 1, None, rates, 0),
+        lambda: p.begin_epoch(x, labels, 2, np.array([0, 1, 2, 4]), rates, 0),
+        lambda: p.begin_epoch(x, labels, 2, np.array([0, 1, 2, -1]), rates, 0),
+        lambda: p.begin_epoch(x, labels, 2, np.array([0, 1, 2]), rates, 0),
+        lambda: p.begin_epoch(x, labels, 2, np.array([0.0, 1, 2, 3]), rates, 0),
+        lambda: p.begin_epoch(x, labels, 2, None, rates.astype("float32"), 0),
+        lambda: p.begin_epoch(x[:0], labels[:0], 2, None, rates[:0], 0),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            call()
+    with pytest.raises(RuntimeError, match="begin_epoch comes first"):
+        p.run(1.0)
+
+
+def test_plan_that_lacks_something():
+    x, labels, rates = real(4, 3), np.array([0, 1, 1, 0]), np.full(2, 1e-3)
+    for p in (plan(loss=-1), plan(gradient=None), plan(moment1=None), plan(moment2=None), plan(optimizer=None)):
+        with pytest.raises(RuntimeError, match="can take no step"):
+            p.step(x, labels, 0.1, 0)
+        with pytest.raises(RuntimeError, match="can take no step"):
+            p.begin_epoch(x, labels, 2, None, rates, 0)
+    with pytest.raises(RuntimeError, match="no gradient vector"):
+        plan(gradient=None).gradient(x, labels)
+    with pytest.raises(RuntimeError, match="no loss"):
+        plan(loss=-1).loss(x, labels)
+
+
+def test_an_epoch_keeps_its_own_labels_and_order():
+    x, rates = real(4, 3), np.full(2, 1e-3)
+    runs = []
+    for spoil in (False, True):
+        p, labels, order = plan(), np.array([0, 1, 1, 0]), np.array([3, 1, 0, 2])
+        p.begin_epoch(x, labels, 2, order, rates, 0)
+        if spoil:
+            labels[:], order[:] = 2**40, -(2**40)
+        assert p.run(10.0) == _core.OK
+        runs.append((p.loss_sum, p.step_count, p.t))
+        with pytest.raises(RuntimeError, match="begin_epoch comes first"):
+            p.run(1.0)
+    assert runs[0] == runs[1] and runs[0][1:] == (2, 2)

@@ -1,0 +1,180 @@
+"""What is installed, what importing it costs, and the environment variables that are read then."""
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+import fastbp
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(code, **environment):
+    """Run code in another interpreter; return what it printed."""
+    run = attempt(code, **environment)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+def attempt(code, **environment):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("FASTBP_")}
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**kept, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+
+def installed_files():
+    try:
+        files = importlib.metadata.files("fastbp") or ()
+    except importlib.metadata.PackageNotFoundError:
+        files = ()
+    names = [str(file) for file in files]
+    if not any(name == "fastbp/__init__.py" for name in names):
+        pytest.skip("fastbp is not installed from a wheel")
+    return names
+
+
+# ------------------------------------------------------------------------------------------------ what is there
+
+
+def test_version():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", fastbp.__version__)
+    assert f"## {fastbp.__version__} " in (ROOT / "CHANGELOG.md").read_text()
+    others = [path for path in (ROOT / "pyproject.toml", ROOT / "setup.py") if fastbp.__version__ in path.read_text()]
+    assert not others, "the version stands in fastbp/__init__.py alone"
+
+
+def test_version_of_the_installed_package():
+    installed_files()
+    assert importlib.metadata.version("fastbp") == fastbp.__version__
+
+
+def test_requirements():
+    installed_files()
+    required = [r for r in importlib.metadata.requires("fastbp") if "extra ==" not in r]
+    assert len(required) == 1 and required[0].startswith("numpy")
+
+
+def test_the_core_needs_no_particular_python():
+    import sysconfig
+
+    from fastbp import _core
+
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        assert Path(_core.__file__).name in ("_core.abi3.so", "_core.pyd")
+
+
+def test_the_wheel_holds_what_is_needed_and_no_sources():
+    names = [name for name in installed_files() if name.startswith("fastbp/")]
+    for needed in ("py.typed", "data/digits.npz", "ops/gemm.py", "reference/gemm.py", "cli.py"):
+        assert f"fastbp/{needed}" in names
+    assert not [name for name in names if name.endswith((".pyx", ".c", ".h"))]
+    assert not [name for name in installed_files() if name.startswith(("tests", "benches", "src_c"))]
+
+
+def test_the_source_distribution_is_whole(tmp_path):
+    pytest.importorskip("Cython")
+    pytest.importorskip("setuptools")
+    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", tmp_path, "sdist", "--dist-dir", tmp_path]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        held = {name.partition("/")[2] for name in tar.getnames()}
+    folders = ("fastbp", "src_c", "tests", "benches", "examples")
+    wanted = [path for folder in folders for path in (ROOT / folder).rglob("*.*") if path.is_file()]
+    wanted = [path for path in wanted if path.suffix not in (".so", ".pyd", ".pyc") and "." not in path.parent.name]
+    missing = {path.relative_to(ROOT).as_posix() for path in wanted} - held
+    assert not missing
+    assert held >= {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "setup.py"}
+
+
+# ------------------------------------------------------------------------------------------------ public names
+
+
+def test_public_names():
+    for name in fastbp.__all__:
+        assert getattr(fastbp, name) is not None
+        assert name in dir(fastbp)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        fastbp.nothing  # noqa: B018
+    for name in fastbp.ops.__all__:
+        assert callable(getattr(fastbp.ops, name)) and getattr(fastbp.ops, name).__doc__
+
+
+# --------------------------------------------------------------------------------------------------- importing
+
+
+def test_import_is_quick():
+    code = """
+from time import perf_counter
+import numpy
+start = perf_counter()
+import fastbp
+print(perf_counter() - start)
+"""
+    python(code)  # byte code is written, files are read
+    assert min(float(python(code)) for _ in range(5)) < 0.020
+
+
+def test_import_brings_nothing_that_is_not_needed():
+    code = """
+import sys
+import numpy
+before = set(sys.modules)
+import fastbp
+print(*sorted(set(sys.modules) - before))
+"""
+    loaded = python(code).split()
+    top = {name.partition(".")[0] for name in loaded}
+    assert top <= set(sys.stdlib_module_names) | {"fastbp"}
+    assert not {"fastbp.reference", "fastbp.gradcheck", "fastbp.datasets", "fastbp.cli"} & set(loaded)
+
+
+# ------------------------------------------------------------------------------------------ instruction sets
+
+
+def test_available():
+    available = fastbp.cpu.available()
+    assert available[0] == "portable" and fastbp.cpu.isa() in available
+    assert 1 <= fastbp.cpu.cores() <= (os.cpu_count() or 1)
+
+
+def test_the_best_is_chosen():
+    assert python("import fastbp; print(fastbp.cpu.isa() == fastbp.cpu.available()[-1])") == "True"
+
+
+@pytest.mark.parametrize("name", fastbp.cpu.available())
+def test_force_an_instruction_set(name):
+    assert python("import fastbp; print(fastbp.cpu.isa())", FASTBP_ISA=name) == name
+    before = fastbp.cpu.isa()
+    try:
+        fastbp.cpu.use(name)
+        assert fastbp.cpu.isa() == name
+    finally:
+        fastbp.cpu.use(before)
+
+
+def test_unknown_instruction_sets():
+    before = fastbp.cpu.isa()
+    for bad in ("mmx", "", None, 3, "AVX2 "):
+        with pytest.raises(ValueError, match="^name must be an instruction set available here .*portable"):
+            fastbp.cpu.use(bad)
+    assert fastbp.cpu.isa() == before
+    run = attempt("import fastbp", FASTBP_ISA="mmx")
+    last = run.stderr.strip().splitlines()[-1]
+    assert run.returncode and re.match("ValueError: the environment variable FASTBP_ISA must be one of portable.*'mmx'", last)
+
+
+def test_number_of_threads():
+    code = "import fastbp; print(fastbp.cpu.threads())"
+    assert python(code, FASTBP_NUM_THREADS="3") == "3"
+    assert python(code) == str(fastbp.cpu.cores())
+    for bad in ("0", "-1", "two", "1.5", "1000000"):
+        run = attempt(code, FASTBP_NUM_THREADS=bad)
+        assert run.returncode and "ValueError: the environment variable FASTBP_NUM_THREADS must be" in run.stderr
