@@ -35,7 +35,7 @@ struct tile {
 /* rows, vectors and partial are constants at every call, so that the loops over them unroll and acc lives in registers.
  * Rows are addressed in groups of three from one pointer (p, p + a_row, p + 2 a_row): a pointer for each of 14 rows would
  * not fit the general registers. */
-FBP_INLINE void tile_run(const int rows, const int vectors, const int partial, const struct tile *t) {
+FBP_SPECIALIZE void tile_run(const int rows, const int vectors, const int partial, const struct tile *t) {
     const size_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row, last = t->last;
     vreal acc[TILE_ROWS][TILE_VECTORS];
     vreal start[TILE_VECTORS];
@@ -83,7 +83,7 @@ FBP_INLINE void tile_run(const int rows, const int vectors, const int partial, c
         }
 }
 
-FBP_INLINE void tile_run_rows(int rows, const int vectors, const int partial, const struct tile *t) {
+FBP_SPECIALIZE void tile_run_rows(int rows, const int vectors, const int partial, const struct tile *t) {
     switch (rows) {
 #define ROWS(n) case n: tile_run(n <= TILE_ROWS ? n : 1, vectors, partial, t); return
     ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6); ROWS(7);

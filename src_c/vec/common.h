@@ -49,12 +49,14 @@ typedef uint64_t uint_real;
 #define FBP_EXPAND(name, real_name, isa) FBP_PASTE(name, real_name, isa)
 #define FBP(name) FBP_EXPAND(name, FBP_REAL_NAME, FBP_ISA)
 
-#ifndef FBP_INLINE
+/* FBP_SPECIALIZE is for a function some of whose arguments are constants at every call: it must be inlined there. */
 #if defined(__GNUC__) || defined(__clang__)
-#define FBP_INLINE static inline __attribute__((always_inline))
+#define FBP_SPECIALIZE static inline __attribute__((always_inline))
 #else
-#define FBP_INLINE static inline
+#define FBP_SPECIALIZE static inline
 #endif
+#ifndef FBP_INLINE
+#define FBP_INLINE FBP_SPECIALIZE
 #endif
 
 /* Before a loop with a constant count below 17: unrolled whole, so that an array indexed by it stays in registers. */
