@@ -46,6 +46,8 @@ class Network:
     ------
     TypeError, ValueError
         For an argument of the wrong kind or value; for layers, see `fastbp.layers.plan`.
+    MemoryError
+        When there is no memory for the parameters.
 
     Notes
     -----
@@ -270,7 +272,10 @@ def plan_rows(rows):
 
 def aligned_vector(size, dtype):
     """A vector of zeros that begins at a multiple of 64 bytes."""
-    raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    try:
+        raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    except (MemoryError, ValueError, OverflowError):  # the latter two for a size that no address can say
+        raise MemoryError(f"no memory for {size} parameters of {dtype}") from None
     start = -raw.ctypes.data % 64
     return raw[start : start + size * dtype.itemsize].view(dtype)
 

@@ -156,6 +156,12 @@ def test_refuses_one_layer_twice_and_no_width():
         Dense(0)
 
 
+@pytest.mark.parametrize("widths", [(2**31 - 1,), (2**31 - 1, 2**31 - 1, 2**31 - 1)])
+def test_too_large(widths):
+    with pytest.raises(MemoryError, match="no memory for .* parameters of float64"):
+        fb.Network(2**31 - 1, [Dense(width) for width in widths], "float64")
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.dtype("float64"), float, "f8"])
 def test_dtype_in_other_words(dtype):
     assert fb.Network(4, LAYERS, dtype).dtype == np.float64

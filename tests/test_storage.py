@@ -1,0 +1,500 @@
+"""Files: what is saved comes back to the same bits, and a file that is not right is refused by name."""
+
+import errno
+import io
+import json
+import os
+import pickle
+import stat
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+import fastbp as fb
+from fastbp import storage
+from fastbp.layers import Dense, LeakyReLU, Residual
+
+LAYERS = [Dense(5, LeakyReLU(0.1)), Residual([Dense(5, "tanh", bias=False)]), Dense(3)]
+OPTIMIZERS = [fb.Adam(3e-3, 0.8, 0.99, 1e-7, 1e-4), fb.SGD(0.1), fb.SGD(0.1, momentum=0.9, weight_decay=1e-3)]
+
+
+def make_net(dtype="float32", seed=7):
+    return fb.Network(4, LAYERS, dtype=dtype, seed=seed)
+
+
+def make_trainer(optimizer="adam", dtype="float32"):
+    return fb.Trainer(make_net(dtype), fb.SoftmaxCrossEntropy("sum"), optimizer, seed=2**64 - 1)
+
+
+def data(rows=30):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((rows, 4)), rng.integers(0, 3, rows)
+
+
+@pytest.fixture(params=[".npz", ".safetensors"])
+def ending(request):
+    if request.param == ".safetensors":
+        pytest.importorskip("safetensors")
+    return request.param
+
+
+# ------------------------------------------------------------------------------------------------------ round trips
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_network(tmp_path, ending, dtype):
+    net, path = make_net(dtype), tmp_path / f"net{ending}"
+    net.save(path)
+    for other in (fb.load(path), fb.Network.load(str(path))):
+        assert repr(other) == repr(net) and other.layers == net.layers
+        assert other.parameters.tobytes() == net.parameters.tobytes()
+        assert other.parameters.ctypes.data % 64 == 0
+        assert other.predict(data()[0]).tobytes() == net.predict(data()[0]).tobytes()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_run_goes_on_to_the_same_bits(tmp_path, ending, optimizer, dtype):
+    X, y = data()
+    trainer, path = make_trainer(optimizer, dtype), tmp_path / f"run{ending}"
+    trainer.fit(X, y, epochs=2, batch_size=7)
+    trainer.step(X, y)
+    trainer.save(path)
+    other = fb.Trainer.load(path, n_threads=1)
+    assert (other.loss, other.optimizer, other.seed) == (trainer.loss, trainer.optimizer, trainer.seed)
+    assert (other.steps, other.epochs, other.n_threads) == (trainer.steps, trainer.epochs, 1)
+    for each in (trainer, other):
+        each.fit(X, y, epochs=2, batch_size=7)
+        each.step(X, y)
+    assert other.net.parameters.tobytes() == trainer.net.parameters.tobytes()
+    assert [a.tobytes() for a in other._moments] == [a.tobytes() for a in trainer._moments]
+
+
+def test_the_net_of_a_run(tmp_path, ending):
+    trainer, path = make_trainer(), tmp_path / f"run{ending}"
+    trainer.step(*data())
+    trainer.save(path)
+    assert fb.load(path).parameters.tobytes() == trainer.net.parameters.tobytes()
+
+
+@pytest.mark.parametrize("loss", [fb.Pinball([0.1, 0.5, 0.9]), fb.Pinball(0.3, "sum"), fb.BinaryCrossEntropy()])
+def test_losses_come_back(tmp_path, loss):
+    fb.Trainer(make_net(), loss).save(tmp_path / "run.npz")
+    assert fb.Trainer.load(tmp_path / "run.npz").loss == loss
+
+
+def test_a_second_moment_may_be_inf(tmp_path, ending):
+    """The square of a large gradient overflows, and training goes on: so must a run that was saved."""
+    trainer = make_trainer()
+    trainer._moments[1][3] = np.inf
+    trainer.save(tmp_path / f"run{ending}")
+    assert fb.Trainer.load(tmp_path / f"run{ending}")._moments[1][3] == np.inf
+
+
+def test_numpy_reads_the_file(tmp_path):
+    net = make_net()
+    net.save(tmp_path / "net.npz")
+    with np.load(tmp_path / "net.npz", allow_pickle=False) as file:
+        assert sorted(file.files) == ["header", "parameters"]
+        header = json.loads(file["header"].item())
+        assert np.array_equal(file["parameters"], net.parameters)
+    assert header["format"] == "fastbp" and header["version"] == 1
+    assert header["network"]["layers"][0]["units"] == 5
+
+
+def test_the_same_net_gives_the_same_file(tmp_path, ending):
+    for name in ("a", "b"):
+        make_net().save(tmp_path / f"{name}{ending}")
+    assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
+
+
+def test_big_endian_vectors_are_read(tmp_path):
+    net = make_net()
+    write(tmp_path / "net.npz", header_of(net), parameters=net.parameters.astype(">f4"))
+    assert np.array_equal(fb.load(tmp_path / "net.npz").parameters, net.parameters)
+
+
+# --------------------------------------------------------------------------------------------------- how it is written
+
+
+def test_nothing_else_is_left_in_the_folder(tmp_path, ending):
+    make_net().save(tmp_path / f"net{ending}")
+    make_net().save(tmp_path / f"net{ending}")
+    assert os.listdir(tmp_path) == [f"net{ending}"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    net, path = make_net(), tmp_path / "net.npz"
+    net.save(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, full)
+            with pytest.raises(OSError, match="No space left"):
+                make_net(seed=8).save(path)
+        assert path.read_bytes() == before and os.listdir(tmp_path) == ["net.npz"]
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", lambda *_, **__: full())
+        with pytest.raises(OSError, match="No space left"):
+            make_net(seed=8).save(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["net.npz"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_mode(tmp_path):
+    path = tmp_path / "net.npz"
+    umask = os.umask(0o027)
+    try:
+        make_net().save(path)
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.chmod(0o604)
+    make_net().save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "latest.npz").symlink_to(tmp_path / "models" / "1.npz")
+    make_net().save(tmp_path / "latest.npz")
+    assert (tmp_path / "latest.npz").is_symlink() and (tmp_path / "models" / "1.npz").is_file()
+
+
+def test_a_path_without_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_net().save("net.npz")
+    assert repr(fb.load("net.npz")) == repr(make_net())
+
+
+@pytest.mark.parametrize(
+    "path, error, message",
+    [
+        (None, TypeError, "path must be a str or a path, got None"),
+        (3, TypeError, "path must be a str or a path, got int"),
+        (b"net.npz", TypeError, "path must be a str or a path, got bytes"),
+        ("net", ValueError, "path must end in .npz or .safetensors, got net"),
+        ("net.pickle", ValueError, "path must end in .npz or .safetensors"),
+    ],
+)
+def test_bad_paths(path, error, message):
+    for call in (make_net().save, fb.load, fb.Trainer.load, make_trainer().save):
+        with pytest.raises(error, match=message):
+            call(path)
+
+
+def test_places_that_are_none(tmp_path):
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        make_net().save(tmp_path / "nowhere" / "net.npz")
+    with pytest.raises(ValueError, match="is something else"):
+        make_net().save(tmp_path / "folder.npz")
+    with pytest.raises(FileNotFoundError):
+        fb.load(tmp_path / "net.npz")
+    with pytest.raises(OSError):
+        fb.load(tmp_path / "folder.npz")
+
+
+def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
+    trainer = make_trainer()
+    trainer.net.parameters[5] = np.nan
+    for call in (trainer.save, trainer.net.save):
+        with pytest.raises(ValueError, match=r"parameters\[5\] is nan"):
+            call(tmp_path / "net.npz")
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_the_safetensors_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    (tmp_path / "net.safetensors").write_bytes(b"")
+    for call in (make_net().save, fb.load):
+        with pytest.raises(ImportError, match=r"pip install 'fastbp\[safetensors\]'"):
+            call(tmp_path / "net.safetensors")
+    make_net().save(tmp_path / "net.npz")
+
+
+def test_formats_are_imported_when_they_are_used():
+    code = "import numpy, sys; before = set(sys.modules); import fastbp; print(*(set(sys.modules) - before))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "fastbp" in found and not {"safetensors", "zipfile", "json"} & set(found)
+
+
+# ------------------------------------------------------------------------------------------------------ wrong files
+
+
+def header_of(net, **more):
+    return {"format": "fastbp", "version": 1, "network": net.description(), **more}
+
+
+def write(path, header, **arrays):
+    """A .npz with this header: a dict, a text or an array."""
+    if isinstance(header, dict):
+        header = json.dumps(header)
+    np.savez(path, header=np.array(header), **arrays)
+
+
+def refused(path, message, load=fb.load):
+    with pytest.raises(ValueError, match=message) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def changed(**changes):
+    """The header of make_net with changes in its description of the network."""
+    header = header_of(make_net())
+    header["network"].update(changes)
+    return header
+
+
+def without(name, inside="network"):
+    header = header_of(make_net())
+    del header[inside][name]
+    return header
+
+
+def dense(**changes):
+    return [{"kind": "dense", "units": 3, "activation": {"kind": "identity"}, "bias": True, **changes}]
+
+
+def nested(depth):
+    layer = {"kind": "dense", "units": 4}
+    for _ in range(depth):
+        layer = {"kind": "residual", "layers": [layer]}
+    return [layer]
+
+
+@pytest.mark.parametrize(
+    "header, message",
+    [
+        ("{", "its header is not JSON"),
+        ("[" * 100000, "its header is not JSON"),
+        ("[1]", "its header is not one of fastbp"),
+        ({"version": 1}, "its header is not one of fastbp"),
+        ({**header_of(make_net()), "format": "other"}, "its header is not one of fastbp"),
+        ({**header_of(make_net()), "version": 2}, "is of format version 2; this fastbp reads version 1"),
+        ({**header_of(make_net()), "version": None}, "is of format version None"),
+        ({"format": "fastbp", "version": 1}, "its header lacks 'network'"),
+        ({"format": "fastbp", "version": 1, "network": None}, "makes no sense"),
+        ({"format": "fastbp", "version": 1, "network": [1]}, "makes no sense"),
+        (without("inputs"), "its header lacks 'inputs'"),
+        (without("layers"), "its header lacks 'layers'"),
+        (without("dtype"), "its header lacks 'dtype'"),
+        (without("seed"), "its header lacks 'seed'"),
+        (changed(inputs=0), "makes no sense: inputs must be at least 1"),
+        (changed(inputs="4"), "makes no sense: inputs must be an integer"),
+        (changed(inputs=5), r"parameters has shape \(68,\); its header says \(73,\)"),
+        (changed(dtype="float64"), "parameters is of dtype float32; its header says float64"),
+        (changed(dtype="object"), "makes no sense: dtype"),
+        (changed(seed=-1), "makes no sense: seed"),
+        (changed(seed=1.5), "makes no sense: seed"),
+        (changed(layers=[]), "makes no sense: layers must hold at least one layer"),
+        (changed(layers=None), "makes no sense"),
+        (changed(layers=[3]), "makes no sense: record must be a dict"),
+        (changed(layers=[{"kind": "conv"}]), "makes no sense: record's 'kind' must be one of"),
+        (changed(layers=[{"kind": "dense"}]), "must have a field 'units'"),
+        (changed(layers=dense(units=0)), "units must be at least 1"),
+        (changed(layers=dense(units=10**9)), r"its header says \(5000000000,\)"),
+        (changed(layers=dense(units=10**30)), "makes no sense"),
+        (changed(layers=dense(colour="red")), "unknown field 'colour'"),
+        (changed(layers=dense(activation={"kind": "adam"})), "makes no sense"),
+        (changed(layers=dense(activation={"kind": "softplus", "beta": -1})), "makes no sense: beta"),
+        (changed(layers=nested(200)), "makes no sense|its header says"),
+        (changed(layers=[{"kind": "residual", "layers": dense(units=5)}]), "makes no sense"),
+    ],
+)
+def test_wrong_headers(tmp_path, header, message):
+    write(tmp_path / "net.npz", header, parameters=make_net().parameters)
+    refused(tmp_path / "net.npz", message)
+
+
+@pytest.mark.parametrize(
+    "header, message",
+    [
+        (np.array(3), "not a text"),
+        (np.array(["x"]), "not a text"),
+        (np.array(b"{}"), "not a text"),
+    ],
+)
+def test_headers_of_another_kind(tmp_path, header, message):
+    write(tmp_path / "net.npz", header, parameters=make_net().parameters)
+    refused(tmp_path / "net.npz", message)
+
+
+P = make_net().parameters
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({}, "lacks parameters"),
+        ({"parameters": P, "extra": P}, "holds extra, which its header does not speak of"),
+        ({"parameters": P[:-1]}, r"parameters has shape \(67,\); its header says \(68,\)"),
+        ({"parameters": P.reshape(4, 17)}, r"parameters has shape \(4, 17\)"),
+        ({"parameters": P.astype("float64")}, "parameters is of dtype float64; its header says float32"),
+        ({"parameters": P.astype("int32")}, "parameters is of dtype int32"),
+        ({"parameters": np.where(np.arange(68) == 9, np.nan, P).astype("f4")}, r"parameters\[9\] is nan"),
+        ({"parameters": np.where(np.arange(68) == 9, -np.inf, P).astype("f4")}, r"parameters\[9\] is -inf"),
+        ({"parameters": np.array([None] * 68)}, "holds Python objects"),
+    ],
+)
+def test_wrong_vectors(tmp_path, arrays, message):
+    write(tmp_path / "net.npz", header_of(make_net()), **arrays)
+    refused(tmp_path / "net.npz", message)
+
+
+def test_no_header(tmp_path):
+    np.savez(tmp_path / "net.npz", parameters=P)
+    refused(tmp_path / "net.npz", "has no header: fastbp did not write it")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", b"PK\x05\x06" + bytes(18), pickle.dumps([1]), os.urandom(500), b"\x93NUMPY" + bytes(100)],
+    ids=["empty", "one byte", "empty archive", "pickle", "noise", "npy"],
+)
+def test_other_files(tmp_path, ending, content):
+    (tmp_path / f"net{ending}").write_bytes(content)
+    refused(tmp_path / f"net{ending}", "truncated or damaged|has no header")
+
+
+def test_a_header_that_promises_too_much_takes_no_memory(tmp_path):
+    """The entry says it holds 10^15 numbers: the description does not."""
+    net, raw = make_net(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(raw, {"descr": "<f4", "fortran_order": False, "shape": (10**15,)})
+    np.savez(tmp_path / "net.npz", header=np.array(json.dumps(header_of(net))))
+    with zipfile.ZipFile(tmp_path / "net.npz", "a") as archive:
+        archive.writestr("parameters.npy", raw.getvalue())
+    refused(tmp_path / "net.npz", r"parameters has shape \(1000000000000000,\)")
+
+
+@pytest.mark.parametrize("extra", [b"", b"\x00" * 4])
+def test_an_entry_shorter_or_longer_than_its_shape(tmp_path, extra):
+    net, raw = make_net(), io.BytesIO()
+    np.save(raw, net.parameters)
+    np.savez(tmp_path / "net.npz", header=np.array(json.dumps(header_of(net))))
+    with zipfile.ZipFile(tmp_path / "net.npz", "a") as archive:
+        archive.writestr("parameters.npy", raw.getvalue() + extra if extra else raw.getvalue()[:-1])
+    refused(tmp_path / "net.npz", "parameters has more data" if extra else "parameters is truncated")
+
+
+def test_truncated_anywhere(tmp_path, ending):
+    path = tmp_path / f"run{ending}"
+    make_trainer().save(path)
+    whole = path.read_bytes()
+    for length in sorted({*range(0, len(whole), 41), *range(len(whole) - 30, len(whole))}):
+        path.write_bytes(whole[:length])
+        refused(path, "truncated or damaged", fb.Trainer.load)
+        refused(path, "truncated or damaged")
+
+
+def test_a_damaged_byte_anywhere(tmp_path, ending):
+    """Either it is noticed, or it was in a place that says nothing (a date, a moment's value where no checksum is)."""
+    path = tmp_path / f"net{ending}"
+    net = make_net()
+    net.save(path)
+    whole = path.read_bytes()
+    noticed = 0
+    for position in range(0, len(whole), 3):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x81]) + whole[position + 1 :])
+        try:
+            other = fb.load(path)
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: ")
+            noticed += 1
+        else:
+            assert other.parameters.shape == net.parameters.shape and np.isfinite(other.parameters).all()
+            if ending == ".npz":
+                assert repr(other) == repr(net) and np.array_equal(other.parameters, net.parameters)
+    assert noticed > len(whole) / 9
+
+
+# ----------------------------------------------------------------------------------------------- wrong files of a run
+
+
+def trainer_header(**changes):
+    record = {
+        "loss": fb.SoftmaxCrossEntropy().to_dict(),
+        "optimizer": fb.Adam().to_dict(),
+        "seed": 0,
+        "steps": 3,
+        "epochs": 1,
+        "moments": 2,
+        **changes,
+    }
+    return header_of(make_net(), trainer={name: value for name, value in record.items() if value is not ...})
+
+
+MOMENTS = {"parameters": P, "moment1": P, "moment2": P}
+
+
+def test_the_header_these_tests_change_is_right(tmp_path):
+    write(tmp_path / "run.npz", trainer_header(), **MOMENTS)
+    assert fb.Trainer.load(tmp_path / "run.npz").steps == 3
+
+
+@pytest.mark.parametrize(
+    "header, arrays, message",
+    [
+        (header_of(make_net()), {"parameters": P}, "holds a network and no trainer: read it with fastbp.load"),
+        (trainer_header(loss=...), MOMENTS, "lacks 'loss'"),
+        (trainer_header(optimizer=...), MOMENTS, "lacks 'optimizer'"),
+        (trainer_header(steps=...), MOMENTS, "lacks 'steps'"),
+        (trainer_header(epochs=...), MOMENTS, "lacks 'epochs'"),
+        (trainer_header(seed=...), MOMENTS, "lacks 'seed'"),
+        (trainer_header(moments=...), MOMENTS, "lacks 'moments'"),
+        (trainer_header(steps=-1), MOMENTS, "steps must be at least 0"),
+        (trainer_header(epochs=0.5), MOMENTS, "epochs must be an integer"),
+        (trainer_header(seed=2**64), MOMENTS, "seed"),
+        (trainer_header(moments=3), MOMENTS, "moments must be at most 2"),
+        (trainer_header(moments=1), {"parameters": P, "moment1": P}, r"moments is 1; Adam\(.* keeps 2"),
+        (trainer_header(optimizer=fb.SGD(0.1).to_dict()), MOMENTS, r"moments is 2; SGD\(.* keeps 0"),
+        (trainer_header(optimizer={"kind": "adam", "beta1": 2}), MOMENTS, "beta1 must be less than 1"),
+        (trainer_header(optimizer={"kind": "relu"}), MOMENTS, "record's 'kind' must be one of 'sgd', 'adam'"),
+        (trainer_header(loss={"kind": "dense", "units": 3}), MOMENTS, "record's 'kind' must be one of"),
+        (trainer_header(loss=fb.Pinball([0.1, 0.9]).to_dict()), MOMENTS, "quantiles has 2 levels; there are 3 outputs"),
+        (trainer_header(), {"parameters": P, "moment1": P}, "lacks moment2"),
+        (trainer_header(), {**MOMENTS, "moment2": P[:5]}, r"moment2 has shape \(5,\); its header says \(68,\)"),
+        (trainer_header(), {**MOMENTS, "moment1": P * np.float32(np.nan)}, r"moment1\[0\] is nan"),
+        (trainer_header(), {**MOMENTS, "moment1": P.astype(float)}, "moment1 is of dtype float64"),
+    ],
+)
+def test_wrong_runs(tmp_path, header, arrays, message):
+    write(tmp_path / "run.npz", header, **arrays)
+    refused(tmp_path / "run.npz", message, fb.Trainer.load)
+
+
+def test_wrong_safetensors(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    path, header = tmp_path / "net.safetensors", {"fastbp": json.dumps(header_of(make_net()))}
+    for vectors, metadata, message in (
+        ({"parameters": P}, None, "has no header"),
+        ({"parameters": P}, {"fastbp": "{"}, "its header is not JSON"),
+        ({"parameters": P[:5].copy()}, header, r"parameters has shape \(5,\); its header says \(68,\)"),
+        ({"parameters": P.astype("float64")}, header, "parameters is of dtype float64"),
+        ({"parameters": P * np.float32(np.nan)}, header, r"parameters\[0\] is nan"),
+        ({"weights": P}, header, "lacks parameters"),
+    ):
+        path.write_bytes(safetensors.save(vectors, metadata=metadata))
+        refused(path, message)
+
+
+def test_the_file_is_closed_after_a_refusal(tmp_path):
+    (tmp_path / "net.npz").write_bytes(b"x")
+    for _ in range(3000):
+        with pytest.raises(ValueError):
+            fb.load(tmp_path / "net.npz")
+
+
+def test_writing_refuses_what_json_cannot_say(tmp_path):
+    with pytest.raises(ValueError):
+        storage.write(tmp_path / "x.npz", {"a": float("nan")}, {})
+    assert os.listdir(tmp_path) == []
