@@ -14,6 +14,8 @@ for epoch in range(10):
     history = trainer.fit(X, y, batch_size=64)
     seconds += history["seconds"][0]
     accuracy = (net.predict(X_test).argmax(axis=1) == y_test).mean()
-    print(f"epoch {epoch + 1:2}  loss {history['loss'][0]:.4f}  test accuracy {accuracy:.2%}  {seconds:.2f} s", flush=True)
+    print(
+        f"epoch {epoch + 1:2}  loss {history['loss'][0]:.4f}  test accuracy {accuracy:.2%}  {seconds:.2f} s", flush=True
+    )
     if accuracy >= 0.975:
         break

@@ -17,5 +17,5 @@ net = fb.Network(2, [fb.Dense(8, "tanh"), fb.Dense(1)], dtype="float64")
 trainer = fb.Trainer(net, loss="mean_squared_error", optimizer=fb.Adam(0.05))
 history = trainer.fit(X, y, epochs=1000, batch_size=4)
 print(f"one hidden layer: mean squared error {history['loss'][0]:.3f} before, {history['loss'][-1]:.2e} after")
-for inputs, output in zip(X, net.predict(X)):
+for inputs, output in zip(X, net.predict(X), strict=True):
     print(f"  {inputs[0]:.0f} xor {inputs[1]:.0f} = {output[0]:z.3f}")

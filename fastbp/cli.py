@@ -75,15 +75,21 @@ def _parser():
     train = commands.add_parser(
         "train",
         help="train a classifier of handwritten digits, and time its NumPy twin",
-        description="Train a classifier on the bundled 8 x 8 digits (1,797 of them, a few seconds), or on data in the "
-        "format of MNIST. Prints losses, test accuracy and how long the NumPy twin takes for the same; saves the model.",
+        description="Train a classifier on the bundled 8 x 8 digits (1,797 of them, a few seconds), or on data in "
+        "the format of MNIST. Prints losses, test accuracy and how long the NumPy twin takes for the same; saves the "
+        "model.",
     )
     option = train.add_argument
     option("--data", metavar="FOLDER", help="four IDX files, as of MNIST, gzipped or not (default: the bundled digits)")
     option("--epochs", type=_whole(1), default=30, metavar="N", help="passes over the data (default: %(default)s)")
     option("--batch-size", type=_whole(1), default=32, metavar="N", help="rows in a minibatch (default: %(default)s)")
     option(
-        "--hidden", type=_whole(1), nargs="+", default=[128], metavar="N", help="units of each hidden layer (default: 128)"
+        "--hidden",
+        type=_whole(1),
+        nargs="+",
+        default=[128],
+        metavar="N",
+        help="units of each hidden layer (default: 128)",
     )
     option("--learning-rate", type=_rate, default=1e-3, metavar="X", help="of Adam (default: %(default)s)")
     option(
@@ -171,7 +177,8 @@ def _train(options, progress):
     net = Network(X.shape[1], layers, seed=options.seed)
     trainer = Trainer(net, optimizer=Adam(options.learning_rate), seed=options.seed, n_threads=options.threads)
     shape = "-".join(str(width) for width in (X.shape[1], *options.hidden, classes))
-    print(f"{source}: {len(X)} rows to train on, {len(X_val)} to validate, {len(X_test)} to test; net {shape}, {_core.isa()}")
+    rows = f"{len(X)} rows to train on, {len(X_val)} to validate, {len(X_test)} to test"
+    print(f"{source}: {rows}; net {shape}, {_core.isa()}", flush=True)
     seconds, first, last = _run(trainer, data, options.epochs, "epoch", progress)
 
     right = int((net.predict(X_test).argmax(axis=1) == y_test).sum())
@@ -190,7 +197,9 @@ def _train(options, progress):
     # A whole run of the twin on the digits takes seconds; on as much as MNIST, minutes.
     epochs = options.epochs if options.data is None else 1
     twin = reference.Trainer(
-        reference.Network(X.shape[1], layers, seed=options.seed), optimizer=Adam(options.learning_rate), seed=options.seed
+        reference.Network(X.shape[1], layers, seed=options.seed),
+        optimizer=Adam(options.learning_rate),
+        seed=options.seed,
     )
     twin_seconds, _, twin_last = _run(twin, data, epochs, "NumPy twin: epoch", progress)
     if epochs < options.epochs:
@@ -215,10 +224,8 @@ def _run(trainer, data, epochs, label, progress):
         seconds += time.perf_counter() - started
         losses.append(history["loss"][0])
         if progress.in_place or (epoch + 1) % max(1, epochs // 10) == 0:
-            validation_loss = history["val_loss"][0]
-            progress.show(
-                f"{label} {epoch + 1}/{epochs}  loss {losses[-1]:.4f}  validation {validation_loss:.4f}  {seconds:.2f} s"
-            )
+            both = f"loss {losses[-1]:.4f}  validation {history['val_loss'][0]:.4f}"
+            progress.show(f"{label} {epoch + 1}/{epochs}  {both}  {seconds:.2f} s")
     progress.end()
     return seconds, losses[0], losses[-1]
 

@@ -60,7 +60,7 @@ class Network:
         steps = layers_.plan(inputs, layers)
         self._set_up(tuple(layers), steps, dtype, seed)
         dense = [step for step in steps if step.kind == "dense"]
-        for number, (step, (W, b)) in enumerate(zip(dense, self._weights)):
+        for number, (step, (W, b)) in enumerate(zip(dense, self._weights, strict=True)):
             rectified = step.activation.name in ("relu", "leaky_relu")
             bound = math.sqrt(6 / step.inputs if rectified else 6 / (step.inputs + step.outputs))
             u = _core.random_uniform(seed, streams.initialisation(number), W.size)
@@ -146,9 +146,7 @@ class Network:
         with self._lock:
             plan = self._plan
             if plan is None or rows > self._plan_rows or plan.isa != _core.isa():
-                plan = _core.Plan(
-                    self._dtype.name, self._records, rows, 0, -1, None, False, None, self._parameters
-                )
+                plan = _core.Plan(self._dtype.name, self._records, rows, 0, -1, None, False, None, self._parameters)
                 self._plan, self._plan_rows = plan, rows
             return plan
 

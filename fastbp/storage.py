@@ -1,14 +1,16 @@
 """Files of nets and trainers: one JSON text that describes, and flat vectors of reals.
 
 A .npz file is NumPy's own format: `header`, a text of dimension 0, and one entry a vector, none of them a pickle. A
-.safetensors file holds the same vectors, and the text in its metadata under "fastbp". The text is an object with "format"
-("fastbp"), "version" (1) and whatever the writer described. Who reads says, from the text, which vectors there must be.
+.safetensors file holds the same vectors, and the text in its metadata under "fastbp". The text is an object with
+"format" ("fastbp"), "version" (1) and whatever the writer described. Who reads says, from the text, which vectors there
+must be.
 
 A file is written under a temporary name in the same folder, synced and renamed, so that what stands under its name is
 always whole. Reading trusts nothing: sizes are compared with the description before memory is taken for them.
 """
 
 import os
+from functools import partial
 
 import numpy as np
 
@@ -64,8 +66,8 @@ def read(path, expect):
     ----------
     path : str or path
     expect : function of the description (dict), returns a dict of str to (dtype, size, finite)
-        The vectors there must be, no more and no fewer, and whether inf is refused; nan always is. It may raise TypeError, ValueError, KeyError and the like for
-        a description that makes no sense.
+        The vectors there must be, no more and no fewer, and whether inf is refused; nan always is. It may raise
+        TypeError, ValueError, KeyError and the like for a description that makes no sense.
 
     Returns
     -------
@@ -134,7 +136,7 @@ def _same_names(found, expected):
         raise _Wrong(f"holds {', '.join(others)}, which its header does not speak of")
 
 
-def _fits(name, shape, dtype, expected):
+def _fits(name, expected, shape, dtype):
     expected_dtype, size, _ = expected
     if dtype.newbyteorder("=") != expected_dtype:
         raise _Wrong(f"{name} is of dtype {dtype}; its header says {expected_dtype}")
@@ -168,11 +170,20 @@ def _read_npz(path, file, expect):
             vectors = {}
             for name, wanted in expected.items():
                 with archive.open(name + ".npy") as entry:
-                    vector = _read_npy(name, entry, lambda shape, dtype: _fits(name, shape, dtype, wanted))
+                    vector = _read_npy(name, entry, partial(_fits, name, wanted))
                 vectors[name] = vector.astype(wanted[0], copy=False)
                 _clean(name, vectors[name], wanted[2])
             return description, vectors
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, OSError, ValueError, LookupError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        RuntimeError,
+        OSError,
+        ValueError,
+        LookupError,
+    ) as error:
         raise _Wrong(f"truncated or damaged, or not a .npz file ({error})") from error
 
 
@@ -235,7 +246,7 @@ def _read_safetensors(path, file, expect):
                 if shape != (wanted[1],):
                     raise _Wrong(f"{name} has shape {shape}; its header says ({wanted[1]},)")
                 vectors[name] = tensors.get_tensor(name)
-                _fits(name, vectors[name].shape, vectors[name].dtype, wanted)
+                _fits(name, wanted, vectors[name].shape, vectors[name].dtype)
                 _clean(name, vectors[name], wanted[2])
             return description, vectors
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:

@@ -201,7 +201,9 @@ class Trainer:
                 for _ in range(epochs):
                     started = perf_counter()
                     before = None if tolerance is None else net.parameters.copy()
-                    order = _core.random_permutation(self._seed, streams.shuffle(self.epochs), rows) if shuffle else None
+                    order = (
+                        _core.random_permutation(self._seed, streams.shuffle(self.epochs), rows) if shuffle else None
+                    )
                     self._run_epoch(plan, X, target, batch_size, order, rates, history)
                     self.epochs += 1
                     history["loss"].append(plan.loss_sum / rows)
@@ -406,7 +408,9 @@ class Trainer:
                 return x, checks.labels(y_name, y, rows, outputs, x_name), loss.code_labels
         target = checks.targets(y_name, y, rows, outputs, self._dtype, x_name)
         checks.finite(y_name, target, "targets must be finite")
-        if loss.name in ("softmax_cross_entropy", "binary_cross_entropy") and not (target.min() >= 0 and target.max() <= 1):
+        if loss.name in ("softmax_cross_entropy", "binary_cross_entropy") and not (
+            target.min() >= 0 and target.max() <= 1
+        ):
             where = np.unravel_index(np.argmax((target < 0) | (target > 1)), target.shape)
             raise ValueError(
                 f"{y_name} must hold probabilities in [0, 1], got {target[where]} in row {where[0]}, column {where[1]}"
@@ -416,7 +420,9 @@ class Trainer:
     def _refuse_in_epoch(self):
         # The lock lets its own thread in again: a signal's handler, say, that runs between two slices of an epoch.
         if self._in_epoch:
-            raise RuntimeError("this trainer is in an epoch: what changes its parameters or gradient has to wait for its end")
+            raise RuntimeError(
+                "this trainer is in an epoch: what changes its parameters or gradient has to wait for its end"
+            )
 
     def _plan_for(self, code, rows):
         rows = plan_rows(rows)
@@ -523,7 +529,7 @@ class Trainer:
     def _of(cls, net, loss, optimizer, seed, n_threads, steps, epochs, moments):
         trainer = cls.__new__(cls)
         trainer._set_up(net, loss, optimizer, seed, n_threads, steps, epochs)
-        for ours, given in zip(trainer._moments, moments):
+        for ours, given in zip(trainer._moments, moments, strict=True):
             ours[...] = given
         return trainer
 

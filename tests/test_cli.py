@@ -66,7 +66,10 @@ def test_train(tmp_path):
     code, out, err = run("train", cwd=tmp_path)
     assert (code, err) == (0, "")
     assert "epoch 30/30  loss " in out and "validation" in out
-    found = {name: float(value) for name, value in re.findall(r"^(train loss|validation loss|test accuracy) +([\d.]+)", out, re.M)}
+    found = {
+        name: float(value)
+        for name, value in re.findall(r"^(train loss|validation loss|test accuracy) +([\d.]+)", out, re.M)
+    }
     assert 0 < found["train loss"] < 0.2 and 0 < found["validation loss"] < 0.4 and found["test accuracy"] > 93
     assert re.search(r"^time +[\d.]+ s for 30 epochs$", out, re.M)
     assert re.search(r"^NumPy twin +[\d.]+ s for 30 epochs, [\d.]+ times as long$", out, re.M)
@@ -91,7 +94,18 @@ def test_options(tmp_path):
 
 def test_one_seed_one_model(tmp_path):
     for name, threads in (("a", 1), ("b", 2)):
-        arguments = ("train", "--epochs", 2, "--seed", 3, "--threads", threads, "--out", f"{name}.npz", "--no-reference")
+        arguments = (
+            "train",
+            "--epochs",
+            2,
+            "--seed",
+            3,
+            "--threads",
+            threads,
+            "--out",
+            f"{name}.npz",
+            "--no-reference",
+        )
         assert run(*arguments, cwd=tmp_path)[0] == 0
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
@@ -144,14 +158,24 @@ def test_help(tmp_path, arguments):
     code, out, err = run(*arguments, cwd=tmp_path)
     assert (code, err) == (0, "")
     if arguments[0] == "train":
-        for option in ("data", "epochs", "batch-size", "hidden", "learning-rate", "seed", "threads", "out", "no-reference"):
+        for option in (
+            "data",
+            "epochs",
+            "batch-size",
+            "hidden",
+            "learning-rate",
+            "seed",
+            "threads",
+            "out",
+            "no-reference",
+        ):
             assert f"--{option}" in out
         assert "None" not in out
     elif arguments == ("--version",):
         assert out == f"fastbp {fb.__version__}\n"
 
 
-# ------------------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------ what is refused
 
 
 @pytest.mark.parametrize(
@@ -218,7 +242,9 @@ def test_files_without_permission(tmp_path, mnist):
 
 @POSIX
 def test_ctrl_c(tmp_path):
-    process = start("train", "--epochs", 10**9, "--no-reference", "--hidden", 500, cwd=tmp_path, preexec_fn=_default_sigint)
+    process = start(
+        "train", "--epochs", 10**9, "--no-reference", "--hidden", 500, cwd=tmp_path, preexec_fn=_default_sigint
+    )
     try:
         assert "rows to train on" in process.stdout.readline()
         threading.Event().wait(0.3)
@@ -246,7 +272,7 @@ def test_a_reader_that_leaves(tmp_path):
     process.stderr.close()
 
 
-# ---------------------------------------------------------------------------------------------------------- the examples
+# --------------------------------------------------------------------------------------------------------- the examples
 
 
 @pytest.mark.parametrize("name, lines", [("mnist", ["epoch  1  loss"]), ("softmax_regression", ["epoch 60  loss"])])

@@ -50,7 +50,7 @@ CALLS = {
 
 
 def refuses(trainer, call, X, y, error, message):
-    """The call raises, names X or y (or x or y, or validation), and leaves all as it was, with and without a step before."""
+    """The call raises, names X, x, y or validation, and leaves all as it was, with and without a step before."""
     for _ in range(2):
         before = state(trainer)
         with pytest.raises(error, match=message) as caught:
@@ -141,7 +141,14 @@ def test_bad_floats(call, loss, y, error, message):
 def test_probabilities_out_of_range(loss, call, value):
     y = np.full((2, 3), 1 / 3)
     y[1, 2] = value
-    refuses(make(loss), call, np.zeros((2, 4)), y, ValueError, r"must hold probabilities in \[0, 1\], got .* in row 1, column 2")
+    refuses(
+        make(loss),
+        call,
+        np.zeros((2, 4)),
+        y,
+        ValueError,
+        r"must hold probabilities in \[0, 1\], got .* in row 1, column 2",
+    )
 
 
 # ------------------------------------------------------------------------------------------------ bad other arguments
