@@ -17,8 +17,7 @@
  *
  * Each element is computed alone: its bits do not depend on where in an array or a tile it stands. */
 
-FBP_INLINE vreal activation_of(vreal z, int activation, real alpha)
-{
+FBP_INLINE vreal activation_of(vreal z, int activation, real alpha) {
     switch (activation) {
     case FBP_RELU:
         return v_max(v_zero(), z); /* this order keeps a nan */
@@ -38,8 +37,7 @@ FBP_INLINE vreal activation_of(vreal z, int activation, real alpha)
 }
 
 /* f'(z), given y = f(z). */
-FBP_INLINE vreal activation_slope(vreal y, int activation, real alpha)
-{
+FBP_INLINE vreal activation_slope(vreal y, int activation, real alpha) {
     const vreal one = v_set(1);
     switch (activation) {
     case FBP_RELU:
@@ -60,8 +58,7 @@ FBP_INLINE vreal activation_slope(vreal y, int activation, real alpha)
 /* The two loops below are compiled once for each activation: it is a constant wherever they are called. */
 
 FBP_INLINE void activation_forward_each(const real *x, size_t x_row, int activation, real alpha, real *y, size_t y_row,
-                                        size_t rows, size_t columns)
-{
+                                        size_t rows, size_t columns) {
     for (size_t i = 0; i < rows; i++, x += x_row, y += y_row) {
         size_t j = 0;
         for (; j + LANES <= columns; j += LANES)
@@ -72,8 +69,7 @@ FBP_INLINE void activation_forward_each(const real *x, size_t x_row, int activat
 }
 
 FBP_INLINE void activation_backward_each(const real *dy, size_t dy_row, const real *y, size_t y_row, int activation,
-                                         real alpha, real *dx, size_t dx_row, size_t rows, size_t columns)
-{
+                                         real alpha, real *dx, size_t dx_row, size_t rows, size_t columns) {
     for (size_t i = 0; i < rows; i++, dy += dy_row, y += y_row, dx += dx_row) {
         size_t j = 0;
         for (; j + LANES <= columns; j += LANES)
@@ -87,8 +83,7 @@ FBP_INLINE void activation_backward_each(const real *dy, size_t dy_row, const re
 
 /* y = f(x). x: (rows, columns), rows x_row apart. y: the same, y_row apart; may be x. */
 static void activation_forward_strided(const real *x, size_t x_row, int activation, real alpha, real *y, size_t y_row,
-                                       size_t rows, size_t columns)
-{
+                                       size_t rows, size_t columns) {
     switch (activation) {
     case FBP_RELU:
         activation_forward_each(x, x_row, FBP_RELU, alpha, y, y_row, rows, columns);
@@ -112,16 +107,14 @@ static void activation_forward_strided(const real *x, size_t x_row, int activati
 }
 
 /* y = f(y) in place. y: (rows, columns), rows y_row apart. */
-static void activation_forward_rows(real *y, size_t y_row, int activation, real alpha, size_t rows, size_t columns)
-{
+static void activation_forward_rows(real *y, size_t y_row, int activation, real alpha, size_t rows, size_t columns) {
     activation_forward_strided(y, y_row, activation, alpha, y, y_row, rows, columns);
 }
 
 /* dx = dy * f'(z). dy, y and dx: (rows, columns), rows dy_row, y_row and dx_row apart. dx may be dy or y, with its row
  * stride. A dy of nan or inf is never lost: where the slope is 0 it gives a nan. */
 static void activation_backward_rows(const real *dy, size_t dy_row, const real *y, size_t y_row, int activation,
-                                     real alpha, real *dx, size_t dx_row, size_t rows, size_t columns)
-{
+                                     real alpha, real *dx, size_t dx_row, size_t rows, size_t columns) {
     switch (activation) {
     case FBP_RELU:
         activation_backward_each(dy, dy_row, y, y_row, FBP_RELU, alpha, dx, dx_row, rows, columns);
@@ -145,13 +138,11 @@ static void activation_backward_rows(const real *dy, size_t dy_row, const real *
 }
 
 /* y = f(x). x, y: (N,); y may be x. */
-static void FBP(activation_forward)(const void *x, int activation, double alpha, void *y, size_t N)
-{
+static void FBP(activation_forward)(const void *x, int activation, double alpha, void *y, size_t N) {
     activation_forward_strided(x, 0, activation, (real)alpha, y, 0, 1, N);
 }
 
 /* dx = dy * f'(z), y = f(z) being what forward wrote. dy, y, dx: (N,); dx may be dy or y. */
-static void FBP(activation_backward)(const void *dy, const void *y, int activation, double alpha, void *dx, size_t N)
-{
+static void FBP(activation_backward)(const void *dy, const void *y, int activation, double alpha, void *dx, size_t N) {
     activation_backward_rows(dy, 0, y, 0, activation, (real)alpha, dx, 0, 1, N);
 }

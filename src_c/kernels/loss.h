@@ -11,8 +11,7 @@
  * makes the row's loss nan or inf. */
 
 /* row_loss[i] = lane i, for i < rows <= LANES. */
-FBP_INLINE void rows_store(double *row_loss, vreal v, size_t rows)
-{
+FBP_INLINE void rows_store(double *row_loss, vreal v, size_t rows) {
     _Alignas(64) real lane[LANES];
     v_store(lane, v);
     for (size_t i = 0; i < rows; i++)
@@ -34,8 +33,7 @@ FBP_INLINE void rows_store(double *row_loss, vreal v, size_t rows)
 /* Rows of at most NARROW columns; labels and target: one of them, the other NULL, which is known where this is called. */
 FBP_INLINE void softmax_cross_entropy_narrow(const real *z, size_t z_row, const int64_t *labels, const real *target,
                                              size_t target_row, real scale, real *dz, size_t dz_row, double *row_loss,
-                                             size_t B, size_t C)
-{
+                                             size_t B, size_t C) {
     const vreal zero = v_zero(), one = v_set(1);
     for (size_t b = 0; b < B; b += LANES) {
         size_t rows = B - b < LANES ? B - b : LANES;
@@ -68,8 +66,7 @@ FBP_INLINE void softmax_cross_entropy_narrow(const real *z, size_t z_row, const 
 /* target: int64 (B,), in [0, C). target_row and parameters are not read. */
 static void FBP(softmax_cross_entropy_labels)(const void *z_, size_t z_row, const void *target, size_t target_row,
                                               const double *parameters, double scale_, void *dz_, size_t dz_row,
-                                              double *row_loss, size_t B, size_t C)
-{
+                                              double *row_loss, size_t B, size_t C) {
     const real *z = z_, scale = (real)scale_;
     real *dz = dz_;
     const int64_t *labels = target;
@@ -96,8 +93,7 @@ static void FBP(softmax_cross_entropy_labels)(const void *z_, size_t z_row, cons
 /* target: (B, C), each >= 0. parameters are not read. */
 static void FBP(softmax_cross_entropy_probabilities)(const void *z_, size_t z_row, const void *target_,
                                                      size_t target_row, const double *parameters, double scale_,
-                                                     void *dz_, size_t dz_row, double *row_loss, size_t B, size_t C)
-{
+                                                     void *dz_, size_t dz_row, double *row_loss, size_t B, size_t C) {
     const real *z = z_, *target = target_, scale = (real)scale_;
     real *dz = dz_;
     (void)parameters;
@@ -147,8 +143,7 @@ static void FBP(softmax_cross_entropy_probabilities)(const void *z_, size_t z_ro
  * gradient is never nan. */
 
 /* The loss of each lane; its derivative goes to *slope. `loss` is a constant wherever this is called. */
-FBP_INLINE vreal loss_of(int loss, vreal z, vreal t, vreal tau, vreal *slope)
-{
+FBP_INLINE vreal loss_of(int loss, vreal z, vreal t, vreal tau, vreal *slope) {
     const vreal zero = v_zero(), one = v_set(1);
     switch (loss) {
     case FBP_BINARY_CROSS_ENTROPY: {
@@ -171,8 +166,7 @@ FBP_INLINE vreal loss_of(int loss, vreal z, vreal t, vreal tau, vreal *slope)
 }
 
 /* n levels from parameters[j] on, as reals; zero when this loss has none. */
-FBP_INLINE vreal levels_load(int loss, const double *parameters, size_t j, size_t n)
-{
+FBP_INLINE vreal levels_load(int loss, const double *parameters, size_t j, size_t n) {
     _Alignas(64) real lane[LANES] = {0};
     if (loss != FBP_PINBALL)
         return v_zero();
@@ -186,15 +180,13 @@ FBP_INLINE vreal levels_load(int loss, const double *parameters, size_t j, size_
 }
 
 /* Rows of at most this many columns go as narrow rows: those whose terms cost more than moving them to lanes. */
-FBP_INLINE size_t loss_narrow(int loss)
-{
+FBP_INLINE size_t loss_narrow(int loss) {
     return loss == FBP_BINARY_CROSS_ENTROPY ? 4 : 1;
 }
 
 FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *target, size_t target_row,
                           const double *parameters, real scale, real *dz, size_t dz_row, double *row_loss, size_t B,
-                          size_t C)
-{
+                          size_t C) {
     const vreal factor = v_set(scale);
     vreal slope;
     if (C <= loss_narrow(loss)) {
@@ -233,22 +225,19 @@ FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *tar
 /* parameters are not read. */
 static void FBP(binary_cross_entropy)(const void *z, size_t z_row, const void *target, size_t target_row,
                                       const double *parameters, double scale, void *dz, size_t dz_row,
-                                      double *row_loss, size_t B, size_t C)
-{
+                                      double *row_loss, size_t B, size_t C) {
     loss_each(FBP_BINARY_CROSS_ENTROPY, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
 
 /* parameters are not read. */
 static void FBP(mean_squared_error)(const void *z, size_t z_row, const void *target, size_t target_row,
                                     const double *parameters, double scale, void *dz, size_t dz_row, double *row_loss,
-                                    size_t B, size_t C)
-{
+                                    size_t B, size_t C) {
     loss_each(FBP_MEAN_SQUARED_ERROR, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
 
 /* parameters: (C,), the level tau of each column. */
 static void FBP(pinball)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters,
-                         double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C)
-{
+                         double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
     loss_each(FBP_PINBALL, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }

@@ -16,14 +16,12 @@ struct sgd {
     vreal learning_rate, momentum, weight_decay;
 };
 
-FBP_INLINE vreal sgd_gradient(const struct sgd *s, int decays, vreal w, vreal g)
-{
+FBP_INLINE vreal sgd_gradient(const struct sgd *s, int decays, vreal w, vreal g) {
     return decays ? v_fma(s->weight_decay, w, g) : g;
 }
 
 /* `decays` and `v` being NULL or not are constants wherever this is called. */
-FBP_INLINE void sgd_each(const struct sgd *s, int decays, real *w, const real *g, real *v, size_t N)
-{
+FBP_INLINE void sgd_each(const struct sgd *s, int decays, real *w, const real *g, real *v, size_t N) {
     size_t i = 0;
     for (; i + LANES <= N; i += LANES) {
         vreal wi = v_load(w + i), step = sgd_gradient(s, decays, wi, v_load(g + i));
@@ -46,8 +44,7 @@ FBP_INLINE void sgd_each(const struct sgd *s, int decays, real *w, const real *g
 
 /* w, g, v: (N,), none of them another. Writes w and v. v: NULL means no momentum. */
 static void FBP(sgd_step)(void *w, const void *g, void *v, double learning_rate, double momentum, double weight_decay,
-                          size_t N)
-{
+                          size_t N) {
     const struct sgd s = {v_set((real)learning_rate), v_set((real)momentum), v_set((real)weight_decay)};
     if (v && weight_decay != 0)
         sgd_each(&s, 1, w, g, v, N);
@@ -75,8 +72,7 @@ struct adam {
 };
 
 /* Updates *m and *v and returns the new w. */
-FBP_INLINE vreal adam_of(const struct adam *s, int decays, vreal w, vreal g, vreal *m, vreal *v)
-{
+FBP_INLINE vreal adam_of(const struct adam *s, int decays, vreal w, vreal g, vreal *m, vreal *v) {
     if (decays)
         g = v_fma(s->weight_decay, w, g);
     *m = v_fma(s->beta1, *m, v_mul(s->rest1, g));
@@ -85,8 +81,7 @@ FBP_INLINE vreal adam_of(const struct adam *s, int decays, vreal w, vreal g, vre
 }
 
 /* `decays` is a constant wherever this is called. */
-FBP_INLINE void adam_each(const struct adam *s, int decays, real *w, const real *g, real *m, real *v, size_t N)
-{
+FBP_INLINE void adam_each(const struct adam *s, int decays, real *w, const real *g, real *m, real *v, size_t N) {
     size_t i = 0;
     for (; i + LANES <= N; i += LANES) {
         vreal mi = v_load(m + i), vi = v_load(v + i);
@@ -104,8 +99,7 @@ FBP_INLINE void adam_each(const struct adam *s, int decays, real *w, const real 
 }
 
 /* base^t by repeated squaring: the same bits everywhere, which pow() does not promise. */
-static double power(double base, uint64_t t)
-{
+static double power(double base, uint64_t t) {
     double result = 1;
     for (; t; t >>= 1, base *= base)
         if (t & 1)
@@ -115,8 +109,7 @@ static double power(double base, uint64_t t)
 
 /* w, g, m, v: (N,), none of them another. Writes w, m and v. t: the number of this step, from 1. */
 static void FBP(adam_step)(void *w, const void *g, void *m, void *v, uint64_t t, double learning_rate, double beta1,
-                           double beta2, double eps, double weight_decay, size_t N)
-{
+                           double beta2, double eps, double weight_decay, size_t N) {
     const struct adam s = {
         .beta1 = v_set((real)beta1),
         .rest1 = v_set((real)(1 - beta1)),

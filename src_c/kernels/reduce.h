@@ -7,8 +7,7 @@
 
 /* The sum of squares of N <= REDUCE_BLOCK elements. Vector k of the block goes to accumulator k % 4, by a fused
  * multiply-add; the result is v_sum((a0 + a1) + (a2 + a3)). */
-static real sum_squares_block(const real *x, size_t N)
-{
+static real sum_squares_block(const real *x, size_t N) {
     vreal sum[REDUCE_GROUP] = {v_zero(), v_zero(), v_zero(), v_zero()};
     size_t i = 0;
     for (; i + REDUCE_GROUP * LANES <= N; i += REDUCE_GROUP * LANES)
@@ -27,8 +26,7 @@ static real sum_squares_block(const real *x, size_t N)
  * in a double. Relative error: at most 70 half ulp of a float, however long x is; of a double, 133 and one more for each
  * block. Squares below the smallest real are lost; a block's sum beyond the largest is inf. An inf gives an inf, a nan
  * a nan. */
-static double FBP(sum_squares)(const void *x_, size_t N)
-{
+static double FBP(sum_squares)(const void *x_, size_t N) {
     const real *x = x_;
     double sum = 0;
     for (; N > REDUCE_BLOCK; x += REDUCE_BLOCK, N -= REDUCE_BLOCK)
@@ -37,8 +35,7 @@ static double FBP(sum_squares)(const void *x_, size_t N)
 }
 
 /* 1 when no element of x (N,) is nan or inf. 0 x is 0 or a nan, and a nan stays in its sum. */
-static int FBP(all_finite)(const void *x_, size_t N)
-{
+static int FBP(all_finite)(const void *x_, size_t N) {
     const real *x = x_;
     while (N > 0) {
         size_t n = N < REDUCE_BLOCK ? N : REDUCE_BLOCK, i = 0;
@@ -58,8 +55,7 @@ static int FBP(all_finite)(const void *x_, size_t N)
 }
 
 /* c = a + b. a, b, c: (N,); c may be a or b. Backward is a copy of dc to both. */
-static void FBP(add)(const void *a_, const void *b_, void *c_, size_t N)
-{
+static void FBP(add)(const void *a_, const void *b_, void *c_, size_t N) {
     const real *a = a_, *b = b_;
     real *c = c_;
     size_t i = 0;

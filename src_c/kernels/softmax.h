@@ -22,8 +22,7 @@
 
 /* Lane i = x[i * x_row], for i < rows <= LANES; the other lanes 0. One row, like one column, is a plain load: gathering
  * lanes in memory costs a stall, which nothing would hide. */
-FBP_INLINE vreal column_load(const real *x, size_t x_row, size_t rows)
-{
+FBP_INLINE vreal column_load(const real *x, size_t x_row, size_t rows) {
     _Alignas(64) real lane[LANES];
     if (x_row == 1 || rows == 1)
         return v_load_n(x, rows);
@@ -39,8 +38,7 @@ FBP_INLINE vreal column_load(const real *x, size_t x_row, size_t rows)
 }
 
 /* x[i * x_row] = lane i, for i < rows <= LANES. */
-FBP_INLINE void column_store(real *x, size_t x_row, vreal v, size_t rows)
-{
+FBP_INLINE void column_store(real *x, size_t x_row, vreal v, size_t rows) {
     _Alignas(64) real lane[LANES];
     if (x_row == 1 || rows == 1) {
         v_store_n(x, v, rows);
@@ -57,8 +55,7 @@ FBP_INLINE void column_store(real *x, size_t x_row, vreal v, size_t rows)
 }
 
 /* e[j] = exp(x_j - m), j < C; m goes to *greatest. Returns the sum of e over j. */
-FBP_INLINE vreal columns_exp(const vreal *x, size_t C, vreal *greatest, vreal *e)
-{
+FBP_INLINE vreal columns_exp(const vreal *x, size_t C, vreal *greatest, vreal *e) {
     vreal m = v_set(-(real)INFINITY), sum = v_zero();
     for (size_t j = 0; j < C; j++)
         m = v_max(x[j], m);
@@ -73,8 +70,7 @@ FBP_INLINE vreal columns_exp(const vreal *x, size_t C, vreal *greatest, vreal *e
 /* --------------------------------------------------------------------------- wide rows: along the row */
 
 /* The largest of x (C,). A nan is passed over: it shows in the sum of exponentials. */
-FBP_INLINE real row_greatest(const real *x, size_t C)
-{
+FBP_INLINE real row_greatest(const real *x, size_t C) {
     vreal m = v_set(-(real)INFINITY);
     size_t j = 0;
     for (; j + LANES <= C; j += LANES)
@@ -85,8 +81,7 @@ FBP_INLINE real row_greatest(const real *x, size_t C)
 }
 
 /* e_j = exp(x_j - m), and returns the sum of e. x, e: (C,); e may be x. */
-FBP_INLINE real row_exp(const real *x, real m, real *e, size_t C)
-{
+FBP_INLINE real row_exp(const real *x, real m, real *e, size_t C) {
     const vreal shift = v_set(m);
     vreal sum = v_zero();
     size_t j = 0;
@@ -105,8 +100,7 @@ FBP_INLINE real row_exp(const real *x, real m, real *e, size_t C)
 }
 
 /* x_j = factor * x_j. x: (C,). */
-FBP_INLINE void row_scale(real *x, real factor, size_t C)
-{
+FBP_INLINE void row_scale(real *x, real factor, size_t C) {
     const vreal f = v_set(factor);
     size_t j = 0;
     for (; j + LANES <= C; j += LANES)
@@ -118,8 +112,7 @@ FBP_INLINE void row_scale(real *x, real factor, size_t C)
 /* ------------------------------------------------------------------------------------------- softmax */
 
 /* x, y: (B, C); y may be x. */
-static void FBP(softmax_forward)(const void *x_, void *y_, size_t B, size_t C)
-{
+static void FBP(softmax_forward)(const void *x_, void *y_, size_t B, size_t C) {
     const real *x = x_;
     real *y = y_;
     if (C == 0)
@@ -144,8 +137,7 @@ static void FBP(softmax_forward)(const void *x_, void *y_, size_t B, size_t C)
 
 /* dy, y, dx: (B, C), y being what forward wrote; dx may be dy or y. Every row counts as wide: there is nothing here that
  * idle lanes make dear. */
-static void FBP(softmax_backward)(const void *dy_, const void *y_, void *dx_, size_t B, size_t C)
-{
+static void FBP(softmax_backward)(const void *dy_, const void *y_, void *dx_, size_t B, size_t C) {
     const real *dy = dy_, *y = y_;
     real *dx = dx_;
     for (size_t b = 0; b < B; b++, dy += C, y += C, dx += C) {

@@ -29,15 +29,13 @@ FBP_INLINE vreal v_zero(void) { return v_pair(_mm256_setzero_ps(), _mm256_setzer
 FBP_INLINE vreal v_load(const real *p) { return v_pair(_mm256_loadu_ps(p), _mm256_loadu_ps(p + LANES / 2)); }
 FBP_INLINE void v_store(real *p, vreal v) { _mm256_storeu_ps(p, v.low); _mm256_storeu_ps(p + LANES / 2, v.high); }
 
-FBP_INLINE vmask m_first(size_t n)
-{
+FBP_INLINE vmask m_first(size_t n) {
     __m256i count = _mm256_set1_epi32(n < LANES ? (int)n : LANES), index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     return v_pair(_mm256_castsi256_ps(_mm256_cmpgt_epi32(count, index)),
                   _mm256_castsi256_ps(_mm256_cmpgt_epi32(count, _mm256_add_epi32(index, _mm256_set1_epi32(8)))));
 }
 
-FBP_INLINE vreal v_load_n(const real *p, size_t n)
-{
+FBP_INLINE vreal v_load_n(const real *p, size_t n) {
     if (n >= LANES) return v_load(p);
     vmask m = m_first(n);
     return v_pair(_mm256_maskload_ps(p, _mm256_castps_si256(m.low)),
@@ -45,8 +43,7 @@ FBP_INLINE vreal v_load_n(const real *p, size_t n)
 }
 
 /* Not by maskstore, which some processors take tens of cycles for. */
-FBP_INLINE void v_store_n(real *p, vreal v, size_t n)
-{
+FBP_INLINE void v_store_n(real *p, vreal v, size_t n) {
     if (n >= LANES) { v_store(p, v); return; }
     __m256 eight = v.low;
     if (n & 8) { _mm256_storeu_ps(p, eight); eight = v.high; p += 8; }
@@ -66,43 +63,35 @@ FBP_INLINE vreal v_sqrt(vreal a) { return v_pair(_mm256_sqrt_ps(a.low), _mm256_s
 FBP_INLINE vreal v_abs(vreal a) { __m256 s = _mm256_set1_ps(-0.0f); return v_pair(_mm256_andnot_ps(s, a.low), _mm256_andnot_ps(s, a.high)); }
 FBP_INLINE vreal v_neg(vreal a) { __m256 s = _mm256_set1_ps(-0.0f); return v_pair(_mm256_xor_ps(s, a.low), _mm256_xor_ps(s, a.high)); }
 
-FBP_INLINE vreal v_fma(vreal a, vreal b, vreal c)
-{
+FBP_INLINE vreal v_fma(vreal a, vreal b, vreal c) {
     return v_pair(_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high));
 }
 
-FBP_INLINE vreal v_fnma(vreal a, vreal b, vreal c)
-{
+FBP_INLINE vreal v_fnma(vreal a, vreal b, vreal c) {
     return v_pair(_mm256_fnmadd_ps(a.low, b.low, c.low), _mm256_fnmadd_ps(a.high, b.high, c.high));
 }
 
-FBP_INLINE vmask v_lt(vreal a, vreal b)
-{
+FBP_INLINE vmask v_lt(vreal a, vreal b) {
     return v_pair(_mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ));
 }
 
-FBP_INLINE vmask v_le(vreal a, vreal b)
-{
+FBP_INLINE vmask v_le(vreal a, vreal b) {
     return v_pair(_mm256_cmp_ps(a.low, b.low, _CMP_LE_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_LE_OQ));
 }
 
-FBP_INLINE vmask v_gt(vreal a, vreal b)
-{
+FBP_INLINE vmask v_gt(vreal a, vreal b) {
     return v_pair(_mm256_cmp_ps(a.low, b.low, _CMP_GT_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_GT_OQ));
 }
 
-FBP_INLINE vmask v_ge(vreal a, vreal b)
-{
+FBP_INLINE vmask v_ge(vreal a, vreal b) {
     return v_pair(_mm256_cmp_ps(a.low, b.low, _CMP_GE_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_GE_OQ));
 }
 
-FBP_INLINE vmask v_eq(vreal a, vreal b)
-{
+FBP_INLINE vmask v_eq(vreal a, vreal b) {
     return v_pair(_mm256_cmp_ps(a.low, b.low, _CMP_EQ_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_EQ_OQ));
 }
 
-FBP_INLINE vmask v_ne(vreal a, vreal b)
-{
+FBP_INLINE vmask v_ne(vreal a, vreal b) {
     return v_pair(_mm256_cmp_ps(a.low, b.low, _CMP_NEQ_UQ), _mm256_cmp_ps(a.high, b.high, _CMP_NEQ_UQ));
 }
 
@@ -111,14 +100,12 @@ FBP_INLINE vmask m_or(vmask a, vmask b) { return v_pair(_mm256_or_ps(a.low, b.lo
 FBP_INLINE int m_any(vmask m) { return _mm256_movemask_ps(_mm256_or_ps(m.low, m.high)) != 0; }
 FBP_INLINE int m_all(vmask m) { return _mm256_movemask_ps(_mm256_and_ps(m.low, m.high)) == 0xff; }
 
-FBP_INLINE vmask m_not(vmask a)
-{
+FBP_INLINE vmask m_not(vmask a) {
     __m256 ones = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
     return v_pair(_mm256_xor_ps(a.low, ones), _mm256_xor_ps(a.high, ones));
 }
 
-FBP_INLINE vreal v_select(vmask m, vreal a, vreal b)
-{
+FBP_INLINE vreal v_select(vmask m, vreal a, vreal b) {
     return v_pair(_mm256_blendv_ps(b.low, a.low, m.low), _mm256_blendv_ps(b.high, a.high, m.high));
 }
 
@@ -130,16 +117,14 @@ FBP_INLINE vint vi_sub(vint a, vint b) { return vi_pair(_mm256_sub_epi32(a.low, 
 FBP_INLINE vint vi_shl(vint a, int n) { return vi_pair(_mm256_slli_epi32(a.low, n), _mm256_slli_epi32(a.high, n)); }
 FBP_INLINE vint vi_shr(vint a, int n) { return vi_pair(_mm256_srli_epi32(a.low, n), _mm256_srli_epi32(a.high, n)); }
 
-FBP_INLINE real v_sum(vreal v)
-{
+FBP_INLINE real v_sum(vreal v) {
     __m256 x = _mm256_add_ps(v.low, v.high);
     __m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     y = _mm_add_ps(y, _mm_movehl_ps(y, y));
     return _mm_cvtss_f32(_mm_add_ss(y, _mm_movehdup_ps(y)));
 }
 
-FBP_INLINE real v_greatest(vreal v)
-{
+FBP_INLINE real v_greatest(vreal v) {
     __m256 x = _mm256_max_ps(v.low, v.high);
     __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     y = _mm_max_ps(y, _mm_movehl_ps(y, y));
@@ -147,13 +132,11 @@ FBP_INLINE real v_greatest(vreal v)
 }
 
 /* Four elements of each of two rows, `step` apart, in one register: the load does the shuffle across 128 bits. */
-FBP_INLINE __m256 v_load_halves(const real *p, size_t step)
-{
+FBP_INLINE __m256 v_load_halves(const real *p, size_t step) {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + step), 1);
 }
 
-FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row)
-{
+FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row) {
     for (int j = 0; j < LANES; j += 4) {
         for (int i = 0; i < LANES; i += 8) {
             const real *p = src + i * src_row + j;
@@ -182,15 +165,13 @@ FBP_INLINE vreal v_zero(void) { return v_pair(_mm256_setzero_pd(), _mm256_setzer
 FBP_INLINE vreal v_load(const real *p) { return v_pair(_mm256_loadu_pd(p), _mm256_loadu_pd(p + LANES / 2)); }
 FBP_INLINE void v_store(real *p, vreal v) { _mm256_storeu_pd(p, v.low); _mm256_storeu_pd(p + LANES / 2, v.high); }
 
-FBP_INLINE vmask m_first(size_t n)
-{
+FBP_INLINE vmask m_first(size_t n) {
     __m256i count = _mm256_set1_epi64x(n < LANES ? (int)n : LANES), index = _mm256_setr_epi64x(0, 1, 2, 3);
     return v_pair(_mm256_castsi256_pd(_mm256_cmpgt_epi64(count, index)),
                   _mm256_castsi256_pd(_mm256_cmpgt_epi64(count, _mm256_add_epi64(index, _mm256_set1_epi64x(4)))));
 }
 
-FBP_INLINE vreal v_load_n(const real *p, size_t n)
-{
+FBP_INLINE vreal v_load_n(const real *p, size_t n) {
     if (n >= LANES) return v_load(p);
     vmask m = m_first(n);
     return v_pair(_mm256_maskload_pd(p, _mm256_castpd_si256(m.low)),
@@ -198,8 +179,7 @@ FBP_INLINE vreal v_load_n(const real *p, size_t n)
 }
 
 /* Not by maskstore, which some processors take tens of cycles for. */
-FBP_INLINE void v_store_n(real *p, vreal v, size_t n)
-{
+FBP_INLINE void v_store_n(real *p, vreal v, size_t n) {
     if (n >= LANES) { v_store(p, v); return; }
     __m256d four = v.low;
     if (n & 4) { _mm256_storeu_pd(p, four); four = v.high; p += 4; }
@@ -218,43 +198,35 @@ FBP_INLINE vreal v_sqrt(vreal a) { return v_pair(_mm256_sqrt_pd(a.low), _mm256_s
 FBP_INLINE vreal v_abs(vreal a) { __m256d s = _mm256_set1_pd(-0.0); return v_pair(_mm256_andnot_pd(s, a.low), _mm256_andnot_pd(s, a.high)); }
 FBP_INLINE vreal v_neg(vreal a) { __m256d s = _mm256_set1_pd(-0.0); return v_pair(_mm256_xor_pd(s, a.low), _mm256_xor_pd(s, a.high)); }
 
-FBP_INLINE vreal v_fma(vreal a, vreal b, vreal c)
-{
+FBP_INLINE vreal v_fma(vreal a, vreal b, vreal c) {
     return v_pair(_mm256_fmadd_pd(a.low, b.low, c.low), _mm256_fmadd_pd(a.high, b.high, c.high));
 }
 
-FBP_INLINE vreal v_fnma(vreal a, vreal b, vreal c)
-{
+FBP_INLINE vreal v_fnma(vreal a, vreal b, vreal c) {
     return v_pair(_mm256_fnmadd_pd(a.low, b.low, c.low), _mm256_fnmadd_pd(a.high, b.high, c.high));
 }
 
-FBP_INLINE vmask v_lt(vreal a, vreal b)
-{
+FBP_INLINE vmask v_lt(vreal a, vreal b) {
     return v_pair(_mm256_cmp_pd(a.low, b.low, _CMP_LT_OQ), _mm256_cmp_pd(a.high, b.high, _CMP_LT_OQ));
 }
 
-FBP_INLINE vmask v_le(vreal a, vreal b)
-{
+FBP_INLINE vmask v_le(vreal a, vreal b) {
     return v_pair(_mm256_cmp_pd(a.low, b.low, _CMP_LE_OQ), _mm256_cmp_pd(a.high, b.high, _CMP_LE_OQ));
 }
 
-FBP_INLINE vmask v_gt(vreal a, vreal b)
-{
+FBP_INLINE vmask v_gt(vreal a, vreal b) {
     return v_pair(_mm256_cmp_pd(a.low, b.low, _CMP_GT_OQ), _mm256_cmp_pd(a.high, b.high, _CMP_GT_OQ));
 }
 
-FBP_INLINE vmask v_ge(vreal a, vreal b)
-{
+FBP_INLINE vmask v_ge(vreal a, vreal b) {
     return v_pair(_mm256_cmp_pd(a.low, b.low, _CMP_GE_OQ), _mm256_cmp_pd(a.high, b.high, _CMP_GE_OQ));
 }
 
-FBP_INLINE vmask v_eq(vreal a, vreal b)
-{
+FBP_INLINE vmask v_eq(vreal a, vreal b) {
     return v_pair(_mm256_cmp_pd(a.low, b.low, _CMP_EQ_OQ), _mm256_cmp_pd(a.high, b.high, _CMP_EQ_OQ));
 }
 
-FBP_INLINE vmask v_ne(vreal a, vreal b)
-{
+FBP_INLINE vmask v_ne(vreal a, vreal b) {
     return v_pair(_mm256_cmp_pd(a.low, b.low, _CMP_NEQ_UQ), _mm256_cmp_pd(a.high, b.high, _CMP_NEQ_UQ));
 }
 
@@ -263,14 +235,12 @@ FBP_INLINE vmask m_or(vmask a, vmask b) { return v_pair(_mm256_or_pd(a.low, b.lo
 FBP_INLINE int m_any(vmask m) { return _mm256_movemask_pd(_mm256_or_pd(m.low, m.high)) != 0; }
 FBP_INLINE int m_all(vmask m) { return _mm256_movemask_pd(_mm256_and_pd(m.low, m.high)) == 0xf; }
 
-FBP_INLINE vmask m_not(vmask a)
-{
+FBP_INLINE vmask m_not(vmask a) {
     __m256d ones = _mm256_castsi256_pd(_mm256_set1_epi32(-1));
     return v_pair(_mm256_xor_pd(a.low, ones), _mm256_xor_pd(a.high, ones));
 }
 
-FBP_INLINE vreal v_select(vmask m, vreal a, vreal b)
-{
+FBP_INLINE vreal v_select(vmask m, vreal a, vreal b) {
     return v_pair(_mm256_blendv_pd(b.low, a.low, m.low), _mm256_blendv_pd(b.high, a.high, m.high));
 }
 
@@ -282,28 +252,24 @@ FBP_INLINE vint vi_sub(vint a, vint b) { return vi_pair(_mm256_sub_epi64(a.low, 
 FBP_INLINE vint vi_shl(vint a, int n) { return vi_pair(_mm256_slli_epi64(a.low, n), _mm256_slli_epi64(a.high, n)); }
 FBP_INLINE vint vi_shr(vint a, int n) { return vi_pair(_mm256_srli_epi64(a.low, n), _mm256_srli_epi64(a.high, n)); }
 
-FBP_INLINE real v_sum(vreal v)
-{
+FBP_INLINE real v_sum(vreal v) {
     __m256d x = _mm256_add_pd(v.low, v.high);
     __m128d y = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
     return _mm_cvtsd_f64(_mm_add_sd(y, _mm_unpackhi_pd(y, y)));
 }
 
-FBP_INLINE real v_greatest(vreal v)
-{
+FBP_INLINE real v_greatest(vreal v) {
     __m256d x = _mm256_max_pd(v.low, v.high);
     __m128d y = _mm_max_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
     return _mm_cvtsd_f64(_mm_max_sd(y, _mm_unpackhi_pd(y, y)));
 }
 
 /* Two elements of each of two rows, `step` apart, in one register: the load does the shuffle across 128 bits. */
-FBP_INLINE __m256d v_load_halves(const real *p, size_t step)
-{
+FBP_INLINE __m256d v_load_halves(const real *p, size_t step) {
     return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + step), 1);
 }
 
-FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row)
-{
+FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row) {
     for (int j = 0; j < LANES; j += 2) {
         for (int i = 0; i < LANES; i += 4) {
             const real *p = src + i * src_row + j;

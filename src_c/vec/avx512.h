@@ -54,16 +54,14 @@ FBP_INLINE vint vi_sub(vint a, vint b) { return _mm512_sub_epi32(a, b); }
 FBP_INLINE vint vi_shl(vint a, int n) { return _mm512_slli_epi32(a, (unsigned)n); }
 FBP_INLINE vint vi_shr(vint a, int n) { return _mm512_srli_epi32(a, (unsigned)n); }
 
-FBP_INLINE real v_sum(vreal v)
-{
+FBP_INLINE real v_sum(vreal v) {
     __m256 x = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
     __m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     y = _mm_add_ps(y, _mm_movehl_ps(y, y));
     return _mm_cvtss_f32(_mm_add_ss(y, _mm_movehdup_ps(y)));
 }
 
-FBP_INLINE real v_greatest(vreal v)
-{
+FBP_INLINE real v_greatest(vreal v) {
     __m256 x = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
     __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     y = _mm_max_ps(y, _mm_movehl_ps(y, y));
@@ -72,8 +70,7 @@ FBP_INLINE real v_greatest(vreal v)
 
 /* Reads each row once and whole: rows a power of two apart share a few sets of the first cache, and a second visit would
  * find them gone. First 4 x 4 blocks within 128 bits, then the blocks. */
-FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row)
-{
+FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row) {
     __m512d t[16]; /* 128-bit part q of t[i + j]: rows i .. i + 3 of column 4 q + j */
     for (int i = 0; i < LANES; i += 4) {
         __m512 a = _mm512_loadu_ps(src), b = _mm512_loadu_ps(src + src_row);
@@ -141,31 +138,27 @@ FBP_INLINE vint vi_sub(vint a, vint b) { return _mm512_sub_epi64(a, b); }
 FBP_INLINE vint vi_shl(vint a, int n) { return _mm512_slli_epi64(a, (unsigned)n); }
 FBP_INLINE vint vi_shr(vint a, int n) { return _mm512_srli_epi64(a, (unsigned)n); }
 
-FBP_INLINE real v_sum(vreal v)
-{
+FBP_INLINE real v_sum(vreal v) {
     __m256d x = _mm256_add_pd(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd(v, 1));
     __m128d y = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
     return _mm_cvtsd_f64(_mm_add_sd(y, _mm_unpackhi_pd(y, y)));
 }
 
-FBP_INLINE real v_greatest(vreal v)
-{
+FBP_INLINE real v_greatest(vreal v) {
     __m256d x = _mm256_max_pd(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd(v, 1));
     __m128d y = _mm_max_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
     return _mm_cvtsd_f64(_mm_max_sd(y, _mm_unpackhi_pd(y, y)));
 }
 
 /* Two elements of each of four rows, `step` apart, in one register: loads do most of the shuffles across 128 bits. */
-FBP_INLINE __m512d v_load_quarters(const real *p, size_t step)
-{
+FBP_INLINE __m512d v_load_quarters(const real *p, size_t step) {
     __m256d low = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + step), 1);
     p += 2 * step;
     __m256d high = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + step), 1);
     return _mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1);
 }
 
-FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row)
-{
+FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row) {
     for (int j = 0; j < LANES; j += 2) {
         __m512d a = v_load_quarters(src + j, 2 * src_row);
         __m512d b = v_load_quarters(src + j + src_row, 2 * src_row);

@@ -90,16 +90,14 @@ static const real log_q[] = {0x1.5555555555593p-1, 0x1.999999997f9f7p-2, 0x1.249
 #define ROUNDER ((real)3 * ((uint_real)1 << (FRACTION_BITS - 1)))
 #define V_POLYNOMIAL(x, coefficients) v_polynomial(x, coefficients, sizeof(coefficients) / sizeof(real))
 
-FBP_INLINE vreal v_polynomial(vreal x, const real *coefficients, size_t n)
-{
+FBP_INLINE vreal v_polynomial(vreal x, const real *coefficients, size_t n) {
     vreal y = v_set(coefficients[n - 1]);
     for (size_t i = n - 1; i-- > 0;) y = v_fma(y, x, v_set(coefficients[i]));
     return y;
 }
 
 /* x = n ln 2 + r + *lost, where *lost is what the rounding of r took. Returns r; the last bits of *n_bits are n + offset. */
-FBP_INLINE vreal v_exp_reduce(vreal x, real offset, vint *n_bits, vreal *lost)
-{
+FBP_INLINE vreal v_exp_reduce(vreal x, real offset, vint *n_bits, vreal *lost) {
     vreal rounder = v_set(ROUNDER + offset), t = v_fma(x, v_set(LOG2_E), rounder), n = v_sub(t, rounder);
     *n_bits = v_bits(t);
     vreal low = v_set(LN2_LOW), exact = v_fnma(n, v_set(LN2_HIGH), x), r = v_fnma(n, low, exact);
@@ -108,8 +106,7 @@ FBP_INLINE vreal v_exp_reduce(vreal x, real offset, vint *n_bits, vreal *lost)
 }
 
 /* e^x. exp(-inf) = 0, exp(inf) = inf, nan stays nan; results below the smallest normal number are rounded once. */
-FBP_INLINE vreal v_exp(vreal x)
-{
+FBP_INLINE vreal v_exp(vreal x) {
     /* 2^n in two factors, as n runs past both ends of the exponent. At EXP_LOWEST both are 0, so e^-inf is 0 without
      * the slow path that an underflow takes on some processors. The second operands let nan through. */
     x = v_min(v_set(EXP_HIGHEST), v_max(v_set(EXP_LOWEST), x));
@@ -123,15 +120,13 @@ FBP_INLINE vreal v_exp(vreal x)
 
 /* e^r - 1, for the n and r of v_exp_reduce. For n = 1 and r < 0 most of r cancels in 2 (e^r - 1) + 1. With a float's
  * fraction the errors stay within the bounds all the same; a double's tanh needs back what rounding took from r. */
-FBP_INLINE vreal v_expm1_reduce(vreal x, real offset, vint *n_bits)
-{
+FBP_INLINE vreal v_expm1_reduce(vreal x, real offset, vint *n_bits) {
     vreal lost, r = v_exp_reduce(x, offset, n_bits, &lost), square = v_mul(r, r), q = V_POLYNOMIAL(r, expm1_q);
     return FBP_REAL == 32 ? v_fma(square, q, r) : v_add(r, v_fma(square, q, lost));
 }
 
 /* e^x - 1. expm1(-inf) = -1, expm1(inf) = inf, nan stays nan, and so do subnormal numbers and the sign of zero. */
-FBP_INLINE vreal v_expm1(vreal x)
-{
+FBP_INLINE vreal v_expm1(vreal x) {
     /* scale is 2^(n - 1): 2^n would overflow before the result does. */
     vint n;
     vreal e = v_expm1_reduce(v_min(v_set(EXP_HIGHEST), v_max(v_set(EXPM1_LOWEST), x)), EXPONENT_BIAS - 1, &n);
@@ -142,8 +137,7 @@ FBP_INLINE vreal v_expm1(vreal x)
 
 /* tanh(x) = u / (u + 2) with u = e^(2|x|) - 1, and the sign of x; an error in u fades as u grows. tanh(+-inf) = +-1, nan
  * stays nan, and so do subnormal numbers and the sign of zero. */
-FBP_INLINE vreal v_tanh(vreal x)
-{
+FBP_INLINE vreal v_tanh(vreal x) {
     vint n, sign = vi_and(v_bits(x), vi_set(SIGN_BIT));
     vreal a = v_abs(x);
     vreal e = v_expm1_reduce(v_min(v_set(TANH_HIGHEST), v_add(a, a)), EXPONENT_BIAS, &n);
@@ -154,15 +148,13 @@ FBP_INLINE vreal v_tanh(vreal x)
 
 /* 1 / (1 + e^-x), from e^-|x|, so that a small result keeps its relative accuracy. sigmoid(-inf) = 0, sigmoid(inf) = 1,
  * nan stays nan; subnormal results are right. */
-FBP_INLINE vreal v_sigmoid(vreal x)
-{
+FBP_INLINE vreal v_sigmoid(vreal x) {
     vreal one = v_set(1), e = v_exp(v_neg(v_abs(x)));
     return v_div(v_select(v_lt(x, v_zero()), e, one), v_add(one, e));
 }
 
 /* k ln 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2) */
-FBP_INLINE vreal v_log_reduced(vreal k, vreal f)
-{
+FBP_INLINE vreal v_log_reduced(vreal k, vreal f) {
     vreal s = v_div(f, v_add(v_set(2), f)), z = v_mul(s, s);
     vreal half_square = v_mul(v_mul(v_set((real)0.5), f), f);
     vreal tail = v_fma(s, v_fma(z, V_POLYNOMIAL(z, log_q), half_square), v_mul(k, v_set(LN2_LOW)));
@@ -170,23 +162,20 @@ FBP_INLINE vreal v_log_reduced(vreal k, vreal f)
 }
 
 /* x = 2^k m, sqrt(1/2) <= m < sqrt(2), for a normal x > 0. Returns m; *biased is k + EXPONENT_BIAS. */
-FBP_INLINE vreal v_log_split(vreal x, vint *biased)
-{
+FBP_INLINE vreal v_log_split(vreal x, vint *biased) {
     vint bits = vi_add(v_bits(x), vi_set(ONE_BITS - SQRT_HALF_BITS));
     *biased = vi_shr(bits, FRACTION_BITS);
     return v_from_bits(vi_add(vi_and(bits, vi_set(FRACTION_MASK)), vi_set(SQRT_HALF_BITS)));
 }
 
 /* biased - bias, as reals: the integer is put in the last bits of 2^FRACTION_BITS. */
-FBP_INLINE vreal v_log_exponent(vint biased, vreal bias)
-{
+FBP_INLINE vreal v_log_exponent(vint biased, vreal bias) {
     vreal base = v_set((real)((uint_real)1 << FRACTION_BITS));
     return v_sub(v_from_bits(vi_or(biased, v_bits(base))), v_add(base, bias));
 }
 
 /* y = log(u) for finite u > 0; the rest: log(0) = -inf, log(inf) = inf, nan below 0, and nan stays nan. */
-FBP_INLINE vreal v_log_edges(vreal u, vreal y)
-{
+FBP_INLINE vreal v_log_edges(vreal u, vreal y) {
     vreal infinite = v_from_bits(vi_set(INFINITY_BITS)), not_a_number = v_from_bits(vi_set(NAN_BITS));
     vreal edge = v_select(v_eq(u, v_zero()), v_neg(infinite), not_a_number);
     y = v_select(v_eq(u, infinite), u, y);
@@ -194,8 +183,7 @@ FBP_INLINE vreal v_log_edges(vreal u, vreal y)
 }
 
 /* log(x), natural. Subnormal numbers are right. */
-FBP_INLINE vreal v_log(vreal x)
-{
+FBP_INLINE vreal v_log(vreal x) {
     vmask subnormal = v_lt(x, v_set(SMALLEST_NORMAL));
     real shift = FRACTION_BITS + 1;
     vreal normal = v_select(subnormal, v_mul(x, v_set((real)((uint_real)1 << (FRACTION_BITS + 1)))), x);
@@ -207,8 +195,7 @@ FBP_INLINE vreal v_log(vreal x)
 
 /* log(1 + x), natural. log1p(-1) = -inf, log1p(inf) = inf, nan below -1; nan stays nan, and so do subnormal numbers and
  * the sign of zero. */
-FBP_INLINE vreal v_log1p(vreal x)
-{
+FBP_INLINE vreal v_log1p(vreal x) {
     /* 1 + x = u + c exactly, as the smaller is added to the larger (Dekker, 1971). */
     vreal one = v_set(1), large = v_max(one, x), small = v_min(one, x);
     vreal u = v_add(large, small), c = v_sub(small, v_sub(u, large));

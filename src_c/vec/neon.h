@@ -24,16 +24,14 @@ FBP_INLINE vreal v_zero(void) { return v_set(0); }
 FBP_INLINE vreal v_load(const real *p) { vreal v; FBP_PARTS(i) v.part[i] = vld1q_f32(p + i * FBP_PART); return v; }
 FBP_INLINE void v_store(real *p, vreal v) { FBP_PARTS(i) vst1q_f32(p + i * FBP_PART, v.part[i]); }
 
-FBP_INLINE vreal v_load_n(const real *p, size_t n)
-{
+FBP_INLINE vreal v_load_n(const real *p, size_t n) {
     if (n >= LANES) return v_load(p);
     real lane[LANES] = {0};
     for (size_t i = 0; i < n; i++) lane[i] = p[i];
     return v_load(lane);
 }
 
-FBP_INLINE void v_store_n(real *p, vreal v, size_t n)
-{
+FBP_INLINE void v_store_n(real *p, vreal v, size_t n) {
     if (n >= LANES) { v_store(p, v); return; }
     real lane[LANES];
     v_store(lane, v);
@@ -79,8 +77,7 @@ FBP_INLINE vmask v_ne(vreal a, vreal b) { return m_not(v_eq(a, b)); }
 FBP_INLINE int m_any(vmask m) { return vmaxvq_u32(vorrq_u32(vorrq_u32(m.part[0], m.part[1]), vorrq_u32(m.part[2], m.part[3]))) != 0; }
 FBP_INLINE int m_all(vmask m) { return vminvq_u32(vandq_u32(vandq_u32(m.part[0], m.part[1]), vandq_u32(m.part[2], m.part[3]))) != 0; }
 
-FBP_INLINE vmask m_first(size_t n)
-{
+FBP_INLINE vmask m_first(size_t n) {
     static const uint_real index[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     uint32x4_t count = vdupq_n_u32((uint_real)(n < LANES ? n : LANES));
     vmask m;
@@ -88,15 +85,13 @@ FBP_INLINE vmask m_first(size_t n)
     return m;
 }
 
-FBP_INLINE real v_sum(vreal v)
-{
+FBP_INLINE real v_sum(vreal v) {
     float32x4_t x = vaddq_f32(vaddq_f32(v.part[0], v.part[2]), vaddq_f32(v.part[1], v.part[3]));
     float32x2_t y = vadd_f32(vget_low_f32(x), vget_high_f32(x));
     return vget_lane_f32(y, 0) + vget_lane_f32(y, 1);
 }
 
-FBP_INLINE real v_greatest(vreal v)
-{
+FBP_INLINE real v_greatest(vreal v) {
     vreal eight = v_max(v, (vreal){{v.part[2], v.part[3], v.part[2], v.part[3]}});
     real x[4];
     vst1q_f32(x, v_max(eight, (vreal){{eight.part[1], eight.part[1], eight.part[1], eight.part[1]}}).part[0]);
@@ -104,8 +99,7 @@ FBP_INLINE real v_greatest(vreal v)
     return a > b ? a : b;
 }
 
-FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row)
-{
+FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row) {
     for (int j = 0; j < LANES; j += 4) {
         for (int i = 0; i < LANES; i += 4) {
             const real *p = src + i * src_row + j;
@@ -136,16 +130,14 @@ FBP_INLINE vreal v_zero(void) { return v_set(0); }
 FBP_INLINE vreal v_load(const real *p) { vreal v; FBP_PARTS(i) v.part[i] = vld1q_f64(p + i * FBP_PART); return v; }
 FBP_INLINE void v_store(real *p, vreal v) { FBP_PARTS(i) vst1q_f64(p + i * FBP_PART, v.part[i]); }
 
-FBP_INLINE vreal v_load_n(const real *p, size_t n)
-{
+FBP_INLINE vreal v_load_n(const real *p, size_t n) {
     if (n >= LANES) return v_load(p);
     real lane[LANES] = {0};
     for (size_t i = 0; i < n; i++) lane[i] = p[i];
     return v_load(lane);
 }
 
-FBP_INLINE void v_store_n(real *p, vreal v, size_t n)
-{
+FBP_INLINE void v_store_n(real *p, vreal v, size_t n) {
     if (n >= LANES) { v_store(p, v); return; }
     real lane[LANES];
     v_store(lane, v);
@@ -191,8 +183,7 @@ FBP_INLINE vmask v_ne(vreal a, vreal b) { return m_not(v_eq(a, b)); }
 FBP_INLINE int m_any(vmask m) { return vmaxvq_u32(vreinterpretq_u32_u64(vorrq_u64(vorrq_u64(m.part[0], m.part[1]), vorrq_u64(m.part[2], m.part[3])))) != 0; }
 FBP_INLINE int m_all(vmask m) { return vminvq_u32(vreinterpretq_u32_u64(vandq_u64(vandq_u64(m.part[0], m.part[1]), vandq_u64(m.part[2], m.part[3])))) != 0; }
 
-FBP_INLINE vmask m_first(size_t n)
-{
+FBP_INLINE vmask m_first(size_t n) {
     static const uint_real index[LANES] = {0, 1, 2, 3, 4, 5, 6, 7};
     uint64x2_t count = vdupq_n_u64((uint_real)(n < LANES ? n : LANES));
     vmask m;
@@ -200,22 +191,19 @@ FBP_INLINE vmask m_first(size_t n)
     return m;
 }
 
-FBP_INLINE real v_sum(vreal v)
-{
+FBP_INLINE real v_sum(vreal v) {
     float64x2_t x = vaddq_f64(vaddq_f64(v.part[0], v.part[2]), vaddq_f64(v.part[1], v.part[3]));
     return vgetq_lane_f64(x, 0) + vgetq_lane_f64(x, 1);
 }
 
-FBP_INLINE real v_greatest(vreal v)
-{
+FBP_INLINE real v_greatest(vreal v) {
     vreal four = v_max(v, (vreal){{v.part[2], v.part[3], v.part[2], v.part[3]}});
     real x[2];
     vst1q_f64(x, v_max(four, (vreal){{four.part[1], four.part[1], four.part[1], four.part[1]}}).part[0]);
     return x[0] > x[1] ? x[0] : x[1];
 }
 
-FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row)
-{
+FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row) {
     for (int j = 0; j < LANES; j += 2) {
         for (int i = 0; i < LANES; i += 2) {
             const real *p = src + i * src_row + j;

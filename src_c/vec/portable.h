@@ -24,16 +24,14 @@ FBP_INLINE vreal v_zero(void) { return v_set(0); }
 FBP_INLINE vreal v_load(const real *p) { vreal v; memcpy(v.lane, p, sizeof v.lane); return v; }
 FBP_INLINE void v_store(real *p, vreal v) { memcpy(p, v.lane, sizeof v.lane); }
 
-FBP_INLINE vreal v_load_n(const real *p, size_t n)
-{
+FBP_INLINE vreal v_load_n(const real *p, size_t n) {
     vreal v = v_zero();
     if (n >= LANES) return v_load(p);
     for (size_t i = 0; i < n; i++) v.lane[i] = p[i];
     return v;
 }
 
-FBP_INLINE void v_store_n(real *p, vreal v, size_t n)
-{
+FBP_INLINE void v_store_n(real *p, vreal v, size_t n) {
     if (n > LANES) n = LANES;
     for (size_t i = 0; i < n; i++) p[i] = v.lane[i];
 }
@@ -72,8 +70,7 @@ FBP_INLINE int m_all(vmask m) { int_real all = -1; FBP_EACH(i) all &= m.lane[i];
 FBP_INLINE vint v_bits(vreal a) { vint v; memcpy(v.lane, a.lane, sizeof v.lane); return v; }
 FBP_INLINE vreal v_from_bits(vint a) { vreal v; memcpy(v.lane, a.lane, sizeof v.lane); return v; }
 
-FBP_INLINE vreal v_select(vmask m, vreal a, vreal b)
-{
+FBP_INLINE vreal v_select(vmask m, vreal a, vreal b) {
     vint x = v_bits(a), y = v_bits(b);
     FBP_EACH(i) x.lane[i] = (x.lane[i] & m.lane[i]) | (y.lane[i] & ~m.lane[i]);
     return v_from_bits(x);
@@ -89,22 +86,19 @@ FBP_INLINE vint vi_xor(vint a, vint b) { FBP_EACH(i) a.lane[i] ^= b.lane[i]; ret
 FBP_INLINE vint vi_shl(vint a, int n) { FBP_EACH(i) a.lane[i] = (int_real)((uint_real)a.lane[i] << n); return a; }
 FBP_INLINE vint vi_shr(vint a, int n) { FBP_EACH(i) a.lane[i] = (int_real)((uint_real)a.lane[i] >> n); return a; }
 
-FBP_INLINE real v_sum(vreal v)
-{
+FBP_INLINE real v_sum(vreal v) {
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++) v.lane[i] += v.lane[i + half];
     return v.lane[0];
 }
 
-FBP_INLINE real v_greatest(vreal v)
-{
+FBP_INLINE real v_greatest(vreal v) {
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++) v.lane[i] = v.lane[i] > v.lane[i + half] ? v.lane[i] : v.lane[i + half];
     return v.lane[0];
 }
 
-FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row)
-{
+FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t dst_row) {
     FBP_EACH(j) FBP_EACH(i) dst[j * dst_row + i] = src[i * src_row + j];
 }
 
