@@ -427,15 +427,20 @@ cdef void *scratch(size_t reals, Py_ssize_t item, void **block) except NULL:
 # -------------------------------------------------------------------------------------------- gemm and dense
 
 # A product is worth a second thread from about 50 microseconds of work on. B is packed when it lies the wrong way, or
-# when enough rows of A will read it.
+# when it is too large for the second-level cache and enough rows of A will read it.
 cdef enum:
     WORK_PER_THREAD = 2000000
-    ROWS_WORTH_PACKING = 64
+    DIRECT_BYTES = 256 * 1024
+    PANEL_ROWS = 128
 
 
 cdef int threads_for(size_t M, size_t N, size_t K) noexcept:
     cdef double parts = <double>M * <double>N * <double>K / WORK_PER_THREAD
     return 1 if parts < 2 else default_threads if parts > default_threads else <int>parts
+
+
+cdef bint packing_pays(const fbp_kernels *kernels, size_t M, size_t K, size_t N) noexcept:
+    return M >= PANEL_ROWS and K * N * kernels.item > DIRECT_BYTES
 
 
 cdef size_t panels_size(const fbp_kernels *kernels, size_t K, size_t N) noexcept:
@@ -483,7 +488,7 @@ def gemm(a, b, bint transpose_a, bint transpose_b, c):
         p.gemm.b, p.gemm.b_row = b_.buf, b_.shape[1]
         p.gemm.c, p.gemm.c_row = c_.buf, p.gemm.N
         p.transposed = transpose_b
-        if p.gemm.K and (transpose_b or (p.gemm.M >= ROWS_WORTH_PACKING and p.gemm.N > p.kernels.panel)):
+        if p.gemm.K and (transpose_b or packing_pays(p.kernels, p.gemm.M, p.gemm.K, p.gemm.N)):
             p.panels = scratch(panels_size(p.kernels, p.gemm.K, p.gemm.N), args.item, &block)
             p.gemm.panels = p.panels
         parts = threads_for(p.gemm.M, p.gemm.N, p.gemm.K)
@@ -551,7 +556,7 @@ def dense_forward(x, W, b, int activation, double alpha, y):
         if l.dense.B == 0:
             return
         l.dense.y, l.dense.y_row = y_.buf, l.dense.O
-        if l.dense.B >= ROWS_WORTH_PACKING and l.dense.O > l.kernels.panel:
+        if packing_pays(l.kernels, l.dense.B, l.dense.I, l.dense.O):
             l.W_panels = scratch(panels_size(l.kernels, l.dense.I, l.dense.O), args.item, &block)
             l.dense.W_panels = l.W_panels
         parts = threads_for(l.dense.B, l.dense.I, l.dense.O)
@@ -999,7 +1004,7 @@ cdef class Plan:
         cdef fbp_layer *layers = NULL
         cdef double *levels = NULL
         cdef Py_ssize_t i
-        cdef size_t count
+        cdef size_t count, levels_taken
         memset(&spec, 0, sizeof(spec))
         self.held.count = self.epoch_held.count = 0
         self.lock = PyThread_allocate_lock()
@@ -1017,9 +1022,9 @@ cdef class Plan:
                  for kind, inputs, outputs, bias, activation, alpha in steps]
         self.inputs, self.outputs, count = check_steps(steps, rows)
         loss_parameters = [float(level) for level in (loss_parameters or ())]
-        if len(loss_parameters) != (self.outputs if loss == FBP_PINBALL else 0):
-            raise ValueError(f"loss_parameters has {len(loss_parameters)} levels; loss {loss} of {self.outputs} outputs "
-                             f"takes {self.outputs if loss == FBP_PINBALL else 0}")
+        levels_taken = self.outputs if loss == FBP_PINBALL else 0
+        if <size_t>len(loss_parameters) != levels_taken:
+            raise ValueError(f"loss_parameters has {len(loss_parameters)} levels; this loss takes {levels_taken}")
         self.loss_kind = loss
         self.kernels = spec.kernels = kernels_for(4 if dtype == "float32" else 8)
         self.held.item = self.epoch_held.item = self.kernels.item
