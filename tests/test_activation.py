@@ -1,0 +1,364 @@
+"""Activations: literals, the distance to the twin and to the exact function, differences, and the edges."""
+
+import numpy as np
+import pytest
+from arrays import (
+    DTYPES,
+    LANES,
+    PLACES,
+    SIZES,
+    assert_close,
+    assert_same_bits,
+    assert_same_on_fused,
+    central_difference,
+    each_layout,
+    guarded,
+    guarded_empty,
+    magnitudes,
+    needs_guard_pages,
+    needs_two_fused,
+    real,
+    special,
+    ulps,
+    wider,
+)
+
+from fastbp import _core, ops, reference
+from fastbp.layers import ACTIVATIONS, Identity, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
+
+FUNCTIONS = [Identity(), ReLU(), LeakyReLU(), LeakyReLU(0.25), LeakyReLU(0), Sigmoid(), Tanh(), Softplus(), Softplus(3.0)]
+SMOOTH = [Identity(), Sigmoid(), Tanh(), Softplus(), Softplus(3.0), Softplus(0.2)]
+each_function = pytest.mark.parametrize("f", FUNCTIONS, ids=repr)
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def forward(f, x, of=ops):
+    return getattr(of, f"{f.name}_forward")(x, **{field: getattr(f, field) for field in f.fields})
+
+
+def backward(f, dy, y, of=ops):
+    return getattr(of, f"{f.name}_backward")(dy, y, **{field: getattr(f, field) for field in f.fields})
+
+
+def outputs(f, x):
+    """What f makes of x, as an array to differentiate from; any numbers do, if they are such as f returns."""
+    with np.errstate(over="ignore", under="ignore"):
+        return forward(f, x, reference).astype(x.dtype)
+
+
+def test_every_activation_is_here():
+    assert {type(f) for f in FUNCTIONS} == set(ACTIVATIONS)
+
+
+# ----------------------------------------------------------------------------------------------------------- literals
+
+
+# By hand: exp(log 3) = 3, so sigmoid is 3/4, tanh (9 - 1)/(9 + 1), softplus log 4. The others with mpmath, in 40 digits.
+LOG2, LOG3, LOG4 = 0.69314718055994530942, 1.0986122886681098, 1.3862943611198906188
+POINTS = [
+    (Identity(), [-2, 0, 3.5], [-2, 0, 3.5]),
+    (ReLU(), [-2, 0, 3.5], [0, 0, 3.5]),
+    (LeakyReLU(0.25), [-2, 0, 3.5], [-0.5, 0, 3.5]),
+    (LeakyReLU(2), [-2, 0, 3.5], [-4, 0, 3.5]),
+    (Sigmoid(), [0, LOG3, -LOG3], [0.5, 0.75, 0.25]),
+    (Sigmoid(), [1, -1, 5.5, -3], [0.73105857863000487925, 0.26894142136999512075, 0.99592986228410387267, 0.047425873177566780879]),
+    (Sigmoid(), [-20, 30], [2.0611536181902035814e-9, 0.99999999999990642377]),
+    (Tanh(), [0, LOG2, -LOG3], [0, 0.6, -0.8]),
+    (Tanh(), [1, -1, 5.5, -3], [0.76159415595576488812, -0.76159415595576488812, 0.99996659715630380964, -0.99505475368673045133]),
+    (Tanh(), [2.0**-10, -20], [0.00097656218955926021858, -0.9999999999999999915]),
+    (Softplus(), [0, LOG3, -LOG3], [LOG2, LOG4, 0.28768207245178092744]),
+    (Softplus(), [1, -1, 5.5, -3], [1.313261687518222834, 0.31326168751822283405, 5.5040784432705707209, 0.048587351573742058759]),
+    (Softplus(), [-20, 30], [2.0611536203143807032e-9, 30.000000000000093576]),
+    (Softplus(3.0), [0, 1, -1, 5.5], [LOG2 / 3, 1.0161957838579140196, 0.016195783857914019586, 5.500000022752010478]),
+]  # fmt: skip
+
+
+@each_dtype
+@pytest.mark.parametrize("f, x, y", POINTS, ids=lambda v: repr(v) if not isinstance(v, list) else "")
+def test_forward_at_points_worked_out_elsewhere(isa, f, x, y, dtype):
+    got = forward(f, np.array(x, dtype))
+    np.testing.assert_allclose(got, y, rtol=4 * np.finfo(dtype).eps, atol=0)
+
+
+# By hand, from y: relu and leaky relu by their cases; y (1 - y); (1 - y)(1 + y); 1 - exp(-y log 4) with y = 1/2 and 1.
+SLOPES = [
+    (Identity(), [-2, 0, 3], [1, 1, 1]),
+    (ReLU(), [0, 1e-30, 3], [0, 1, 1]),
+    (LeakyReLU(0.25), [-2, 0, 1e-30, 3], [0.25, 0.25, 1, 1]),
+    (LeakyReLU(2), [-2, 3], [2, 1]),
+    (Sigmoid(), [0, 0.25, 0.5, 1], [0, 0.1875, 0.25, 0]),
+    (Tanh(), [-1, -0.5, 0, 0.75, 1], [0, 0.75, 1, 0.4375, 0]),
+    (Softplus(LOG4), [0, 0.5, 1, 1e9], [0, 0.5, 0.75, 1]),
+]
+
+
+@each_dtype
+@pytest.mark.parametrize("f, y, slope", SLOPES, ids=lambda v: repr(v) if not isinstance(v, list) else "")
+def test_backward_at_points_worked_out_by_hand(isa, f, y, slope, dtype):
+    for dy in (1.0, -3.0):
+        dx = backward(f, np.full(len(y), dy, dtype), np.array(y, dtype))
+        np.testing.assert_allclose(dx, dy * np.array(slope), rtol=4 * np.finfo(dtype).eps, atol=0)
+
+
+@each_dtype
+def test_tanh_keeps_its_slope_near_one(isa, dtype):
+    # With y = 1 - d, by hand: (1 - y)(1 + y) = d (2 - d). The square in 1 - y^2 would round half of the digits away.
+    d = {"float32": 3 * 2.0**-13, "float64": 3 * 2.0**-27}[dtype]
+    dx = ops.tanh_backward(np.ones(1, dtype), np.array([1 - d], dtype))
+    np.testing.assert_allclose(dx, [d * (2 - d)], rtol=2 * np.finfo(dtype).eps, atol=0)
+
+
+# ---------------------------------------------------------------------------------------------------------- the twin
+
+
+@each_dtype
+@each_function
+def test_forward_and_backward_against_the_twin(isa, f, dtype):
+    for n in SIZES:
+        x, dy = real(n, n, dtype, -6, 6), real(n + 1, n, dtype)
+        y = forward(f, x)
+        assert_close(y, forward(f, x.astype("float64"), reference), dtype)
+        assert_close(backward(f, dy, y), backward(f, dy.astype("float64"), y.astype("float64"), reference), dtype)
+
+
+def exact(f, x):
+    """f in the dtype of x, wider than what is measured."""
+    with np.errstate(over="ignore", under="ignore"):
+        if f.name == "sigmoid":
+            return np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x)))
+        if f.name == "tanh":
+            return np.tanh(x)
+        return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(f.beta * x))) / f.beta
+
+
+# The bounds of src_c/vec/math.h. Softplus is made of an exp, a log1p, a quotient and a sum: 1 + 2 + 1/2 + 1/2.
+@each_dtype
+@pytest.mark.parametrize("f, bound", [(Sigmoid(), 2.5), (Tanh(), 2.5), (Softplus(), 4), (Softplus(2.0), 4)], ids=repr)
+def test_forward_in_ulp(isa, f, bound, dtype):
+    wide = wider(dtype)
+    x = np.concatenate([magnitudes(dtype), special(dtype), *(real(k, 20000, dtype, -k, k) for k in (1, 20, 120, 800))])
+    error = ulps(forward(f, x), exact(f, x.astype(wide)))
+    assert error.max() <= bound + 0.25 * (isa == "portable"), x[error.argmax()]  # whose exp rounds once more
+
+
+@each_dtype
+@pytest.mark.parametrize("beta", [3.0, 0.7, 50.0])
+def test_softplus_in_ulp_where_its_beta_rounds(isa, beta, dtype):
+    # The rounding of beta x, half an ulp, moves exp(-|beta x|) by |beta x| / 2 of its own.
+    wide = wider(dtype)
+    x = np.concatenate([magnitudes(dtype), special(dtype), *(real(k, 20000, dtype, -k, k) for k in (1, 20, 120))])
+    f = Softplus(float(np.array(beta, dtype)))
+    with np.errstate(over="ignore", under="ignore"):
+        bound = 4.5 + np.minimum(np.abs(beta * x.astype(wide)), 2000)
+    assert (ulps(forward(f, x), exact(f, x.astype(wide))) <= bound).all()
+
+
+# Each rounding adds half an ulp, or a whole one where the mantissa of the exact result is just below 2.
+@each_dtype
+@pytest.mark.parametrize(
+    "f, bound",
+    [(Identity(), 0), (ReLU(), 0), (LeakyReLU(0.25), 0.5), (Sigmoid(), 3), (Tanh(), 4), (Softplus(), 4)],
+    ids=repr,
+)
+def test_backward_in_ulp(isa, f, bound, dtype):
+    wide = wider(dtype)
+    y = outputs(f, np.concatenate([real(k, 10000, dtype, -k, k) for k in (1, 20)]))
+    dy = real(3, y.shape, dtype, 0.5, 2)
+    Y = y.astype(wide)
+    slope = {
+        "identity": lambda: np.ones_like(Y),
+        "relu": lambda: (Y > 0) * wide(1),
+        "leaky_relu": lambda: np.where(Y > 0, wide(1), wide(0.25)),
+        "sigmoid": lambda: Y * (1 - Y),
+        "tanh": lambda: (1 - Y) * (1 + Y),
+        "softplus": lambda: -np.expm1(-Y),
+    }[f.name]()
+    assert ulps(backward(f, dy, y), dy * slope).max() <= bound
+
+
+# ------------------------------------------------------------------------------------------------ central differences
+
+
+@pytest.mark.parametrize("f", FUNCTIONS + [Softplus(0.2)], ids=repr)
+def test_backward_against_differences(isa, f):
+    x = np.concatenate([real(0, 20, low=-4, high=4), [-0.02, 0.02]])  # further from the kink at 0 than a difference reaches
+    dy = real(1, x.shape, low=0.5, high=2)
+    expected = dy * np.diagonal(central_difference(lambda x: forward(f, x), x, 1e-3))
+    np.testing.assert_allclose(backward(f, dy, forward(f, x)), expected, rtol=1e-9, atol=1e-9)
+
+
+# ------------------------------------------------------------------------------------------------------------- edges
+
+
+@each_dtype
+@each_function
+def test_an_element_does_not_depend_on_its_place(isa, f, dtype):
+    n = 3 * LANES[dtype]
+    x, dy = real(0, n, dtype, -8, 8), real(1, n, dtype)
+    y, dx = forward(f, x), backward(f, dy, outputs(f, x))
+    for first in range(n):
+        for end in (first + 1, min(first + LANES[dtype], n), n):
+            assert_same_bits(forward(f, x[first:end].copy()), y[first:end])
+            assert_same_bits(backward(f, dy[first:end].copy(), outputs(f, x)[first:end].copy()), dx[first:end])
+
+
+@needs_two_fused
+@each_dtype
+@each_function
+def test_the_same_bits_on_every_instruction_set(f, dtype):
+    x = np.concatenate([magnitudes(dtype), special(dtype), [np.inf, -np.inf, np.nan], real(0, 4000, dtype, -30, 30)])
+    x = x.astype(dtype)
+    y = outputs(f, np.nan_to_num(x))
+    assert_same_on_fused(lambda: forward(f, x))
+    assert_same_on_fused(lambda: (backward(f, x, y), backward(f, y, y), backward(f, y, x)))
+
+
+@each_dtype
+@each_function
+@each_layout
+def test_layouts(isa, layout, f, dtype):
+    x, dy = real(0, (19, 5), dtype, -3, 3), real(1, (19, 5), dtype)
+    y = forward(f, x)
+    assert_same_bits(forward(f, layout(x)), y)
+    assert_same_bits(backward(f, layout(dy), layout(y)), backward(f, dy, y))
+
+
+@each_dtype
+@each_function
+def test_nan_shows_wherever_it_stands(isa, f, dtype):
+    n = 2 * LANES[dtype] + 3
+    x, dy = real(0, n, dtype, -3, 3), real(1, n, dtype)
+    y = forward(f, x)
+    dx = backward(f, dy, y)
+    for i in range(n):
+        others = np.arange(n) != i
+        x_, dy_, y_ = x.copy(), dy.copy(), y.copy()
+        x_[i] = dy_[i] = y_[i] = np.nan
+        got = forward(f, x_)
+        assert np.isnan(got[i])
+        assert_same_bits(got[others], y[others])
+        got = backward(f, dy_, y)
+        assert np.isnan(got[i])
+        assert_same_bits(got[others], dx[others])
+        got = backward(f, dy, y_)
+        # Where y is nan a comparison decides for the slope below 0; the nan has shown in forward.
+        of_nan = {"identity": dy[i], "relu": 0, "leaky_relu": dy[i] * dtype_of(getattr(f, "negative_slope", 0), dtype)}
+        assert np.array_equal(got[i], of_nan.get(f.name, np.nan), equal_nan=True)
+        assert_same_bits(got[others], dx[others])
+
+
+def dtype_of(value, dtype):
+    return np.array(value, dtype)[()]
+
+
+# f and its slope at -inf and inf, from their limits. Zero times an infinite gradient is nan.
+AT_INFINITY = [
+    (Identity(), (-np.inf, np.inf)),
+    (ReLU(), (0, np.inf)),
+    (LeakyReLU(0.25), (-np.inf, np.inf)),
+    (Sigmoid(), (0, 1)),
+    (Tanh(), (-1, 1)),
+    (Softplus(), (0, np.inf)),
+    (Softplus(3.0), (0, np.inf)),
+]
+
+
+@each_dtype
+@pytest.mark.parametrize("f, limits", AT_INFINITY, ids=repr)
+def test_infinity_wherever_it_stands(isa, f, limits, dtype):
+    n = LANES[dtype] + 3
+    x = real(0, n, dtype, -3, 3)
+    y = forward(f, x)
+    for i in range(n):
+        for infinity, limit in zip((-np.inf, np.inf), limits, strict=True):
+            x_ = x.copy()
+            x_[i] = infinity
+            got = forward(f, x_)
+            assert got[i] == limit
+            assert_same_bits(np.delete(got, i), np.delete(y, i))
+
+
+@each_dtype
+@each_function
+def test_an_infinite_gradient_is_not_lost(isa, f, dtype):
+    n = LANES[dtype] + 3
+    y = outputs(f, real(0, n, dtype, 0.5, 3))
+    for i in range(n):
+        for infinity in (-np.inf, np.inf):
+            dy = real(1, n, dtype)
+            dy[i] = infinity
+            assert backward(f, dy, y)[i] == infinity
+    flat = {"relu": 0, "sigmoid": 1, "tanh": -1, "softplus": 0}
+    if f.name in flat:
+        dx = backward(f, np.array([np.inf, -np.inf], dtype), np.full(2, flat[f.name], dtype))
+        assert np.isnan(dx).all()
+
+
+@each_dtype
+def test_large_arguments_reach_the_ends_without_overflow(isa, dtype):
+    x = np.array([-np.finfo(dtype).max, -1e30, -1e4, 1e4, 1e30, np.finfo(dtype).max], dtype)
+    assert ops.sigmoid_forward(x).tolist() == [0, 0, 0, 1, 1, 1]
+    assert ops.tanh_forward(x).tolist() == [-1, -1, -1, 1, 1, 1]
+    assert_same_bits(ops.softplus_forward(x), np.maximum(x, 0))
+    assert_same_bits(ops.softplus_forward(x, 1e6), np.maximum(x, 0))
+    assert_same_bits(ops.relu_forward(x), np.maximum(x, 0))
+    ones = np.ones(6, dtype)
+    assert not ops.sigmoid_backward(ones, ops.sigmoid_forward(x)).any()
+    assert not ops.tanh_backward(ones, ops.tanh_forward(x)).any()
+    assert ops.softplus_backward(ones, ops.softplus_forward(x)).tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@each_dtype
+def test_signed_zeros(isa, dtype):
+    zeros = np.array([0.0, -0.0] * 20, dtype)
+    for f in (Identity(), LeakyReLU(0.25), Tanh()):
+        assert_same_bits(forward(f, zeros), zeros)
+    assert not ops.relu_forward(zeros).any()
+    assert (ops.sigmoid_forward(zeros) == 0.5).all()
+    assert_same_bits(ops.softplus_forward(zeros), ops.softplus_forward(np.abs(zeros)))
+    for f in (ReLU(), LeakyReLU(0.25)):  # neither zero is above 0
+        slope = backward(f, np.ones_like(zeros), zeros)
+        assert_same_bits(slope, np.full_like(zeros, getattr(f, "negative_slope", 0)))
+
+
+@each_dtype
+def test_subnormal_numbers_are_kept(isa, dtype):
+    info = np.finfo(dtype)
+    x = np.array([info.smallest_subnormal, -info.smallest_subnormal, info.tiny / 2, -info.tiny / 2] * 5, dtype)
+    for f in (Identity(), Tanh(), LeakyReLU(1)):
+        assert_same_bits(forward(f, x), x)
+    assert_same_bits(ops.relu_forward(x), np.where(x > 0, x, 0).astype(dtype))
+    assert_same_bits(ops.relu_backward(x, np.ones_like(x)), x)
+
+
+@each_dtype
+@each_function
+def test_results_may_take_an_argument_s_place(isa, f, dtype):
+    for n in (1, LANES[dtype] - 1, 3 * LANES[dtype] + 1):
+        x, dy = real(0, n, dtype, -3, 3), real(1, n, dtype)
+        y = forward(f, x)
+        there = x.copy()
+        _core.activation_forward(there, f.code, f.alpha, there)
+        assert_same_bits(there, y)
+        dx = backward(f, dy, y)
+        there = dy.copy()
+        _core.activation_backward(there, y, f.code, f.alpha, there)
+        assert_same_bits(there, dx)
+        there = y.copy()
+        _core.activation_backward(dy, there, f.code, f.alpha, there)
+        assert_same_bits(there, dx)
+
+
+@needs_guard_pages
+@each_dtype
+@each_function
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_outside_the_arrays_is_touched(isa, f, dtype, place):
+    for n in range(1, 2 * LANES[dtype] + 2):
+        x, dy = real(0, n, dtype, -3, 3), real(1, n, dtype)
+        y = guarded_empty(n, dtype, place)
+        _core.activation_forward(guarded(x, place), f.code, f.alpha, y)
+        assert_same_bits(y, forward(f, x))
+        dx = guarded_empty(n, dtype, place)
+        _core.activation_backward(guarded(dy, place), y, f.code, f.alpha, dx)
+        assert_same_bits(dx, backward(f, dy, y.copy()))
