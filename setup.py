@@ -11,8 +11,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# Kernels are compiled once per instruction set and real type, each file with its own flags. Which of them run is decided
-# when the package is imported, so nothing here depends on the processor of the machine that builds.
+# Kernels are compiled once per instruction set and real type, each file with its own flags. Which of them run is
+# decided when the package is imported, so nothing here depends on the processor of the machine that builds.
 ISA_FLAGS = {
     "portable": [],
     "avx2": ["-mavx2", "-mfma"],

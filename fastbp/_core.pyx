@@ -1,9 +1,9 @@
 # cython: language_level=3, binding=False, always_allow_keywords=False, cdivision=True
 """The door to C: pointers in, a call without the GIL, a status out.
 
-Functions here take arrays that are ready (contiguous, aligned, of one real dtype) and say so when they are not, but not
-as kindly as the functions in fastbp.ops. Whatever comes in, C gets pointers and sizes that agree. Arrays are seen through
-the buffer protocol: nothing here knows how NumPy stores them.
+Functions here take arrays that are ready (contiguous, aligned, of one real dtype) and say so when they are not, but
+not as kindly as the functions in fastbp.ops. Whatever comes in, C gets pointers and sizes that agree. Arrays are seen
+through the buffer protocol: nothing here knows how NumPy stores them.
 
 Argument order: inputs, hyperparameters, outputs.
 """
@@ -137,6 +137,7 @@ cdef extern from "fbp.h" nogil:
     const char *fbp_isa_name(int isa)
     int fbp_isa_available(int isa)
     int fbp_isa_best()
+    const char *fbp_compiler()
     const fbp_kernels *fbp_kernels_of(int isa, size_t item)
 
     ctypedef void fbp_part_fn(void *context, int part, int parts) noexcept nogil
@@ -207,6 +208,7 @@ cdef extern from "fbp.h" nogil:
         double batch_sum
         double loss_sum
         double last_loss
+        double failed_loss
         double squared_norm_sum
         double last_squared_norm
 
@@ -268,8 +270,14 @@ def use_isa(name):
     """
     cdef int number = isa_number(name)
     if number < 0:
-        raise ValueError(f"name must be an instruction set available here ({', '.join(isas_available())}), got {name!r}")
+        raise ValueError(
+            f"name must be an instruction set available here ({', '.join(isas_available())}), got {name!r}")
     set_isa(number)
+
+
+def compiler():
+    """The compiler that built the core, with its version."""
+    return fbp_compiler().decode()
 
 
 def cores():
@@ -288,7 +296,8 @@ cdef int choose_from_environment() except -1:
     cdef int number = isa_number(name) if name else fbp_isa_best()
     if number < 0:
         raise ValueError(
-            f"the environment variable FASTBP_ISA must be one of {', '.join(isas_available())} on this machine, got {name!r}")
+            f"the environment variable FASTBP_ISA must be one of {', '.join(isas_available())} on this machine, "
+            f"got {name!r}")
     set_isa(number)
     count = os.environ.get("FASTBP_NUM_THREADS", "").strip()
     if not count:
@@ -1189,7 +1198,7 @@ cdef class Plan:
             release(&args)
 
     def gradient(self, x, target, dx=None):
-        """The loss of the minibatch (x, target); its gradient goes to the gradient vector, and to dx (rows, I) if given."""
+        """The loss of the minibatch (x, target); its gradient goes to the gradient vector, and that at x to dx (rows, I)."""
         cdef Arguments args
         cdef int status
         cdef double loss = 0
@@ -1221,7 +1230,7 @@ cdef class Plan:
             release(&args)
 
     def example_gradients(self, x, target, losses, gradients):
-        """Write to losses (rows,) float64 and gradients (rows, P) those of each example, as if it were a minibatch alone."""
+        """Write to losses (rows,) float64 and gradients (rows, P) those of each example, as a minibatch of one."""
         cdef Arguments args
         cdef int status = FBP_OK
         args.count = 0
@@ -1277,14 +1286,15 @@ cdef class Plan:
                     status = fbp_plan_epoch(self.plan, &self.vectors, &once)
             finally:
                 self.leave()
-            return to_status(status), once.last_loss
+            return to_status(status), once.last_loss if status == FBP_OK else once.failed_loss
         finally:
             release(&args)
 
     def begin_epoch(self, x, target, Py_ssize_t batch, order, learning_rates, uint64_t t):
         """Get ready for a pass over (x, target) in minibatches, after t updates; `run` then makes it.
 
-        order: int64 (rows,), the order to take rows in, or None: as they stand. learning_rates: float64, one a minibatch.
+        order: int64 (rows,), the order to take rows in, or None: as they stand.
+        learning_rates: float64, one a minibatch.
         """
         cdef Arguments args
         cdef Arguments before
@@ -1370,8 +1380,13 @@ cdef class Plan:
 
     @property
     def last_loss(self):
-        """The loss of the last minibatch, or of the one that failed."""
+        """The loss of the last minibatch done."""
         return self.epoch.last_loss
+
+    @property
+    def failed_loss(self):
+        """After a failure, the loss of the minibatch that failed."""
+        return self.epoch.failed_loss
 
     @property
     def squared_norm_sum(self):

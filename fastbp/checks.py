@@ -180,10 +180,10 @@ def integers(name, y):
         raise TypeError(f"{name} must be an integer array of class numbers, got {kind(y)}")
     if y.ndim != 1:
         raise ValueError(f"{name} must have 1 dimension, got shape {y.shape}")
+    if y.dtype is not INT64:
+        return y.astype(INT64)
     flags = y.flags
-    if y.dtype is not INT64 or not (flags.c_contiguous and flags.aligned):
-        y = require(y, INT64, "CA")
-    return y
+    return y if flags.c_contiguous and flags.aligned else require(y, requirements="CA")
 
 
 def targets(name, y, expected_rows, outputs, dtype, other="x"):

@@ -1,9 +1,9 @@
 """The instruction set and the cores that fastbp uses.
 
-The kernels are built for several instruction sets, and the best one that the processor and the operating system support
-is chosen when fastbp is imported. The environment variable ``FASTBP_ISA`` (``portable``, ``avx2``, ``avx512``, ``neon``)
-chooses another; a name that is not available makes the import fail with a ValueError. ``FASTBP_NUM_THREADS`` limits the
-threads where a call does not say how many. Both are read once, at import.
+The kernels are built for several instruction sets, and the best one that the processor and the operating system
+support is chosen when fastbp is imported. The environment variable ``FASTBP_ISA`` (``portable``, ``avx2``,
+``avx512``, ``neon``) chooses another; a name that is not available makes the import fail with a ValueError.
+``FASTBP_NUM_THREADS`` limits the threads where a call does not say how many. Both are read once, at import.
 
 Those with fused multiply-add (avx2, avx512, neon) give the same bits; portable rounds each multiplication.
 """

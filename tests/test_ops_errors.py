@@ -41,7 +41,10 @@ def arguments(name, dtype="float64"):
 IN_PLACE = {"sgd_step": ("w", "v"), "adam_step": ("w", "m", "v")}
 ON_ARRAYS = [name for name in ops.__all__ if not name.startswith("random_")]
 ARRAY_ARGUMENTS = [
-    (name, argument) for name in ON_ARRAYS for argument, value in arguments(name).items() if isinstance(value, np.ndarray)
+    (name, argument)
+    for name in ON_ARRAYS
+    for argument, value in arguments(name).items()
+    if isinstance(value, np.ndarray)
 ]
 ANY_SHAPE = [
     name
@@ -101,7 +104,7 @@ def test_mixed_dtypes_are_refused(name, argument):
     names = [n for n, value in arguments(name).items() if isinstance(value, np.ndarray)]
     if len(names) == 1:
         return
-    with pytest.raises(TypeError, match="must be a float(32|64) array like the arguments before it, got float(32|64) array"):
+    with pytest.raises(TypeError, match="must be a float.. array like the arguments before it, got float.. array"):
         called(name, **{argument: arguments(name)[argument].astype("float32")})
 
 
@@ -347,7 +350,8 @@ def test_what_is_updated_in_place_must_be_fit_for_it(name, argument, change):
     given = arguments(name)
     given[argument] = change(given[argument])
     before = {k: v.copy() for k, v in given.items() if isinstance(v, np.ndarray)}
-    with pytest.raises(ValueError, match=f"^{argument} is updated in place: it must be writeable, contiguous and aligned$"):
+    message = f"^{argument} is updated in place: it must be writeable, contiguous and aligned$"
+    with pytest.raises(ValueError, match=message):
         getattr(ops, name)(**given)
     for key, value in before.items():
         assert np.array_equal(value, given[key]), "changed by a call that failed"
@@ -591,15 +595,15 @@ def test_plan_checks_its_data():
         np.zeros(4, "int32"),
     ]
     for x_, labels_ in [*((bad, labels) for bad in bad_x), *((x, bad) for bad in bad_labels)]:
-        for call in (
-            lambda: p.loss(x_, labels_),
-            lambda: p.gradient(x_, labels_),
-            lambda: p.step(x_, labels_, 0.1, 0),
-            lambda: p.begin_epoch(x_, labels_, 2, None, rates, 0),
-            lambda: p.example_gradients(x_, labels_, losses, gradients),
+        for method, *rest in (
+            ("loss",),
+            ("gradient",),
+            ("step", 0.1, 0),
+            ("begin_epoch", 2, None, rates, 0),
+            ("example_gradients", losses, gradients),
         ):
             with pytest.raises((TypeError, ValueError)):
-                call()
+                getattr(p, method)(x_, labels_, *rest)
     for bad in bad_x:
         with pytest.raises((TypeError, ValueError)):
             p.forward(bad, y)

@@ -3,8 +3,8 @@
 Backward takes dy, the gradient at y, and gives dx = dy f'(x). Each of these f' is a function of y, so forward saves y
 alone. Where an input is nan, so is y.
 
-All raise TypeError for an argument that is not an array of float32 or float64, or whose dtype differs from the one before
-it, and ValueError for shapes that differ.
+All raise TypeError for an argument that is not an array of float32 or float64, or whose dtype differs from the one
+before it, and ValueError for shapes that differ.
 """
 
 from numpy import empty

@@ -1,10 +1,10 @@
 """Losses. Each returns the loss, a float, and its gradient with respect to the first argument, in that one's dtype.
 
-`reduction` "sum" adds the terms up; "mean" divides that sum by B for softmax cross-entropy, and by the number of elements
-B O for the losses that take each element for itself. The gradient is that of the number returned.
+`reduction` "sum" adds the terms up; "mean" divides that sum by B for softmax cross-entropy, and by the number of
+elements B O for the losses that take each element for itself. The gradient is that of the number returned.
 
-All raise TypeError for an argument of the wrong kind, and ValueError for shapes that do not fit, an unknown reduction, and
-the mean of no rows.
+All raise TypeError for an argument of the wrong kind, and ValueError for shapes that do not fit, an unknown
+reduction, and the mean of no rows.
 """
 
 from numpy import array as to_array

@@ -1,10 +1,11 @@
 """Optimiser steps: w and the state are updated in place from the gradient g.
 
-All arrays have one shape, which may be any, and one dtype. Scalars are formed in float64 and rounded once to that dtype.
+All arrays have one shape, which may be any, and one dtype. Scalars are formed in float64 and rounded once to that
+dtype.
 
-w and the state must be contiguous, aligned and writeable: ValueError otherwise. TypeError for an argument that is not an
-array of float32 or float64, or whose dtype differs from that of w; ValueError for shapes that differ and hyperparameters
-out of range. Nothing is changed then.
+w and the state must be contiguous, aligned and writeable: ValueError otherwise. TypeError for an argument that is not
+an array of float32 or float64, or whose dtype differs from that of w; ValueError for shapes that differ and
+hyperparameters out of range. Nothing is changed then.
 """
 
 from .. import _core

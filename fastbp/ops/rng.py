@@ -1,8 +1,8 @@
 """Random numbers by counting: word i of a stream is a function of (seed, stream, i) alone.
 
-The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011). The
-key is (seed low word, seed high word); block j has the counter (j low, j high, stream low, stream high); word i of the
-stream is word i % 4 of block i // 4.
+The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011).
+The key is (seed low word, seed high word); block j has the counter (j low, j high, stream low, stream high); word i
+of the stream is word i % 4 of block i // 4.
 
 All raise TypeError for an argument that is not an integer, and ValueError for one out of range.
 """

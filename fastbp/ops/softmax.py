@@ -12,8 +12,8 @@ def softmax_forward(x):
     Parameters
     ----------
     x : ndarray (B, C)
-        Any finite numbers: the row's largest is subtracted first, and exp does not overflow. A -inf gives 0; an inf or a
-        nan makes its row nan.
+        Any finite numbers: the row's largest is subtracted first, and exp does not overflow. A -inf gives 0; an inf
+        or a nan makes its row nan.
 
     Returns
     -------
