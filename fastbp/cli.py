@@ -254,7 +254,7 @@ def _info(options, progress):
         "fastbp": __version__,
         "instruction set": f"{_core.isa()} (available: {', '.join(available)})",
         "threads": f"{_core.threads()} of {_core.cores()} cores",
-        "build": os.path.abspath(_core.__file__),
+        "build": f"{_core.compiler()}, {os.path.abspath(_core.__file__)}",
         "Python": sys.version.split()[0],
         "NumPy": np.__version__,
     }

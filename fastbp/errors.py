@@ -17,8 +17,7 @@ class DivergenceError(ArithmeticError):
     loss : float
         The loss of the minibatch that failed.
     last_loss : float or None
-        The last finite loss: in ``fit`` the mean over the epoch's minibatches before the one that failed; where there
-        are none, and in ``step``, the loss of the trainer's last step, None if it has made none.
+        The loss of the trainer's last step before, None if it has made none.
     learning_rate : float
         The learning rate of the step that failed.
     history : dict of lists

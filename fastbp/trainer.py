@@ -233,9 +233,9 @@ class Trainer:
         if status != _core.OK:
             what = _what_diverged(status)
             if plan.step_count:
-                self._last_loss = plan.loss_sum / (plan.step_count * batch_size)
+                self._last_loss = plan.last_loss
             raise DivergenceError(
-                what, self.epochs, plan.step_count, plan.last_loss, self._last_loss, self._learning_rate, history
+                what, self.epochs, plan.step_count, plan.failed_loss, self._last_loss, self._learning_rate, history
             )
         self._last_loss = plan.last_loss
 

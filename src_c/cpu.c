@@ -54,6 +54,16 @@ int fbp_isa_available(int isa) {
     }
 }
 
+const char *fbp_compiler(void) {
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "gcc " __VERSION__;
+#else
+    return "unknown compiler";
+#endif
+}
+
 int fbp_isa_best(void) {
     for (int isa = FBP_ISAS - 1; isa > FBP_PORTABLE; isa--)
         if (fbp_isa_available(isa)) return isa;

@@ -139,6 +139,7 @@ enum fbp_isa { FBP_PORTABLE, FBP_AVX2, FBP_AVX512, FBP_NEON, FBP_ISAS };
 const char *fbp_isa_name(int isa);
 int fbp_isa_available(int isa);            /* built in, and the processor and the operating system support it */
 int fbp_isa_best(void);
+const char *fbp_compiler(void);            /* that built this file */
 const struct fbp_kernels *fbp_kernels_of(int isa, size_t item); /* NULL when not available */
 
 /* ------------------------------------------------------------------------------------------------- pool.c */
@@ -238,7 +239,8 @@ struct fbp_epoch {
     uint64_t t;                    /* optimiser steps done, over all epochs: in and out */
     double batch_sum;              /* loss of those rows */
     double loss_sum;               /* sum over minibatches of (loss * rows in it) */
-    double last_loss;              /* of the last minibatch, as the loss reports it; of the failed one on failure */
+    double last_loss;              /* of the last minibatch done, as the loss reports it */
+    double failed_loss;            /* on a failure, of the minibatch that failed */
     double squared_norm_sum;       /* sum over minibatches of |gradient|^2 */
     double last_squared_norm;
 };

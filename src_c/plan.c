@@ -570,18 +570,21 @@ static void run_epoch(void *context, int part, int parts) {
         const int pause = plan->pause;
 
         if (e.block_start == rows) {
-            e.last_loss = e.batch_sum * loss_scale(plan, rows);
-            e.last_squared_norm = squared_norm(&run);
-            if (!isfinite(e.last_loss)) { status = FBP_LOSS_NOT_FINITE; break; }
+            const double loss = e.batch_sum * loss_scale(plan, rows), norm = squared_norm(&run);
+            if (!isfinite(loss)) status = FBP_LOSS_NOT_FINITE;
             /* a sum of squares may overflow where no gradient does */
-            if (!isfinite(e.last_squared_norm) && !plan->kernels->all_finite(call->vectors->gradient, plan->parameters)) {
+            else if (!isfinite(norm) && !plan->kernels->all_finite(call->vectors->gradient, plan->parameters))
                 status = FBP_GRADIENT_NOT_FINITE;
+            if (status != FBP_OK) {
+                e.failed_loss = loss;
                 break;
             }
             update(&run, e.learning_rates[e.step], e.t + 1);
             fresh_panels = 0;
-            e.loss_sum += e.last_loss * (double)rows;
-            e.squared_norm_sum += e.last_squared_norm;
+            e.last_loss = loss;
+            e.loss_sum += loss * (double)rows;
+            e.last_squared_norm = norm;
+            e.squared_norm_sum += norm;
             e.t++, e.step++;
             e.block_start = 0, e.batch_sum = 0;
             barrier(&run);

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_PARTS = 256, SPINS_BEFORE_YIELD = 4000, SPINS_BEFORE_SLEEP = 20000 };
+enum { MAX_PARTS = 256, SPINS_BEFORE_YIELD = 500, SPINS_BEFORE_SLEEP = 5000 };
 
 static struct {
     atomic_flag busy;

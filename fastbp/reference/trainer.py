@@ -149,16 +149,15 @@ class Trainer:
             loss_sum = squared_norm_sum = 0.0
             batches = [order[i : i + batch_size] for i in range(0, len(X), batch_size)]
             for step, rows in enumerate(batches):
-                last_loss = loss_sum / (step * batch_size) if step else self._last_loss
-                loss, squared_norm = self._update(X[rows], y[rows], self.epochs, step, last_loss, history)
+                loss, squared_norm = self._update(X[rows], y[rows], self.epochs, step, history)
                 loss_sum += loss * len(rows)
                 squared_norm_sum += squared_norm
             self.epochs += 1
             history["loss"].append(loss_sum / len(X))
             history["gradient_norm"].append(math.sqrt(squared_norm_sum / len(batches)))
-            history["seconds"].append(time.perf_counter() - start)
             if validation is not None:
                 history["val_loss"].append(self._value(*validation))
+            history["seconds"].append(time.perf_counter() - start)
             if verbose:
                 print(f"epoch {self.epochs}:", ", ".join(f"{key} {values[-1]:.6g}" for key, values in history.items()))
             if tolerance is not None and np.abs(self.net.parameters - before).max() < tolerance:
@@ -187,7 +186,7 @@ class Trainer:
             If the loss or its gradient is not finite; nothing has changed then.
         """
         x, y = self._checked("x", x, "y", y)
-        loss, _ = self._update(x, y, None, self.steps, self._last_loss, {})
+        loss, _ = self._update(x, y, None, self.steps, {})
         return loss
 
     def value_and_grad(self, x, y, inputs=False):
@@ -259,14 +258,14 @@ class Trainer:
             dx, gradient = self.net.backward(dz, values)
         return loss, gradient, dx
 
-    def _update(self, x, y, epoch, step, last_loss, history):
+    def _update(self, x, y, epoch, step, history):
         """One step of the optimiser; returns the loss before it and the squared norm of the gradient."""
         loss, gradient, _ = self._value_and_gradients(x, y)
         with np.errstate(all="ignore"):
             squared_norm = sum_squares(gradient)
-        if not (math.isfinite(loss) and math.isfinite(squared_norm)):
+        if not (math.isfinite(loss) and np.isfinite(gradient).all()):
             what = "gradient" if math.isfinite(loss) else "loss"
-            raise DivergenceError(what, epoch, step, loss, last_loss, self.optimizer.learning_rate, history)
+            raise DivergenceError(what, epoch, step, loss, self._last_loss, self.optimizer.learning_rate, history)
         self._last_loss = loss
         self.steps += 1
         w = self.net.parameters
