@@ -11,7 +11,7 @@
  *
  * Range: any finite x, the largest exponent being 0. -inf gives a 0, unless the whole row is -inf; that, an inf or a nan
  * makes the whole row nan. Error of y_j: that of exp at x_j - m, itself rounded, and the sum's: a few ulp while
- * |x_j - m| is small, |x_j - m| / 2 ulp more when it is not. */
+ * |x_j - m| is small, up to |x_j - m| ulp more when it is not. */
 
 #include <math.h>
 

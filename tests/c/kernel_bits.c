@@ -1,0 +1,511 @@
+/* kernel_bits.c: every entry of an instruction set's two kernel tables on fixed inputs of odd sizes.
+ *
+ *   cc -std=c11 -ffp-contract=off -DISA=avx2 -I../../src_c kernel_bits.c avx2_f32.o avx2_f64.o rng.o
+ *
+ * Prints a line for each kernel: real, name, hash of the bits of all outputs, a weighted sum of the outputs, and the sum
+ * of their magnitudes. Instruction sets with fused multiply-add must agree on the hashes, all on the sums but for
+ * rounding. On the way it checks what needs no other instruction set, and says FAIL where it does not hold:
+ * - one part, or three: the same bits; panels or the matrix itself: the same bits; in place or not: the same bits;
+ * - nothing is read past the end of an array (each ends at a page without access), nor used between two rows (nan lies
+ *   there), and nothing is written there.
+ * Prints "ok" and returns 0 when all is well. */
+#define _DEFAULT_SOURCE
+
+#include "fbp.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PASTE(real, isa) fbp_kernels_##real##_##isa
+#define TABLE(real, isa) PASTE(real, isa)
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static const struct fbp_kernels *k; /* the table at work */
+static int failures;
+
+static void fail(const char *what)
+{
+    if (++failures <= 20) printf("FAIL %s %s: %s\n", k->item == 4 ? "f32" : "f64", k->isa, what);
+}
+
+/* --------------------------------------------------------------------------------------------- arrays of reals */
+
+static double get(const void *p, size_t i) { return k->item == 4 ? (double)((const float *)p)[i] : ((const double *)p)[i]; }
+
+static void put(void *p, size_t i, double x)
+{
+    if (k->item == 4) ((float *)p)[i] = (float)x;
+    else ((double *)p)[i] = x;
+}
+
+static struct { void *at; size_t bytes; } maps[200000];
+static size_t n_maps;
+
+static void free_all(void)
+{
+    while (n_maps) n_maps--, munmap(maps[n_maps].at, maps[n_maps].bytes);
+}
+
+/* n items that end at a page without access. They begin at a multiple of the item's size and of nothing more. */
+static void *array(size_t n, size_t item)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = (n * item + page - 1) / page * page + page;
+    unsigned char *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED || n_maps == COUNT(maps) || mprotect(at + bytes - page, page, PROT_NONE)) {
+        puts("FAIL no memory");
+        exit(2);
+    }
+    maps[n_maps].at = at, maps[n_maps++].bytes = bytes;
+    return at + bytes - page - n * item;
+}
+
+/* A matrix whose rows are `row` apart: nan in between, which nothing may use. */
+struct matrix { size_t rows, columns, row; void *at; };
+
+static uint64_t next_stream;
+
+static struct matrix filled(size_t rows, size_t columns, size_t gap, double low, double high)
+{
+    struct matrix m = {rows, columns, columns + gap, array(rows * (columns + gap), k->item)};
+    double *u = malloc((rows * columns + 1) * sizeof *u);
+    fbp_random_uniform(20240229, next_stream++, 0, u, rows * columns);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < m.row; j++)
+            put(m.at, i * m.row + j, j < columns ? low + (high - low) * u[i * columns + j] : (double)NAN);
+    free(u);
+    return m;
+}
+
+static struct matrix random_matrix(size_t rows, size_t columns, size_t gap) { return filled(rows, columns, gap, -1, 1); }
+
+static struct matrix copy(struct matrix m)
+{
+    struct matrix c = m;
+    c.at = array(m.rows * m.row, k->item);
+    memcpy(c.at, m.at, m.rows * m.row * k->item);
+    return c;
+}
+
+static void *vector(size_t n) { return random_matrix(1, n, 0).at; }
+static void *copy_vector(void *at, size_t n) { return copy((struct matrix){1, n, n, at}).at; }
+
+static void same(struct matrix a, struct matrix b, const char *what)
+{
+    for (size_t i = 0; i < a.rows; i++)
+        for (size_t j = 0; j < a.columns; j++) {
+            double x = get(a.at, i * a.row + j), y = get(b.at, i * b.row + j);
+            if ((x != x) != (y != y) || (x == x && memcmp(&x, &y, sizeof x))) {
+                fail(what);
+                return;
+            }
+        }
+}
+
+static void same_vector(const void *a, const void *b, size_t n, const char *what)
+{
+    same((struct matrix){1, n, n, (void *)a}, (struct matrix){1, n, n, (void *)b}, what);
+}
+
+/* --------------------------------------------------------------------------------------------------- reports */
+
+static struct { const char *name, *suffix; uint64_t hash; double sum, size; size_t n; } report;
+
+static void begin(const char *name, const char *suffix)
+{
+    report.name = name, report.suffix = suffix, report.hash = 14695981039346656037u;
+    report.sum = report.size = 0, report.n = 0;
+    next_stream = 0;
+}
+
+static void take(double x)
+{
+    uint64_t bits = 0x7ff8000000000000u; /* one nan for all: processors differ in which they make */
+    if (x == x) memcpy(&bits, &x, sizeof bits);
+    for (int byte = 0; byte < 8; byte++) report.hash = (report.hash ^ (bits >> (8 * byte) & 255)) * 1099511628211u;
+    if (isfinite(x)) {
+        report.sum += x * ((double)(report.n * 2654435761u % 1009) / 504 - 1);
+        report.size += fabs(x);
+    }
+    report.n++;
+}
+
+static void take_matrix(struct matrix m)
+{
+    for (size_t i = 0; i < m.rows; i++)
+        for (size_t j = 0; j < m.row; j++) {
+            double x = get(m.at, i * m.row + j);
+            if (j < m.columns) take(x);
+            else if (x == x) fail("something was written between two rows");
+        }
+}
+
+static void take_vector(const void *at, size_t n) { take_matrix((struct matrix){1, n, n, (void *)at}); }
+
+static void end(void)
+{
+    char name[80];
+    snprintf(name, sizeof name, "%s%s%s", report.name, *report.suffix ? "_" : "", report.suffix);
+    printf("%s %s %016llx %.17g %.17g\n", k->item == 4 ? "f32" : "f64", name, (unsigned long long)report.hash, report.sum,
+           report.size);
+    free_all();
+}
+
+/* -------------------------------------------------------------------------------------------------- products */
+
+static void *packed(const void *b, size_t b_row, int transposed, size_t K, size_t N)
+{
+    const size_t size = K * ((N + k->panel - 1) / k->panel) * k->panel;
+    void *panels = vector(size), *in_parts = vector(size);
+    k->gemm_pack(b, b_row, transposed, panels, K, N, 0, 1);
+    for (int part = 0; part < 3; part++) k->gemm_pack(b, b_row, transposed, in_parts, K, N, part, 3);
+    same_vector(panels, in_parts, size, "gemm_pack depends on the number of parts");
+    return panels;
+}
+
+static const struct { size_t M, N, K; } PRODUCTS[] = {
+    {1, 1, 1}, {5, 3, 7}, {14, 32, 16}, {15, 33, 17}, {6, 16, 256}, {29, 65, 257}, {131, 7, 20}, {43, 40, 530}, {3, 9, 0},
+    {112, 300, 33},
+};
+
+static void check_gemm(void)
+{
+    begin("gemm", "");
+    for (size_t p = 0; p < COUNT(PRODUCTS); p++)
+        for (int mode = 0; mode < 3; mode++)
+            for (int transpose_a = 0; transpose_a < 2; transpose_a++) {
+                const size_t M = PRODUCTS[p].M, N = PRODUCTS[p].N, K = PRODUCTS[p].K;
+                struct matrix a = transpose_a ? random_matrix(K, M, 3) : random_matrix(M, K, 1);
+                struct matrix b = random_matrix(K, N, 2), c = random_matrix(M, N, 5);
+                struct matrix in_parts = copy(c), by_panels = copy(c);
+                struct fbp_gemm g = {
+                    .M = M, .N = N, .K = K, .a = a.at, .a_row = transpose_a ? 1 : a.row, .a_col = transpose_a ? a.row : 1,
+                    .b = b.at, .b_row = b.row, .bias = mode == 1 ? vector(N) : NULL, .accumulate = mode == 2,
+                    .c = c.at, .c_row = c.row,
+                };
+                k->gemm(&g, 0, 1);
+                g.c = in_parts.at;
+                for (int part = 2; part >= 0; part--) k->gemm(&g, part, 3);
+                same(c, in_parts, "gemm depends on the number of parts");
+                g.c = by_panels.at, g.panels = packed(b.at, b.row, 0, K, N), g.b = NULL;
+                k->gemm(&g, 0, 1);
+                same(c, by_panels, "gemm depends on whether B is packed");
+                take_matrix(c);
+                take_matrix(in_parts);
+                take_matrix(by_panels);
+            }
+    end();
+}
+
+/* Panels differ in width between instruction sets, so what is hashed is B as read back from them. */
+static void check_gemm_pack(void)
+{
+    begin("gemm_pack", "");
+    for (size_t p = 0; p < COUNT(PRODUCTS); p++)
+        for (int transposed = 0; transposed < 2; transposed++) {
+            const size_t K = PRODUCTS[p].K, N = PRODUCTS[p].N, panel = k->panel;
+            struct matrix b = transposed ? random_matrix(N, K, 3) : random_matrix(K, N, 3);
+            const void *panels = packed(b.at, b.row, transposed, K, N);
+            for (size_t i = 0; i < K; i++)
+                for (size_t j = 0; j < (N + panel - 1) / panel * panel; j++) {
+                    double x = get(panels, (j / panel * K + i) * panel + j % panel);
+                    double expected = j >= N ? 0 : transposed ? get(b.at, j * b.row + i) : get(b.at, i * b.row + j);
+                    if (x != expected) fail("gemm_pack puts an element in the wrong place");
+                    if (j < N) take(x);
+                }
+        }
+    end();
+}
+
+/* ----------------------------------------------------------------------------------------------- dense layers */
+
+static const struct { const char *name; int number; double alpha; } ACTIVATIONS[] = {
+    {"identity", FBP_IDENTITY, 0}, {"relu", FBP_RELU, 0}, {"leaky_relu", FBP_LEAKY_RELU, 0.2},
+    {"sigmoid", FBP_SIGMOID, 0}, {"tanh", FBP_TANH, 0}, {"softplus", FBP_SOFTPLUS, 1.7},
+};
+_Static_assert(COUNT(ACTIVATIONS) == FBP_ACTIVATIONS, "every activation has a row");
+
+static const struct { size_t B, I, O; } LAYERS[] = {
+    {1, 1, 1}, {1, 33, 17}, {7, 5, 3}, {37, 16, 32}, {64, 130, 31}, {259, 19, 40}, {40, 270, 300}, {5, 3, 530},
+};
+
+static void check_dense_forward(void)
+{
+    for (size_t f = 0; f < COUNT(ACTIVATIONS); f++) {
+        begin("dense_forward", ACTIVATIONS[f].name);
+        for (size_t l = 0; l < COUNT(LAYERS); l++)
+            for (int bias = 0; bias < 2; bias++) {
+                const size_t B = LAYERS[l].B, I = LAYERS[l].I, O = LAYERS[l].O;
+                struct matrix x = random_matrix(B, I, 2), y = random_matrix(B, O, 3);
+                struct matrix in_parts = copy(y), by_panels = copy(y);
+                struct fbp_dense d = {
+                    .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .W = vector(I * O), .b = bias ? vector(O) : NULL,
+                    .activation = ACTIVATIONS[f].number, .alpha = ACTIVATIONS[f].alpha, .y = y.at, .y_row = y.row,
+                };
+                k->dense_forward(&d, 0, 1);
+                d.y = in_parts.at;
+                for (int part = 0; part < 3; part++) k->dense_forward(&d, part, 3);
+                same(y, in_parts, "dense_forward depends on the number of parts");
+                d.y = by_panels.at, d.W_panels = packed(d.W, O, 0, I, O);
+                k->dense_forward(&d, 1, 2);
+                k->dense_forward(&d, 0, 2);
+                same(y, by_panels, "dense_forward depends on whether W is packed");
+                take_matrix(y);
+                take_matrix(by_panels);
+            }
+        end();
+    }
+}
+
+static void check_dense_backward_weights(void)
+{
+    begin("dense_backward_weights", "");
+    for (size_t l = 0; l < COUNT(LAYERS); l++)
+        for (int accumulate = 0; accumulate < 2; accumulate++)
+            for (int bias = 0; bias < 2; bias++) {
+                const size_t B = LAYERS[l].B, I = LAYERS[l].I, O = LAYERS[l].O;
+                struct matrix x = random_matrix(B, I, 2), dz = random_matrix(B, O, 3);
+                void *dW = vector(I * O), *db = vector(O), *dW3 = copy_vector(dW, I * O), *db3 = copy_vector(db, O);
+                struct fbp_dense d = {
+                    .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .dz = dz.at, .dz_row = dz.row, .dW = dW,
+                    .db = bias ? db : NULL, .accumulate = accumulate,
+                };
+                k->dense_backward_weights(&d, 0, 1);
+                d.dW = dW3, d.db = bias ? db3 : NULL;
+                for (int part = 2; part >= 0; part--) k->dense_backward_weights(&d, part, 3);
+                same_vector(dW, dW3, I * O, "dW depends on the number of parts");
+                same_vector(db, db3, O, "db depends on the number of parts");
+                take_vector(dW, I * O);
+                take_vector(db, O);
+            }
+    end();
+}
+
+static void check_dense_backward_inputs(void)
+{
+    for (size_t f = 0; f < COUNT(ACTIVATIONS); f++) {
+        begin("dense_backward_inputs", ACTIVATIONS[f].name);
+        for (size_t l = 0; l < COUNT(LAYERS); l++)
+            for (int skips = 0; skips < 2; skips++) {
+                const size_t B = LAYERS[l].B, I = LAYERS[l].I, O = LAYERS[l].O;
+                struct matrix x = random_matrix(B, I, 2), dz = random_matrix(B, O, 3), skip = random_matrix(B, I, 1);
+                struct matrix dx = random_matrix(B, I, 4), in_place = copy(x);
+                void *W = vector(I * O);
+                struct fbp_dense d = {
+                    .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .W = W, .WT_panels = packed(W, O, 1, O, I),
+                    .dz = dz.at, .dz_row = dz.row, .skip = skips ? skip.at : NULL, .skip_row = skip.row,
+                    .x_activation = ACTIVATIONS[f].number, .x_alpha = ACTIVATIONS[f].alpha, .dx = dx.at, .dx_row = dx.row,
+                };
+                k->dense_backward_inputs(&d, 0, 1);
+                d.x = d.dx = in_place.at, d.x_row = d.dx_row = in_place.row;
+                for (int part = 0; part < 3; part++) k->dense_backward_inputs(&d, part, 3);
+                same(dx, in_place, "dx depends on the number of parts, or on taking the place of x");
+                take_matrix(dx);
+                take_matrix(in_place);
+            }
+        end();
+    }
+}
+
+/* ---------------------------------------------------------------------------------------- element by element */
+
+static const size_t LENGTHS[] = {0, 1, 7, 8, 9, 15, 16, 17, 33, 63, 64, 65, 1001};
+
+static void check_activations(void)
+{
+    const double specials[] = {INFINITY, -INFINITY, NAN, 0.0, -0.0, 1e-40, -1e-40, 1e-8, 87, -87, 89, -104, 709, -746, 3e38};
+    for (size_t f = 0; f < COUNT(ACTIVATIONS); f++) {
+        const int number = ACTIVATIONS[f].number;
+        const double alpha = ACTIVATIONS[f].alpha;
+        begin("activation_forward", ACTIVATIONS[f].name);
+        for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+            const size_t N = LENGTHS[l];
+            void *x = filled(1, N, 0, -9, 9).at, *y = vector(N), *in_place;
+            for (size_t i = 0; N > 1000 && i < COUNT(specials); i++) put(x, 3 * i, specials[i]);
+            in_place = copy_vector(x, N);
+            k->activation_forward(x, number, alpha, y, N);
+            k->activation_forward(in_place, number, alpha, in_place, N);
+            same_vector(y, in_place, N, "activation_forward depends on being in place");
+            take_vector(y, N);
+        }
+        end();
+        begin("activation_backward", ACTIVATIONS[f].name);
+        for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+            const size_t N = LENGTHS[l];
+            void *dy = vector(N), *y = filled(1, N, 0, 0, 1).at, *dx = vector(N);
+            void *over_dy = copy_vector(dy, N), *over_y = copy_vector(y, N);
+            k->activation_backward(dy, y, number, alpha, dx, N);
+            k->activation_backward(over_dy, y, number, alpha, over_dy, N);
+            k->activation_backward(dy, over_y, number, alpha, over_y, N);
+            same_vector(dx, over_dy, N, "activation_backward depends on taking the place of dy");
+            same_vector(dx, over_y, N, "activation_backward depends on taking the place of y");
+            take_vector(dx, N);
+        }
+        end();
+    }
+}
+
+/* -------------------------------------------------------------------------------------------- softmax and losses */
+
+static const struct { size_t B, C; } ROWS[] = {
+    {0, 3}, {1, 1}, {1, 9}, {3, 2}, {16, 8}, {17, 7}, {5, 16}, {33, 10}, {35, 5}, {6, 33}, {2, 1000},
+};
+
+static void check_softmax(void)
+{
+    begin("softmax", "forward");
+    for (size_t r = 0; r < COUNT(ROWS); r++) {
+        const size_t N = ROWS[r].B * ROWS[r].C;
+        void *x = filled(1, N, 0, -20, 20).at, *y = vector(N), *in_place = copy_vector(x, N);
+        k->softmax_forward(x, y, ROWS[r].B, ROWS[r].C);
+        k->softmax_forward(in_place, in_place, ROWS[r].B, ROWS[r].C);
+        same_vector(y, in_place, N, "softmax_forward depends on being in place");
+        take_vector(y, N);
+    }
+    end();
+    begin("softmax", "backward");
+    for (size_t r = 0; r < COUNT(ROWS); r++) {
+        const size_t N = ROWS[r].B * ROWS[r].C;
+        void *dy = vector(N), *y = filled(1, N, 0, 0, 1).at, *dx = vector(N), *in_place = copy_vector(dy, N);
+        k->softmax_backward(dy, y, dx, ROWS[r].B, ROWS[r].C);
+        k->softmax_backward(in_place, y, in_place, ROWS[r].B, ROWS[r].C);
+        same_vector(dx, in_place, N, "softmax_backward depends on taking the place of dy");
+        take_vector(dx, N);
+    }
+    end();
+}
+
+static void check_losses(void)
+{
+    static const char *const names[FBP_LOSSES] = {
+        "softmax_cross_entropy_labels", "softmax_cross_entropy_probabilities", "binary_cross_entropy",
+        "mean_squared_error", "pinball",
+    };
+    for (int loss = 0; loss < FBP_LOSSES; loss++) {
+        begin("loss", names[loss]);
+        for (size_t r = 0; r < COUNT(ROWS); r++) {
+            const size_t B = ROWS[r].B, C = ROWS[r].C;
+            struct matrix z = filled(B, C, 3, -5, 5), dz = random_matrix(B, C, 1), in_place = copy(z);
+            struct matrix target = filled(B, C, 2, 0, 1);
+            double *row_loss = array(B, sizeof *row_loss), *again = array(B, sizeof *again);
+            double *levels = array(C, sizeof *levels);
+            int64_t *labels = array(B, sizeof *labels);
+            for (size_t j = 0; j < C; j++) levels[j] = (double)(j + 1) / (double)(C + 1);
+            for (size_t b = 0; b < B; b++) labels[b] = (int64_t)(b * 7 % C);
+            const void *t = loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS ? (void *)labels : target.at;
+            const size_t t_row = loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS ? 1 : target.row;
+            k->loss[loss](z.at, z.row, t, t_row, levels, 1.0 / 3, dz.at, dz.row, row_loss, B, C);
+            k->loss[loss](in_place.at, z.row, t, t_row, levels, 1.0 / 3, in_place.at, z.row, again, B, C);
+            same(dz, in_place, "the gradient of a loss depends on taking the place of z");
+            for (size_t b = 0; b < B; b++) {
+                if (memcmp(&row_loss[b], &again[b], sizeof again[b])) fail("a loss depends on where its gradient goes");
+                take(row_loss[b]);
+                /* a row by itself: its bits do not depend on its neighbours */
+                struct matrix alone = random_matrix(1, C, 0);
+                double alone_loss;
+                const size_t t_item = loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS ? sizeof(int64_t) : k->item;
+                k->loss[loss]((unsigned char *)z.at + b * z.row * k->item, z.row, (unsigned char *)t + b * t_row * t_item,
+                              t_row, levels, 1.0 / 3, alone.at, C, &alone_loss, 1, C);
+                if (memcmp(&row_loss[b], &alone_loss, sizeof alone_loss)) fail("a row's loss depends on its neighbours");
+                same(alone, (struct matrix){1, C, C, (unsigned char *)dz.at + b * dz.row * k->item},
+                     "the gradient of a row's loss depends on its neighbours");
+            }
+            take_matrix(dz);
+        }
+        end();
+    }
+}
+
+/* --------------------------------------------------------------------------------------- optimisers, reductions */
+
+static void check_optimizers(void)
+{
+    for (int decays = 0; decays < 2; decays++)
+        for (int momentum = 0; momentum < 2; momentum++) {
+            static const char *const suffixes[] = {"", "momentum", "decay", "momentum_decay"};
+            begin("sgd_step", suffixes[2 * decays + momentum]);
+            for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+                const size_t N = LENGTHS[l];
+                void *w = vector(N), *g = vector(N), *v = vector(N);
+                k->sgd_step(w, g, momentum ? v : NULL, 0.1, momentum ? 0.9 : 0, decays ? 0.01 : 0, N);
+                take_vector(w, N);
+                take_vector(v, N);
+            }
+            end();
+        }
+    for (int decays = 0; decays < 2; decays++) {
+        begin("adam_step", decays ? "decay" : "");
+        for (uint64_t t = 1; t < 100000; t = 7 * t + 1)
+            for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+                const size_t N = LENGTHS[l];
+                void *w = vector(N), *g = vector(N), *m = vector(N), *v = filled(1, N, 0, 0, 1).at;
+                k->adam_step(w, g, m, v, t, 0.1, 0.9, 0.999, 1e-8, decays ? 0.01 : 0, N);
+                take_vector(w, N);
+                take_vector(m, N);
+                take_vector(v, N);
+            }
+        end();
+    }
+}
+
+static void check_reductions(void)
+{
+    static const size_t lengths[] = {0, 1, 16, 17, 63, 65, 255, 4095, 4096, 4097, 9001};
+    begin("add", "");
+    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+        const size_t N = LENGTHS[l];
+        void *a = vector(N), *b = vector(N), *c = vector(N), *in_place = copy_vector(a, N);
+        k->add(a, b, c, N);
+        k->add(in_place, b, in_place, N);
+        same_vector(c, in_place, N, "add depends on being in place");
+        take_vector(c, N);
+    }
+    end();
+    begin("sum_squares", "");
+    for (size_t l = 0; l < COUNT(lengths); l++) take(k->sum_squares(vector(lengths[l]), lengths[l]));
+    end();
+    begin("all_finite", "");
+    for (size_t l = 0; l < COUNT(lengths); l++) {
+        const size_t N = lengths[l];
+        void *x = vector(N);
+        take(k->all_finite(x, N));
+        if (!k->all_finite(x, N)) fail("all_finite does not know finite numbers");
+        for (size_t i = 0; i < N; i += N > 300 ? 97 : 1) {
+            double before = get(x, i);
+            put(x, i, i % 3 == 0 ? (double)NAN : i % 3 == 1 ? INFINITY : -INFINITY);
+            if (k->all_finite(x, N)) fail("all_finite overlooks an element");
+            put(x, i, before);
+        }
+    }
+    end();
+}
+
+static void check(const struct fbp_kernels *kernels)
+{
+    k = kernels;
+    check_gemm();
+    check_gemm_pack();
+    check_dense_forward();
+    check_dense_backward_weights();
+    check_dense_backward_inputs();
+    check_activations();
+    check_softmax();
+    check_losses();
+    check_optimizers();
+    check_reductions();
+}
+
+int main(void)
+{
+    check(&TABLE(f32, ISA));
+    check(&TABLE(f64, ISA));
+    if (failures) {
+        printf("%d failures\n", failures);
+        return 1;
+    }
+    puts("ok");
+    return 0;
+}
