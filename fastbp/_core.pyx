@@ -1198,7 +1198,7 @@ cdef class Plan:
             release(&args)
 
     def gradient(self, x, target, dx=None):
-        """The loss of the minibatch (x, target); its gradient goes to the gradient vector, the one at x to dx if given."""
+        """The loss of the minibatch (x, target); its gradient goes to the gradient vector, that at x to dx if given."""
         cdef Arguments args
         cdef int status
         cdef double loss = 0
