@@ -1,0 +1,31 @@
+"""A training epoch of every net, in one C call, against the NumPy twin and NumPy by hand: one thread, one core.
+
+The ratios are those of interleaved rounds, best over best. A net that is not as much faster than the twin as it must be
+fails. ``python -m benches.compare_twin`` makes the same comparison in more rounds, and on all cores.
+"""
+
+import pytest
+
+from . import compare_twin, contestants, measure, nets
+
+
+@pytest.mark.parametrize("net", nets.ALL, ids=[f"{net.name} batch {net.batch}" for net in nets.ALL])
+def bench_epoch(speed, net):
+    data = net.data()
+    with measure.one_core():
+        contestants.verify(net, compare_twin.CONTESTANTS, 1)
+        times = compare_twin.race(net, data, compare_twin.CONTESTANTS, 3, one_core=True)
+    fast, twin, by_hand = (times[one.name] for one in compare_twin.CONTESTANTS)
+    ratio, median = compare_twin.ratio(twin, fast)
+    trainer = contestants.Fastbp(net, *data, 1)
+    speed(
+        lambda: trainer.epochs(1),
+        flops=net.flops(),
+        **{
+            "us a step": round(fast.best / net.steps() * 1e6, 2),
+            "twin ratio": round(ratio, 2),
+            "median": round(median, 2),
+            "by hand ratio": round(compare_twin.ratio(by_hand, fast)[0], 2),
+        },
+    )
+    assert ratio >= net.least_ratio, f"{ratio:.2f} times as fast as the twin; it must be {net.least_ratio:g} times"

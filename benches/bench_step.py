@@ -1,0 +1,32 @@
+"""One `Trainer.step` from Python, and one prediction, for every net."""
+
+import pytest
+
+import fastbp as fb
+from fastbp import reference
+
+from . import contestants, measure, nets
+
+ids = [f"{net.name} batch {net.batch}" for net in nets.ALL]
+
+
+@pytest.mark.parametrize("net", nets.ALL, ids=ids)
+def bench_step(speed, net):
+    contestants.verify(net, [contestants.Fastbp], 1)
+    x, y = net.data(net.batch)
+    trainers = [one(net, x, y).trainer for one in (contestants.Fastbp, contestants.Twin)]
+    fast, twin = (lambda trainer=trainer: trainer.step(x, y) for trainer in trainers)
+    measure.agree(fast(), twin(), 1e-4)
+    speed(fast, twin, flops=net.flops(net.batch))
+
+
+@pytest.mark.parametrize("rows", [1, 1000])
+@pytest.mark.parametrize("net", nets.ALL, ids=[net.name for net in nets.ALL])
+def bench_predict(speed, net, rows):
+    if net is nets.BOARD[1]:
+        pytest.skip("the net before is the same but for its batch")
+    x, _ = net.data(rows)
+    fast, twin = (module.Network(net.widths[0], net.layers()) for module in (fb, reference))
+    measure.agree(fast.predict(x), twin.predict(x), 1e-5)
+    flops = 2 * rows * sum(inputs * outputs for inputs, outputs in zip(net.widths, net.widths[1:]))
+    speed(lambda: fast.predict(x), lambda: twin.predict(x), flops=flops)

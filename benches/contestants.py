@@ -1,0 +1,176 @@
+"""Who trains the nets: fastbp, its NumPy twin, and NumPy as one writes it by hand.
+
+A contestant is made from a net, its data and a number of threads (None: as many as there are). `epochs(count)` trains and
+returns the seconds each epoch took, permutation included; `parameters()` gives all weights in the order of
+`fastbp.Network.parameters`. All start from the same weights, and with shuffle=False do the same updates: `verify` checks.
+"""
+
+import math
+from time import perf_counter
+
+import numpy as np
+
+import fastbp as fb
+from fastbp import reference
+
+
+class Fastbp:
+    name = "fastbp"
+    module = fb
+
+    def __init__(self, net, X, y, threads=None):
+        self.batch, self.X, self.y = net.batch, X, y
+        model = self.module.Network(net.widths[0], net.layers(), dtype=X.dtype.name)
+        self.trainer = self.module.Trainer(model, net.loss, net.optimizer_object(), n_threads=threads)
+
+    def epochs(self, count, shuffle=True):
+        history = self.trainer.fit(
+            self.X, self.y, epochs=count, batch_size=min(self.batch, len(self.X)), shuffle=shuffle
+        )
+        return history["seconds"]
+
+    def parameters(self):
+        return self.trainer.net.parameters
+
+
+class Twin(Fastbp):
+    name = "twin"
+    module = reference
+
+
+class ByHand:
+    """What somebody who knows NumPy well writes for this one job: no checks, results in place wherever that is plain,
+    no gradient at the inputs, one flat vector for the optimiser."""
+
+    name = "by hand"
+
+    def __init__(self, net, X, y, threads=None):
+        self.net, self.X, self.y = net, X, y
+        start = fb.Network(net.widths[0], net.layers(), dtype=X.dtype.name)
+        self.w = start.parameters.copy()
+        self.g, self.m, self.v, self.scratch = (np.zeros_like(self.w) for _ in range(4))
+        self.weights, self.gradients = self._views(self.w), self._views(self.g)
+        self.t = 0
+        self.random = np.random.default_rng(0)
+
+    def _views(self, flat):
+        views, at = [], 0
+        for inputs, outputs in zip(self.net.widths, self.net.widths[1:]):
+            size = inputs * outputs
+            views.append((flat[at : at + size].reshape(inputs, outputs), flat[at + size : at + size + outputs]))
+            at += size + outputs
+        return views
+
+    def parameters(self):
+        return self.w
+
+    def epochs(self, count, shuffle=True):
+        seconds = []
+        rows, batch = len(self.X), self.net.batch
+        update = self._adam if self.net.optimizer == "adam" else self._sgd
+        for _ in range(count):
+            started = perf_counter()
+            order = self.random.permutation(rows) if shuffle else np.arange(rows)
+            loss = 0.0
+            for i in range(0, rows, batch):
+                chosen = order[i : i + batch]
+                loss += self._gradient(self.X[chosen], self.y[chosen]) * len(chosen)
+                update()
+            seconds.append(perf_counter() - started)
+        return seconds
+
+    def _gradient(self, x, target):
+        values = [x]
+        for W, b in self.weights:
+            z = values[-1] @ W
+            z += b
+            if len(values) < len(self.weights):
+                if self.net.activation == "relu":
+                    np.maximum(z, 0, out=z)
+                else:
+                    np.tanh(z, out=z)
+            values.append(z)
+        loss, dz = getattr(self, "_" + self.net.loss)(values.pop(), target)
+        for layer in reversed(range(len(self.weights))):
+            h, (W, _), (dW, db) = values[layer], self.weights[layer], self.gradients[layer]
+            np.matmul(h.T, dz, out=dW)
+            dz.sum(axis=0, out=db)
+            if layer:
+                dz = dz @ W.T
+                dz *= h > 0 if self.net.activation == "relu" else 1 - h * h
+        return loss
+
+    @staticmethod
+    def _softmax_cross_entropy(z, labels):
+        rows = np.arange(len(z))
+        z -= z.max(axis=1, keepdims=True)
+        of_label = z[rows, labels]
+        np.exp(z, out=z)
+        sums = z.sum(axis=1, keepdims=True)
+        loss = float((np.log(sums[:, 0]) - of_label).mean())
+        z /= sums * len(z)
+        z[rows, labels] -= 1 / len(z)
+        return loss, z
+
+    @staticmethod
+    def _binary_cross_entropy(z, t):
+        e = np.exp(-np.abs(z))
+        loss = float((np.maximum(z, 0) - z * t + np.log1p(e)).mean())
+        dz = np.where(z >= 0, 1, e) / (1 + e)
+        dz -= t
+        dz /= z.size
+        return loss, dz
+
+    @staticmethod
+    def _mean_squared_error(y, t):
+        y -= t
+        loss = float(np.vdot(y, y)) / y.size
+        y *= 2 / y.size
+        return loss, y
+
+    def _sgd(self):
+        g = self.g
+        if self.net.optimizer == "momentum":
+            self.v *= 0.9
+            self.v += g
+            g = self.v
+        np.multiply(g, self.net.learning_rate, out=self.scratch)
+        self.w -= self.scratch
+
+    def _adam(self, beta1=0.9, beta2=0.999, eps=1e-8):
+        self.t += 1
+        w, g, m, v, scratch = self.w, self.g, self.m, self.v, self.scratch
+        np.multiply(g, 1 - beta1, out=scratch)
+        m *= beta1
+        m += scratch
+        np.multiply(g, g, out=scratch)
+        scratch *= 1 - beta2
+        v *= beta2
+        v += scratch
+        np.sqrt(v, out=scratch)
+        scratch *= 1 / math.sqrt(1 - beta2**self.t)
+        scratch += eps
+        np.divide(m, scratch, out=scratch)
+        scratch *= self.net.learning_rate / (1 - beta1**self.t)
+        w -= scratch
+
+
+def verify(net, contestants, threads=None):
+    """Raise unless all make the same update: an epoch of three minibatches and a half, in float64 and in float32.
+
+    Compared is the distance the parameters moved. In float32 one Adam step may go the other way for a weight whose
+    gradient is rounding noise, hence the wide tolerance there; float64 is the sharp check.
+    """
+    rows = min(net.rows, 3 * net.batch + net.batch // 2)
+    for dtype, tolerance in (("float64", 1e-8), ("float32", 2e-2)):
+        X, y = net.data(rows, dtype)
+        start = fb.Network(net.widths[0], net.layers(), dtype=dtype).parameters
+        expected = Twin(net, X, y)
+        expected.epochs(1, shuffle=False)
+        moved = np.linalg.norm(expected.parameters() - start)
+        assert moved > 0
+        for contestant in contestants:
+            one = contestant(net, X, y, threads)
+            one.epochs(1, shuffle=False)
+            apart = np.linalg.norm(one.parameters() - expected.parameters()) / moved
+            assert apart < tolerance, f"{one.name} trains {net.name} otherwise: {apart:.1e} of the way, {dtype}"
