@@ -18,11 +18,18 @@ ROOT = Path(fb.__file__).resolve().parents[1]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, modes and terminals of POSIX")
 
 
+# Programs started here find the package that is under test, wherever they stand.
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    "COLUMNS": "120",
+}
+
+
 def start(*arguments, cwd, **keywords):
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **keywords}
     command = [sys.executable, "-m", "fastbp", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=cwd, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "120"}, **streams)
+    return subprocess.Popen(command, cwd=cwd, env=ENVIRONMENT, **streams)
 
 
 def run(*arguments, cwd):
@@ -280,12 +287,12 @@ def test_examples_on_data(name, lines):
     script = ROOT / "examples" / f"{name}.py"
     if not script.exists():
         pytest.skip("fastbp was not imported from a checkout, which holds the examples")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, script], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and done.stderr == f"usage: python examples/{name}.py FOLDER\n"
     if "FASTBP_DATA" not in os.environ:
         pytest.skip("FASTBP_DATA does not name a folder with mnist in it")
     folder = Path(os.environ["FASTBP_DATA"]) / "mnist"
-    done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, script, folder], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert all(line in done.stdout for line in lines)
     accuracy = float(re.findall(r"test accuracy ([\d.]+)%", done.stdout)[-1])
@@ -296,7 +303,7 @@ def test_example_xor():
     script = ROOT / "examples" / "xor.py"
     if not script.exists():
         pytest.skip("fastbp was not imported from a checkout, which holds the examples")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, script], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "w = (0.000, 0.000), b = 0.500, mean squared error 0.250" in done.stdout
     outputs = [float(value) for value in re.findall(r"xor . = (-?[\d.]+)", done.stdout)]
