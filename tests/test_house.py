@@ -1,0 +1,393 @@
+"""The house rules: who may know whom, what a family consists of, and what must not be found anywhere.
+
+Python is read with ast, C with comments and strings taken out and regular expressions. Each rule has a planted
+violation that it must find: the scanners are tested, too.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "fastbp"
+SOURCES = ROOT / "src_c"
+
+# One word names a family's kernel, operations, twin, test and bench. rng has no kernel: it is a C file of its own.
+FAMILIES = ["gemm", "dense", "activation", "softmax", "loss", "optimizer", "reduce"]
+
+# ------------------------------------------------------------------------------------------------ Python: who knows whom
+
+DECLARED = {"declarative", "errors", "layers", "losses", "optimizers", "streams"}  # hyperparameters and shapes, no maths
+
+# Module of fastbp: those of its modules that it may import. "ops" is the folder's __init__, "ops." stands for what is in it.
+MAY_KNOW = {
+    "declarative": set(),
+    "errors": set(),
+    "streams": set(),
+    "layers": {"declarative"},
+    "losses": {"declarative"},
+    "optimizers": {"declarative"},
+    "reference.": DECLARED | {"reference."},
+    "reference": {"reference."},
+    "gradcheck": {"declarative", "errors"},
+    "cpu": {"_core"},
+    "checks": {"_core", "declarative"},
+    "storage": set(),
+    "datasets": {"_core", "declarative"},
+    "ops.": DECLARED | {"_core", "checks"},
+    "ops": {"ops."},
+    "network": DECLARED | {"_core", "checks", "storage"},
+    "trainer": DECLARED | {"_core", "checks", "storage", "network"},
+    "cli": DECLARED | {"", "_core", "datasets", "network", "reference", "storage", "trainer"},
+    "": DECLARED | {"cpu", "datasets", "gradcheck", "network", "ops", "reference", "trainer"},
+    "__main__": {"cli"},
+}
+OPTIONAL = {"storage": {"safetensors"}}  # imported within a function, when it is needed
+
+
+def name_of(path):
+    """A module's name within fastbp: "trainer", "ops.dense", "ops." for the folder itself, "" for fastbp."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def rule_of(module):
+    """The line of MAY_KNOW for a module: its own, or that of its folder."""
+    return module if "." not in module else module[:-1] if module.endswith(".") else module.split(".")[0] + "."
+
+
+def imports(source, module, known=MODULES):
+    """What a module imports: a list of (module, at the top?); modules of fastbp as ".name", others as "name"."""
+    tree = ast.parse(source)
+    at_top = {id(statement) for statement in tree.body}
+    found = []
+
+    def inside(name):
+        if name in known or name == "_core":
+            return "." + name
+        return "." + name + "." if name + "." in known else None
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                name = alias.name
+                if name.split(".")[0] == "fastbp":
+                    name = inside(name.removeprefix("fastbp").removeprefix(".")) or "." + name
+                found.append((name, id(node) in at_top))
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                folder = module.split(".")[:-1] if "." in module else []
+                folder = folder[: len(folder) - (node.level - 1)]
+                base = ".".join([*folder, *filter(None, [base])])
+            elif base.split(".")[0] == "fastbp":
+                base = base.removeprefix("fastbp").removeprefix(".")
+            else:
+                found.append((base, id(node) in at_top))
+                continue
+            for alias in node.names:  # a module of that name, or else something from within the base module
+                name = inside(f"{base}.{alias.name}" if base else alias.name) or inside(base) or "." + base
+                found.append((name, id(node) in at_top))
+    return found
+
+
+def wrong_imports(source, module):
+    """The imports of a module that the house does not allow."""
+    allowed = MAY_KNOW[rule_of(module)]
+    wrong = []
+    for name, at_top in imports(source, module):
+        if name.startswith("."):
+            if rule_of(name[1:]) not in allowed:
+                wrong.append(name)
+        else:
+            root = name.split(".")[0]
+            optional = root in OPTIONAL.get(module, ()) and not at_top
+            numpy_here = root == "numpy" and rule_of(module) not in DECLARED
+            if root not in sys.stdlib_module_names and not numpy_here and not optional:
+                wrong.append(name)
+    return wrong
+
+
+def test_every_module_has_its_rule():
+    assert {rule_of(module) for module in MODULES} == MAY_KNOW.keys()
+
+
+def test_rules_go_downward():
+    """What a module may know does not lead back to it. (Modules of `reference` may know each other.)"""
+    for module in MAY_KNOW:
+        reached, waiting = set(), MAY_KNOW[module] - {module}
+        while waiting:
+            now = waiting.pop()
+            reached.add(now)
+            waiting |= MAY_KNOW.get(now, set()) - reached - {now}
+        assert module not in reached, f"{module} reaches itself"
+        assert reached <= MAY_KNOW.keys() | {"_core"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports(module):
+    assert wrong_imports(MODULES[module].read_text(), module) == []
+
+
+@pytest.mark.parametrize(
+    "module, source, wrong",
+    [
+        ("layers", "import numpy as np", ["numpy"]),
+        ("layers", "from .network import Network", [".network"]),
+        ("layers", "def f():\n    from . import trainer", [".trainer"]),
+        ("losses", "import fastbp.network", [".network"]),
+        ("network", "from .trainer import Trainer", [".trainer"]),
+        ("network", "from fastbp.trainer import Trainer", [".trainer"]),
+        ("network", "from . import ops", [".ops."]),
+        ("checks", "from .ops import gemm", [".ops.gemm"]),
+        ("checks", "import fastbp", ["."]),
+        ("ops.dense", "from ..network import Network", [".network"]),
+        ("ops.dense", "from .gemm import gemm", [".ops.gemm"]),
+        ("reference.dense", "from .. import _core", ["._core"]),
+        ("reference.dense", "from ..checks import array", [".checks"]),
+        ("reference.dense", "from ..ops.dense import dense_forward", [".ops.dense"]),
+        ("reference.dense", "from . import gemm", []),
+        ("reference.dense", "import scipy.special", ["scipy.special"]),
+        ("storage", "import safetensors.numpy", ["safetensors.numpy"]),
+        ("storage", "def f():\n    import safetensors.numpy", []),
+        ("trainer", "if True:\n    import torch", ["torch"]),
+        ("gradcheck", "import fastbp.reference.rng", [".reference.rng"]),
+    ],
+)
+def test_the_scan_of_imports(module, source, wrong):
+    assert wrong_imports(source, module) == wrong
+
+
+def test_the_core_knows_c_by_its_header_alone():
+    text = (PACKAGE / "_core.pyx").read_text()
+    assert set(re.findall(r'cdef extern from "([^"]+)"', text)) == {"fbp.h", "Python.h"}
+    assert set(re.findall(r"^(?:from|import) (\w+)", text, re.M)) == {"libc", "numpy", "os"}
+    assert all(name.startswith("libc.") for name in re.findall(r"^from (\S+) cimport", text, re.M))
+
+
+def test_nothing_imports_tests_or_benches():
+    def names(path):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield "." * node.level + (node.module or "")
+                yield from (alias.name for alias in node.names)
+
+    users = [*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py"), ROOT / "setup.py"]
+    for path in users:
+        for name in names(path):
+            assert not re.search(r"(^|\.)(tests?|benche?s?|conftest|pytest)(_|\.|$)", name), f"{path} imports {name}"
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not any(name.lstrip(".").split(".")[0] == "benches" for name in names(path)), path
+    for path in (ROOT / "benches").rglob("*.py"):
+        assert not any(name.lstrip(".").split(".")[0] == "tests" for name in names(path)), path
+
+
+def test_import_loads_nothing_optional():
+    """`import fastbp` needs NumPy alone, and leaves alone what few scripts use."""
+    code = (
+        "import numpy, sys; before = set(sys.modules); import fastbp; "
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before})); "
+        "print(*sorted(name for name in sys.modules if name.startswith('fastbp')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60)
+    roots, ours = (line.split() for line in done.stdout.splitlines())
+    assert [r for r in roots if r not in sys.stdlib_module_names and "cython" not in r] == ["fastbp"]
+    late = ["cli", "datasets", "gradcheck", "reference", "__main__"]
+    assert not [name for name in ours if name.removeprefix("fastbp.").split(".")[0] in late], ours
+
+
+# ----------------------------------------------------------------------------------------------------- C: who knows whom
+
+
+def code_of(text):
+    """C without comments, and strings empty but for those of #include."""
+    pattern = r'//[^\n]*|/\*.*?\*/|(#\s*include[^\n]*)|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
+
+    def kept(match):
+        if match[1]:
+            return match[1]
+        return '""' if match[0][0] in "\"'" else " "
+
+    return re.sub(pattern, kept, text, flags=re.S)
+
+
+def includes(text):
+    return set(re.findall(r'#\s*include\s*([<"][^>"\n]+[>"])', code_of(text)))
+
+
+def read(name):
+    return (SOURCES / name).read_text()
+
+
+SYSTEM_HEADERS = {"plan.c": "math stdlib string time", "pool.c": "pthread sched stdatomic string unistd", "cpu.c": "cpuid",
+                  "rng.c": "string"}  # fmt: skip
+VEC_HEADERS = {"avx2": {"<immintrin.h>"}, "avx512": {"<immintrin.h>"}, "neon": {"<arm_neon.h>"},
+               "portable": {"<math.h>", "<string.h>"}}  # fmt: skip
+KERNELS = sorted(path.name for path in (SOURCES / "kernels").glob("*.h") if path.name != "table.h")
+VEC = sorted(path.name for path in (SOURCES / "vec").glob("*.h"))
+C_FILES = sorted(str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.[ch]"))
+
+
+def test_fbp_h_knows_nothing():
+    assert includes(read("fbp.h")) == {"<stddef.h>", "<stdint.h>"}
+
+
+def test_the_plan_and_its_neighbours_see_the_interface_alone():
+    assert {path.name for path in SOURCES.glob("*.c")} == SYSTEM_HEADERS.keys()
+    for name, system in SYSTEM_HEADERS.items():
+        assert includes(read(name)) - {f"<{header}.h>" for header in system.split()} == {'"fbp.h"'}, name
+
+
+def test_vec_knows_lanes_alone():
+    assert {path.stem for path in (SOURCES / "vec").glob("*.h")} == {*VEC_HEADERS, "common", "math"}
+    for isa, system in VEC_HEADERS.items():
+        assert includes(read(f"vec/{isa}.h")) <= {'"common.h"'} | system, isa
+    assert includes(read("vec/common.h")) == {"<stddef.h>", "<stdint.h>"}
+    assert includes(read("vec/math.h")) == set()
+
+
+def test_kernels_know_vec_alone():
+    for name in KERNELS:
+        assert includes(read(f"kernels/{name}")) <= {"<math.h>"}, name
+    expected = {f'"{name}"' for name in KERNELS} | {'"../fbp.h"', '"../vec/math.h"'}
+    assert includes(read("kernels/table.h")) == expected
+
+
+def test_isa_files_are_three_lines():
+    names = {path.name for path in (SOURCES / "isa").iterdir()}
+    assert names == {f"{isa}_{real}.c" for isa in VEC_HEADERS for real in ("f32", "f64")}
+    for isa in VEC_HEADERS:
+        for bits in (32, 64):
+            assert read(f"isa/{isa}_f{bits}.c").splitlines() == [
+                f"#define FBP_REAL {bits}",
+                f'#include "../vec/{isa}.h"',
+                '#include "../kernels/table.h"',
+            ]
+
+
+# ------------------------------------------------------------------------------------------------ C: what is not there
+
+INTRINSICS = re.compile(
+    r"\b(_mm\d*_\w+|__m(?:128|256|512)\w*|_k\w+_mask\w+|__mmask\d+|v[a-z0-9]+(?:_[a-z0-9]+)*_[fsup](?:8|16|32|64)"
+    r"|(?:float|u?int)\d+x\d+\w*_t|__builtin_ia32\w*|__asm__|asm|immintrin|arm_neon)\b"
+)
+CONDITION = re.compile(r"^[ \t]*#[ \t]*(?:if|ifdef|ifndef|elif)\b(?![ \t]*(?:FBP_REAL\b|FBP_TABLE_H\b))[^\n]*", re.M)
+LIBM = re.compile(
+    r"\b((?:exp|exp2|exp10|expm1|log|log2|log10|log1p|pow|tanh|sinh|cosh|sin|cos|tan|asin|acos|atan|atan2|asinh|acosh"
+    r"|atanh|erf|erfc|tgamma|lgamma|cbrt|hypot)[fl]?)\s*\("
+)
+HEAP = re.compile(r"\b(malloc|calloc|realloc|aligned_alloc|posix_memalign|alloca|strdup|free)\s*\(")
+TALK = re.compile(r"\b(f?printf|sn?printf|f?puts|putchar|perror|exit|_exit|abort|assert|longjmp|rand|srand)\s*\(")
+
+
+def found(pattern, name, text=None):
+    return sorted(set(pattern.findall(code_of(read(name) if text is None else text))))
+
+
+@pytest.mark.parametrize("name", [*KERNELS, "table.h"])
+def test_kernels_hold_no_intrinsics(name):
+    assert found(INTRINSICS, f"kernels/{name}") == []
+    assert found(CONDITION, f"kernels/{name}") == [], "kernels are written once, for every instruction set"
+
+
+def test_math_holds_no_intrinsics():
+    assert found(INTRINSICS, "vec/math.h") == []
+
+
+@pytest.mark.parametrize("name", C_FILES)
+def test_no_libm_but_what_is_exactly_rounded(name):
+    """exp and its kin differ between C libraries. sqrt, fabs and fma do not."""
+    assert found(LIBM, name) == []
+
+
+@pytest.mark.parametrize("name", C_FILES)
+def test_c_neither_talks_nor_exits(name):
+    assert found(TALK, name) == []
+
+
+@pytest.mark.parametrize("name", C_FILES)
+def test_only_making_a_plan_allocates(name):
+    text = code_of(read(name))
+    if name == "plan.c":
+        for function in ("int fbp_plan_create(", "void fbp_plan_destroy("):
+            start = text.index("\n" + function)
+            text = text[:start] + text[text.index("\n}\n", start) :]
+    assert found(HEAP, name, text) == []
+
+
+def test_the_plan_knows_no_instruction_set_and_no_real_type():
+    text = code_of(read("plan.c"))
+    assert re.findall(r"(?<![a-z])(?:avx|sse|neon|portable|x86|aarch64|float|f32|f64)(?![a-z])", text, re.I) == []
+
+
+def test_flags_keep_the_order_of_operations():
+    text = (ROOT / "setup.py").read_text()
+    wrong = r"-ffast-math|-Ofast|-fassociative-math|-funsafe-math\S*|-freciprocal-math|-fopenmp|-march=native|-mtune=native"
+    assert re.findall(wrong, text) == []
+    assert '"-ffp-contract=off"' in text
+
+
+@pytest.mark.parametrize(
+    "pattern, text, result",
+    [
+        (INTRINSICS, "x = _mm256_add_ps(a, b); __m512d z;", ["__m512d", "_mm256_add_ps"]),
+        (INTRINSICS, "y = vaddq_f32(a, b); vreinterpretq_u32_f32(y); float32x4_t q; vdupq_n_f64(0);",
+         ["float32x4_t", "vaddq_f32", "vdupq_n_f64", "vreinterpretq_u32_f32"]),
+        (INTRINSICS, "v_add(v_load(a), v_set(1)); /* as _mm_add_ps */ vreal x; v_load_n(p, n);", []),
+        (CONDITION, "#ifdef __AVX512F__\n#endif\n #if FBP_ISA == 2", ["#ifdef __AVX512F__", " #if FBP_ISA == 2"][::-1]),
+        (CONDITION, "#if FBP_REAL == 32\n#else\n#endif", []),
+        (LIBM, "y = v_exp(x) + sqrt(x) + fma(a, b, c) + expf (x); // log(2)", ["expf"]),
+        (HEAP, "free_all(); p = malloc(3); free(p);", ["free", "malloc"]),
+        (TALK, "printf(\"x\"); s = \"exit(1)\"; exit(1);", ["exit", "printf"]),
+    ],
+)  # fmt: skip
+def test_the_scan_of_c(pattern, text, result):
+    assert found(pattern, "", text) == result
+
+
+def test_code_of():
+    assert includes('/* #include "a.h" */ #include <b.h>\n#include "../c.h" // "d"\nx = "#include <e.h>";') == {
+        "<b.h>",
+        '"../c.h"',
+    }
+
+
+# ------------------------------------------------------------------------------------------------------- the families
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "rng"])
+def test_a_family_has_all_its_homes(family):
+    kernel = "rng.c" if family == "rng" else f"kernels/{family}.h"
+    homes = [SOURCES / kernel, PACKAGE / "ops" / f"{family}.py", PACKAGE / "reference" / f"{family}.py",
+             ROOT / "tests" / f"test_{family}.py"]  # fmt: skip
+    if family != "rng":
+        homes.append(ROOT / "benches" / f"bench_{family}.py")
+    assert [str(path.relative_to(ROOT)) for path in homes if not path.is_file()] == []
+
+
+def test_every_kernel_belongs_to_a_family():
+    assert {name.removesuffix(".h") for name in KERNELS} == set(FAMILIES)
+    assert {path.stem for path in (PACKAGE / "ops").glob("*.py")} == {*FAMILIES, "rng", "__init__"}
+    assert {path.stem for path in (PACKAGE / "reference").glob("*.py")} == {*FAMILIES, "rng", "network", "trainer", "__init__"}
+
+
+def test_the_table_names_every_kernel():
+    """What fbp.h promises of a table, kernels/table.h gives; every entry and nothing else."""
+    header, table = code_of(read("fbp.h")), code_of(read("kernels/table.h"))
+    struct = header[header.index("struct fbp_kernels {") : header.index("extern const struct fbp_kernels")]
+    promised = set(re.findall(r"\(\*(\w+)\)", struct)) | {"loss", "isa", "item", "panel"}
+    assert set(re.findall(r"^\s+\.(\w+) =", table, re.M)) == promised
+    for name, kernel in re.findall(r"^\s+\.(\w+) = FBP\((\w+)\)", table, re.M):
+        assert name == kernel
+    numbers = header[header.index("enum fbp_loss {") : header.index("FBP_LOSSES")]
+    pairs = re.findall(r"\[FBP_(\w+)\] = FBP\((\w+)\)", table)
+    assert [upper for upper, _ in pairs] == re.findall(r"FBP_(\w+),", numbers)
+    assert all(upper.lower() == lower for upper, lower in pairs)
