@@ -42,8 +42,9 @@ def speed(benchmark, request):
     """speed(f, twin=None, flops=0, moved=0, dtype="float32", **more): time f() and report it.
 
     twin: does the same in NumPy, and is timed for the ratio. flops: floating-point operations of a call, for GFLOP/s and
-    the share of the multiply-add peak. moved: bytes that a call must read and write, for GB/s. more: goes into the
-    report. Check the result before: see `measure.agree`.
+    the share of the multiply-add peak of the cores that its threads have. moved: bytes that a call must read and write, for GB/s. more: goes into the
+    report. Check the result before: see `measure.agree`. With --benchmark-disable nothing is timed, and speed.enabled is
+    false.
     """
 
     def run(f, twin=None, flops=0, moved=0, dtype="float32", **more):
@@ -54,7 +55,8 @@ def speed(benchmark, request):
         info = benchmark.extra_info
         if flops:
             info["GFLOP/s"] = round(flops / best / 1e9, 2)
-            info["share of peak"] = f"{flops / best / 1e9 / measure.peak(dtype).gflops:.1%}"
+            threads = min(int(os.environ["FASTBP_NUM_THREADS"]), len(measure.ALL_CORES))
+            info["share of peak"] = f"{flops / best / 1e9 / measure.peak(dtype).gflops / threads:.1%}"
         if moved:
             info["GB/s"] = round(moved / best / 1e9, 2)
         if twin is not None:
@@ -62,6 +64,7 @@ def speed(benchmark, request):
         info.update(more)
         request.config.stash[TABLE].append((request.node.name, best, benchmark.stats.stats.median, dict(info)))
 
+    run.enabled = not request.config.option.benchmark_disable
     return run
 
 
