@@ -191,11 +191,14 @@ def machine():
 
 
 def table(header, rows):
-    """Text in columns: the first to the left, the others to the right."""
+    """Text in columns: to the right, but for the first and those that open with a bar."""
     rows = [header, *rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     lines = [
-        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths)))
+        "  ".join(
+            cell.ljust(width) if i == 0 or cell.startswith("|") else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths))
+        )
         for row in rows
     ]
     return [lines[0], "-" * len(lines[0]), *lines[1:]]
