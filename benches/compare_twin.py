@@ -11,7 +11,7 @@ from . import contestants, measure, nets
 
 CONTESTANTS = (contestants.Fastbp, contestants.Twin, contestants.ByHand)
 SAMPLE = 0.02  # seconds a contestant trains in one round, at least
-# OpenBLAS's threads keep their cores busy for up to 2^26 ticks after a product; what comes next waits for them to sleep.
+# OpenBLAS's threads keep their cores busy for up to 2^26 ticks after a product: time for them to fall asleep.
 OPENBLAS_SPINS = 0.05
 
 
@@ -28,8 +28,9 @@ class Times:
 def race(net, data, who, rounds, one_core):
     """Every contestant in turn, round after round; {name: Times}.
 
-    Every sample starts from the initial weights, so that all rounds do the same work. Epochs of fastbp are short: a sample
-    has several, and the first, which pays for the first touch of memory, does not count. An epoch of NumPy is a sample.
+    Every sample starts from the initial weights, so that all rounds do the same work. Epochs of fastbp are short: a
+    sample has several, and the first, which pays for the first touch of memory, does not count. An epoch of NumPy is a
+    sample.
     """
     threads = 1 if one_core else None
     short = contestants.Fastbp(net, *data, threads).epochs(2)[-1]
@@ -116,9 +117,9 @@ def main(arguments=None):
         if sys.stderr.isatty():
             print(f"\r{len(rows)}/{len(chosen)}", end="\r", file=sys.stderr)
     print(
-        "Microseconds a step, float32, best of the rounds. best, median: ratio to fastbp, of the bests and median of the "
-        "rounds.\nOne thread on one core, then all cores, with NumPy at the better of one thread and all. "
-        "noise: median over best.\nleast: the ratio to the twin demanded, in each of best, median and on all cores.\n"
+        "Microseconds a step, float32, best of the rounds; best, median: ratio to fastbp, of the bests and median of\n"
+        "the rounds. One thread on one core, then all cores, with NumPy at the better of one thread and all.\n"
+        "noise: median over best. least: the ratio to the twin demanded, in each of best, median and on all cores.\n"
     )
     print("\n".join(measure.table(HEADER, rows)))
     with measure.one_core():

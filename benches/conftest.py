@@ -25,9 +25,11 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session", autouse=True)
 def where():
-    """On one core, unless fastbp was given more threads; what that core can do is measured first. NumPy has one thread."""
+    """On one core, unless fastbp was given more threads. NumPy has one. What the core can do is measured first."""
     with measure.one_core():
-        measure.peak("float32"), measure.peak("float64"), measure.bandwidth()
+        measure.peak("float32")
+        measure.peak("float64")
+        measure.bandwidth()
         if os.environ["FASTBP_NUM_THREADS"] == "1":
             yield
             return
@@ -41,10 +43,10 @@ def where():
 def speed(benchmark, request):
     """speed(f, twin=None, flops=0, moved=0, dtype="float32", **more): time f() and report it.
 
-    twin: does the same in NumPy, and is timed for the ratio. flops: floating-point operations of a call, for GFLOP/s and
-    the share of the multiply-add peak of the cores that its threads have. moved: bytes that a call must read and write, for GB/s. more: goes into the
-    report. Check the result before: see `measure.agree`. With --benchmark-disable nothing is timed, and speed.enabled is
-    false.
+    twin: does the same in NumPy, and is timed for the ratio. flops: floating-point operations of a call, for GFLOP/s
+    and the share of the multiply-add peak of as many cores as fastbp has threads. moved: bytes that a call must read
+    and write, for GB/s. more: goes into the report. Check the result before: see `measure.agree`. With --benchmark-disable
+    nothing is timed, and speed.enabled is false.
     """
 
     def run(f, twin=None, flops=0, moved=0, dtype="float32", **more):

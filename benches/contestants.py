@@ -1,8 +1,9 @@
 """Who trains the nets: fastbp, its NumPy twin, and NumPy as one writes it by hand.
 
-A contestant is made from a net, its data and a number of threads (None: as many as there are). `epochs(count)` trains and
-returns the seconds each epoch took, permutation included; `parameters()` gives all weights in the order of
-`fastbp.Network.parameters`. All start from the same weights, and with shuffle=False do the same updates: `verify` checks.
+A contestant is made from a net, its data and a number of threads (None: as many as there are). `epochs(count)` trains
+and returns the seconds each epoch took, permutation included; `parameters()` gives all weights in the order of
+`fastbp.Network.parameters`. All start from the same weights, and with shuffle=False do the same updates, as `verify`
+checks.
 """
 
 import math
