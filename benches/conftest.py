@@ -45,8 +45,9 @@ def speed(benchmark, request):
 
     twin: does the same in NumPy, and is timed for the ratio. flops: floating-point operations of a call, for GFLOP/s
     and the share of the multiply-add peak of as many cores as fastbp has threads. moved: bytes that a call must read
-    and write, for GB/s. more: goes into the report. Check the result before: see `measure.agree`. With --benchmark-disable
-    nothing is timed, and speed.enabled is false.
+    and write, for GB/s. more: goes into the report.
+
+    Check the result before: see `measure.agree`. With --benchmark-disable nothing is timed, and speed.enabled is false.
     """
 
     def run(f, twin=None, flops=0, moved=0, dtype="float32", **more):
