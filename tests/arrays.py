@@ -40,12 +40,12 @@ needs_two_fused = pytest.mark.skipif(
 )
 
 
-def assert_same_on_fused(call):
-    """`call` returns the same bits on every instruction set with fused multiply-add."""
+def assert_same_on_fused(function, *args, **kwargs):
+    """The call returns the same bits on every instruction set with fused multiply-add."""
     results = []
     for isa in FUSED:
         with using(isa):
-            results.append(call())
+            results.append(function(*args, **kwargs))
     for isa, result in zip(FUSED[1:], results[1:], strict=True):
         assert_same_bits(result, results[0], f"{isa} and {FUSED[0]}")
 
@@ -130,8 +130,8 @@ each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.ke
 
 # ---------------------------------------------------------------------------------------------------------- guard pages
 
-# A read or a write past either end of such an array ends the process with a segmentation fault, and pytest then prints the
-# test it was in. "end" has the array end at the forbidden page, "start" has it begin right after one.
+# A read or a write past either end of such an array ends the process with a segmentation fault, and pytest then prints
+# the test it was in. "end" has the array end at the forbidden page, "start" has it begin right after one.
 PLACES = ("end", "start")
 
 _PAGE = mmap.PAGESIZE

@@ -32,8 +32,8 @@ each_function = pytest.mark.parametrize("f", FUNCTIONS, ids=repr)
 
 # Rows, inputs, outputs.
 SMALL = [(B, I, O) for B in (1, 2, 6, 13, 15, 29) for I in (1, 3, 9, 17, 33) for O in (1, 2, 8, 15, 16, 17, 33)]
-LONG = [(B, I, 9) for B in (BLOCK - 1, BLOCK, BLOCK + 1) for I in (BLOCK - 1, BLOCK, BLOCK + 1)] + [(2 * BLOCK + 1, 5, 40)]
-LARGE = [(33, 130, 257), (130, 300, 300), (300, 257, 129)]
+LONG = [(B, I, 9) for B in (BLOCK - 1, BLOCK, BLOCK + 1) for I in (BLOCK - 1, BLOCK, BLOCK + 1)]
+LARGE = [(2 * BLOCK + 1, 5, 40), (33, 130, 257), (130, 300, 300), (300, 257, 129)]
 EACH_KIND = [(1, 1, 1), (5, 3, 2), (15, 9, 17), (29, 17, 33), (7, BLOCK + 1, 10), (BLOCK + 1, 7, 10)]
 
 
@@ -137,12 +137,13 @@ def test_a_layer_is_its_parts_bit_for_bit(isa, f, dtype):
         dz = np.empty_like(dy)
         _core.activation_backward(dy, y, f.code, f.alpha, dz)
         sums = ops.gemm(np.ones((1, B), dtype), dz)[0]  # in blocks of 256 rows, like any product
-        assert_same_bits(ops.dense_backward(dy, x, W, y, f), (ops.gemm(dz, W, False, True), ops.gemm(x, dz, True), sums))
+        products = ops.gemm(dz, W, False, True), ops.gemm(x, dz, True)
+        assert_same_bits(ops.dense_backward(dy, x, W, y, f), (*products, sums))
 
 
 @each_dtype
 def test_the_bias_starts_the_sum(isa, dtype):
-    # tiny is half of what 1 can be changed by: 255 of them vanish in a bias of 1, and do not where they are added up first.
+    # tiny is half of what 1 can be changed by: 255 of them vanish in a bias of 1, but not where they are added up first.
     tiny = np.finfo(dtype).eps / 2
     for O in (1, 16, 40):
         x, W, b = np.ones((3, BLOCK - 1), dtype), np.full((BLOCK - 1, O), tiny, dtype), np.ones(O, dtype)
@@ -230,9 +231,9 @@ def test_rows_and_columns_do_not_depend_on_their_place(isa, f, B, I, O, dtype):
 def test_the_same_bits_on_every_instruction_set(f, dtype):
     for B, I, O in SMALL[::3] + LONG + LARGE:
         x, W, b, dy = layer(B, I, O, dtype)
-        assert_same_on_fused(lambda: ops.dense_forward(x, W, b, f))  # noqa: B023
+        assert_same_on_fused(ops.dense_forward, x, W, b, f)
         y = ops.dense_forward(x, W, b, f)
-        assert_same_on_fused(lambda: ops.dense_backward(dy, x, W, y, f))  # noqa: B023
+        assert_same_on_fused(ops.dense_backward, dy, x, W, y, f)
 
 
 @each_dtype

@@ -201,11 +201,11 @@ def test_gradient_against_differences(isa, case, columns, reduction):
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-9)
 
 
-def test_gradient_of_targets_that_do_not_sum_to_one(isa):
-    for columns in (3, 12):
-        z, target = example("binary", 4, columns)
-        expected = central_difference(lambda z: loss("probabilities", z, target)[0], z)  # noqa: B023
-        np.testing.assert_allclose(loss("probabilities", z, target)[1], expected, rtol=0, atol=1e-9)
+@pytest.mark.parametrize("columns", [3, 12])
+def test_gradient_of_targets_that_do_not_sum_to_one(isa, columns):
+    z, target = example("binary", 4, columns)
+    expected = central_difference(lambda z: loss("probabilities", z, target)[0], z)
+    np.testing.assert_allclose(loss("probabilities", z, target)[1], expected, rtol=0, atol=1e-9)
 
 
 # -------------------------------------------------------------------------------------------------------------- edges
@@ -258,11 +258,11 @@ def test_a_row_does_not_depend_on_its_place(isa, case, dtype):
 def test_the_same_bits_on_every_instruction_set(case, dtype):
     for columns in WIDTHS:
         z, target = example(case, 37, columns, dtype)
-        assert_same_on_fused(lambda: loss(case, z, target))  # noqa: B023
+        assert_same_on_fused(loss, case, z, target)
         z[5, columns // 2], z[6, 0], z[7, -1] = np.nan, np.inf, -np.inf
-        assert_same_on_fused(lambda: loss(case, z, target))  # noqa: B023
+        assert_same_on_fused(loss, case, z, target)
     z, target = example(case, BLOCK + 3, 10, dtype)
-    assert_same_on_fused(lambda: loss(case, z, target))
+    assert_same_on_fused(loss, case, z, target)
 
 
 @each_dtype
@@ -315,7 +315,7 @@ def test_an_impossible_class_that_does_not_come(isa, columns, dtype):
             got, gradient = ops.softmax_cross_entropy(z[1:2], given[1:2])
             assert got == pytest.approx(expected, rel=TOLERANCE[dtype], abs=TOLERANCE[dtype])
             assert gradient[0, j] == 0 and np.isfinite(gradient).all()
-            assert_same_bits(ops.softmax_cross_entropy(z, given, "sum")[1][1], ops.softmax_cross_entropy(z[1:2], given[1:2])[1][0])
+            assert_same_bits(ops.softmax_cross_entropy(z, given, "sum")[1][1:2], gradient)
 
 
 @each_dtype

@@ -43,7 +43,9 @@ def test_rows_worked_out_by_hand(isa, dtype):
     # dx_j = y_j (dy_j - dy . y): the dot product of (1, 2, 4) with (1, 2, 5)/8 is 25/8.
     dy = np.array([[1, 2, 4]], dtype)
     dx = [[-17 / 64, -18 / 64, 35 / 64]]
-    np.testing.assert_allclose(ops.softmax_backward(dy, np.array(y[:1], dtype)), dx, rtol=4 * np.finfo(dtype).eps, atol=0)
+    np.testing.assert_allclose(
+        ops.softmax_backward(dy, np.array(y[:1], dtype)), dx, rtol=4 * np.finfo(dtype).eps, atol=0
+    )
 
 
 @each_dtype
@@ -143,10 +145,10 @@ def test_the_same_bits_on_every_instruction_set(dtype):
     for columns in SIZES[1:]:
         x, dy = real(columns, (37, columns), dtype, -30, 30), real(1, (37, columns), dtype)
         x[5, columns // 2], x[6, 0], x[7, -1] = np.nan, np.inf, -np.inf
-        assert_same_on_fused(lambda: ops.softmax_forward(x))
+        assert_same_on_fused(ops.softmax_forward, x)
         y = ops.softmax_forward(x)
-        assert_same_on_fused(lambda: ops.softmax_backward(dy, y))
-        assert_same_on_fused(lambda: ops.softmax_backward(x, y))
+        assert_same_on_fused(ops.softmax_backward, dy, y)
+        assert_same_on_fused(ops.softmax_backward, x, y)
 
 
 @each_dtype
@@ -190,7 +192,8 @@ def test_minus_infinity_is_a_probability_of_zero(isa, columns, dtype):
         x[1, j] = -np.inf
         y = ops.softmax_forward(x)
         assert y[1, j] == 0
-        assert_close(np.delete(y, j, axis=1)[1], reference.softmax_forward(np.delete(x, j, 1)[1:2].astype("float64"))[0], dtype)
+        others = reference.softmax_forward(np.delete(x, j, axis=1).astype("float64"))
+        assert_close(np.delete(y, j, axis=1), others, dtype)
     y = ops.softmax_forward(np.full((3, columns), -np.inf, dtype))
     assert np.isnan(y).all()
 
