@@ -143,7 +143,7 @@ def test_a_layer_is_its_parts_bit_for_bit(isa, f, dtype):
 
 @each_dtype
 def test_the_bias_starts_the_sum(isa, dtype):
-    # tiny is half of what 1 can be changed by: 255 of them vanish in a bias of 1, but not where they are added up first.
+    # tiny is half of what 1 can be changed by: 255 of them vanish in a bias of 1, and add up without one.
     tiny = np.finfo(dtype).eps / 2
     for O in (1, 16, 40):
         x, W, b = np.ones((3, BLOCK - 1), dtype), np.full((BLOCK - 1, O), tiny, dtype), np.ones(O, dtype)

@@ -124,7 +124,7 @@ def test_a_permutation_is_one(n):
 
 
 def test_permutations_are_all_as_likely():
-    # 24 orders of four, 250 times each on the average. Chi squared of 23 degrees of freedom passes 49.7 once in a thousand.
+    # 24 orders of four, 250 times each on the average: chi squared of 23 degrees of freedom, above 49.7 once in 1,000.
     counts = {order: 0 for order in itertools.permutations(range(4))}
     for stream in range(6000):
         counts[tuple(ops.random_permutation(5, stream, 4).tolist())] += 1

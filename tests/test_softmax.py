@@ -189,9 +189,9 @@ def test_nan_and_inf_take_their_row_wherever_they_stand(isa, columns, bad, dtype
 def test_minus_infinity_is_a_probability_of_zero(isa, columns, dtype):
     for j in range(columns):
         x = real(0, (3, columns), dtype, -3, 3)
-        x[1, j] = -np.inf
+        x[:, j] = -np.inf
         y = ops.softmax_forward(x)
-        assert y[1, j] == 0
+        assert not y[:, j].any()
         others = reference.softmax_forward(np.delete(x, j, axis=1).astype("float64"))
         assert_close(np.delete(y, j, axis=1), others, dtype)
     y = ops.softmax_forward(np.full((3, columns), -np.inf, dtype))
