@@ -38,15 +38,25 @@ static void column_sums(const real *dz, size_t dz_row, int accumulate, real *db,
 
 /* dW (I, O) = x^T (I, B) dz (B, O) and db (O,) = column sums of dz; added to them when `accumulate`. db may be NULL. */
 static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int parts) {
-    const struct fbp_gemm product = {
+    struct fbp_gemm product = {
         .M = d->I, .N = d->O, .K = d->B,
         .a = d->x, .a_row = 1, .a_col = d->x_row,
         .b = d->dz, .b_row = d->dz_row,
         .accumulate = d->accumulate,
         .c = d->dW, .c_row = d->O,
     };
-    const struct finish nothing = {0};
-    gemm_share(&product, &nothing, part, parts);
+    /* A narrow O would leave lanes idle. dW^T = dz^T x has the same chains with I in the lanes; turning it costs about as
+     * much as TURNING terms of k. */
+    enum { TURNING = 8 };
+    const size_t upright = d->I * ((d->O + LANES - 1) / LANES), turned = d->O * ((d->I + LANES - 1) / LANES);
+    const int turn = turned * (d->B + TURNING) < upright * d->B && (d->B <= FBP_BLOCK || !d->accumulate);
+    if (turn) {
+        product.M = d->O, product.N = d->I;
+        product.a = d->dz, product.a_col = d->dz_row;
+        product.b = d->x, product.b_row = d->x_row;
+    }
+    const struct finish finish = {.transpose = turn};
+    gemm_share(&product, &finish, part, parts);
     if (d->db) {
         const size_t vectors = (d->O + LANES - 1) / LANES;
         const size_t first = vectors * part / parts * LANES, end = vectors * (part + 1) / parts * LANES;

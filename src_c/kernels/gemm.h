@@ -30,6 +30,7 @@ struct tile {
     size_t last;               /* columns in the last vector: LANES, or fewer when the tile is `partial` */
     int add;                   /* C += chain rather than C = max(chain, least) */
     real least;                /* -infinity, or 0 for a ReLU */
+    const real *relu; size_t relu_row; /* C *= relu > 0, or NULL; may be C itself; not with add */
 };
 
 /* rows, vectors and partial are constants at every call, so that the loops over them unroll and acc lives in registers.
@@ -70,16 +71,22 @@ FBP_SPECIALIZE void tile_run(const int rows, const int vectors, const int partia
             if (g * ROW_GROUP < rows) p[g] += a_col;
     }
 
-    const vreal least = v_set(t->least);
+    const vreal least = v_set(t->least), zero = v_zero(), one = v_set(1);
     FBP_UNROLL
     for (int i = 0; i < rows; i++)
         FBP_UNROLL
         for (int j = 0; j < vectors; j++) {
+            const size_t n = partial && j == vectors - 1 ? last : LANES;
             real *c = t->c + i * t->c_row + j * LANES;
-            if (partial && j == vectors - 1)
-                v_store_n(c, t->add ? v_add(v_load_n(c, last), acc[i][j]) : v_max(least, acc[i][j]), last);
-            else
-                v_store(c, t->add ? v_add(v_load(c), acc[i][j]) : v_max(least, acc[i][j]));
+            vreal value = v_max(least, acc[i][j]);
+            if (t->add) value = v_add(n < LANES ? v_load_n(c, n) : v_load(c), acc[i][j]);
+            if (t->relu) {
+                const real *y = t->relu + i * t->relu_row + j * LANES;
+                vmask alive = v_gt(n < LANES ? v_load_n(y, n) : v_load(y), zero);
+                value = v_mul(acc[i][j], v_select(alive, one, zero)); /* a product, as activation.h has it: nan stays */
+            }
+            if (n < LANES) v_store_n(c, value, n);
+            else v_store(c, value);
         }
 }
 
@@ -113,6 +120,7 @@ struct finish {
     int activation; real alpha;
     const real *skip; size_t skip_row;   /* (M, N) or NULL */
     const real *saved; size_t saved_row; /* (M, N); may be C itself */
+    int transpose;             /* c is C transposed, (N, M), rows c_row apart */
 };
 
 static void tile_finish_backward(const struct finish *f, real *product, size_t i, size_t j, real *c, size_t c_row,
@@ -128,6 +136,21 @@ static void tile_finish_backward(const struct finish *f, real *product, size_t i
                              c, c_row, rows, columns);
 }
 
+/* c[j][i] (+)= product[i][j]. product has room for LANES rows. */
+static void tile_finish_transposed(const real *product, int accumulate, real *c, size_t c_row, size_t rows,
+                                   size_t columns) {
+    real turned[LANES * LANES];
+    for (size_t i = 0; i < rows; i += LANES)
+        for (size_t j = 0; j < columns; j += LANES) {
+            v_transpose(product + i * TILE_COLUMNS + j, TILE_COLUMNS, turned, LANES);
+            for (size_t r = 0; r < LANES && j + r < columns; r++) {
+                real *to = c + (j + r) * c_row + i;
+                vreal value = v_load(turned + r * LANES);
+                v_store_n(to, accumulate ? v_add(v_load_n(to, rows - i), value) : value, rows - i);
+            }
+        }
+}
+
 /* to[k][j] = b[k][j], rows TILE_COLUMNS apart; zero for j >= columns. */
 static void copy_panel(const real *b, size_t b_row, real *to, size_t K, size_t columns) {
     for (size_t k = 0; k < K; k++)
@@ -141,26 +164,31 @@ static void copy_panel(const real *b, size_t b_row, real *to, size_t K, size_t c
 static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     const real *a = g->a, *b = g->b, *panels = g->panels, *bias = g->bias;
     real *c = g->c;
-    real product[TILE_ROWS * TILE_COLUMNS], near[FBP_BLOCK * TILE_COLUMNS];
+    enum { ROOM = (TILE_ROWS + LANES - 1) / LANES * LANES };
+    real product[ROOM * TILE_COLUMNS], near[FBP_BLOCK * TILE_COLUMNS];
     const size_t row_tiles = (g->M + TILE_ROWS - 1) / TILE_ROWS, column_tiles = (g->N + TILE_COLUMNS - 1) / TILE_COLUMNS;
     const size_t tiles = row_tiles * column_tiles;
     const size_t end = tiles * (part + 1) / parts;
+    const int one_block = g->K <= FBP_BLOCK;
     /* Rows of B far apart each lie on a page of their own; where a panel is read often, a copy of it close together pays. */
-    const int copies_panel = !panels && row_tiles >= 8 && g->K <= FBP_BLOCK && g->b_row * sizeof(real) >= 1024;
+    const int copies_panel = !panels && row_tiles >= 8 && one_block && g->b_row * sizeof(real) >= 1024;
     size_t copied = column_tiles;
-    const int relu_in_registers = f->forward && f->activation == FBP_RELU && g->K <= FBP_BLOCK;
+    const int relu_forward = f->forward && f->activation == FBP_RELU && one_block;
+    const int relu_backward = f->backward && f->activation == FBP_RELU && one_block && !f->skip;
+    const int buffered = (f->backward && !relu_backward) || f->transpose;
     for (size_t number = tiles * part / parts; number < end; number++) {
         const size_t row_tile = number % row_tiles, panel = number / row_tiles;
         const size_t i = g->M * row_tile / row_tiles, rows = g->M * (row_tile + 1) / row_tiles - i;
         const size_t j = panel * TILE_COLUMNS, columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS;
-        real *tile_c = c + i * g->c_row + j;
+        real *tile_c = f->transpose ? c + j * g->c_row + i : c + i * g->c_row + j;
         struct tile t = {
             .a = a + i * g->a_row, .a_row = g->a_row, .a_col = g->a_col,
             .b = panels ? panels + panel * g->K * TILE_COLUMNS : b + j, .b_row = panels ? TILE_COLUMNS : g->b_row,
             .bias = bias ? bias + j : NULL,
-            .c = f->backward ? product : tile_c, .c_row = f->backward ? TILE_COLUMNS : g->c_row,
-            .add = g->accumulate,
-            .least = relu_in_registers ? 0 : -(real)INFINITY,
+            .c = buffered ? product : tile_c, .c_row = buffered ? TILE_COLUMNS : g->c_row,
+            .add = g->accumulate && !f->transpose,
+            .least = relu_forward ? 0 : -(real)INFINITY,
+            .relu = relu_backward ? f->saved + i * f->saved_row + j : NULL, .relu_row = f->saved_row,
         };
         if (copies_panel) {
             if (copied != panel) copy_panel(t.b, t.b_row, near, g->K, columns);
@@ -177,8 +205,9 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
             t.add = 1;
             left -= t.K;
         } while (left);
-        if (f->backward) tile_finish_backward(f, product, i, j, tile_c, g->c_row, rows, columns);
-        else if (f->forward && !relu_in_registers)
+        if (f->transpose) tile_finish_transposed(product, g->accumulate, tile_c, g->c_row, rows, columns);
+        else if (f->backward && !relu_backward) tile_finish_backward(f, product, i, j, tile_c, g->c_row, rows, columns);
+        else if (f->forward && !relu_forward)
             activation_forward_rows(tile_c, g->c_row, f->activation, f->alpha, rows, columns);
     }
 }
