@@ -181,9 +181,9 @@ def assert_same_bits(got, expected, what=""):
     assert len(got) == len(expected), what
     for g, e in zip(got, expected, strict=True):
         assert g.dtype == e.dtype and g.shape == e.shape, f"{what}: {g.dtype} {g.shape}, {e.dtype} {e.shape}"
-        differ = np.argwhere(bits(g) != bits(e))
+        differ = np.flatnonzero(bits(g) != bits(e))
         if len(differ):
-            first = tuple(differ[0])
+            first = tuple(int(i) for i in np.unravel_index(differ[0], g.shape))
             raise AssertionError(f"{what}: {len(differ)} of {g.size} differ, {first} is {g[first]!r} and {e[first]!r}")
 
 
@@ -226,7 +226,8 @@ def ulps(got, exact):
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         rounded = exact.astype(got.dtype)
         _, exponent = np.frexp(exact)
-        unit = np.ldexp(np.ones_like(exact), np.maximum(exponent - 1, info.minexp) - info.nmant)
+        exponent = np.where(exact == 0, info.minexp, np.maximum(exponent - 1, info.minexp))
+        unit = np.ldexp(np.ones_like(exact), exponent - info.nmant)
         error = np.abs(got.astype(exact.dtype) - exact) / unit
     same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
     return np.where(np.isfinite(rounded) & np.isfinite(got), error, np.where(same, 0, np.inf)).astype(float)
