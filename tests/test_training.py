@@ -6,9 +6,9 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +129,29 @@ def test_golden(name, home, dtype):
 # -------------------------------------------------------------------------------------------- the same bits, whatever
 
 
+def run_script(code, *arguments, timeout=60, **environment):
+    """Run Python code in a process of its own and return what it printed. If it hangs, it ends with all it started."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.communicate()
+        pytest.fail(f"still running after {timeout} seconds")
+    assert process.returncode == 0, f"exit code {process.returncode}: {errors}"
+    return output
+
+
 def same_bits(a, b):
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
@@ -215,51 +238,71 @@ def test_other_calls_between_slices():
     assert same_bits(*results)
 
 
-def test_two_python_threads():
-    """Two nets trained at once, both asking for threads of the pool: the bits of one after the other."""
-    X, y = rows_of("labels", 2000, 100, 8, "float32")
+TWO_NETS = """
+import threading
+import numpy as np, fastbp as fb
 
-    def train(seed, out):
-        net = fb.Network(100, [Dense(128, "relu"), Dense(128, "relu"), Dense(8)], seed=seed)
-        trainer = fb.Trainer(net, "softmax_cross_entropy", seed=seed, n_threads=2)
-        for _ in range(3):
-            trainer.fit(X, y, epochs=3, batch_size=90)
-        out[seed] = net.parameters.tobytes()
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((2000, 100)).astype("float32"), rng.integers(0, 8, 2000)
 
-    alone, together = {}, {}
-    for seed in range(3):
-        train(seed, alone)
-    threads = [threading.Thread(target=train, args=(seed, together)) for seed in range(3)]
-    for thread in threads:
-        thread.start()
+def train(seed, out):
+    net = fb.Network(100, [fb.Dense(128, "relu"), fb.Dense(128, "relu"), fb.Dense(8)], seed=seed)
+    trainer = fb.Trainer(net, "softmax_cross_entropy", seed=seed, n_threads=2)
+    for _ in range(3):
+        trainer.fit(X, y, epochs=3, batch_size=90)
+    out[seed] = net.parameters.tobytes()
+
+alone, together = {}, {}
+for seed in range(3):
+    train(seed, alone)
+threads = [threading.Thread(target=train, args=(seed, together)) for seed in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert together == alone
+print("same")
+"""
+
+
+def test_python_threads_train_nets():
+    """Three nets trained at once, all asking for threads of the pool: the bits of one after the other."""
+    assert run_script(TWO_NETS) == "same\n"
+
+
+ONE_NET = """
+import threading
+import numpy as np, fastbp as fb
+
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((1500, 60)), rng.integers(0, 4, 1500)
+net = fb.Network(60, [fb.Dense(150, "tanh"), fb.Dense(150, "tanh"), fb.Dense(4)], dtype="float64", seed=1)
+expected = net.predict(X).tobytes()
+wrong, done = [], threading.Event()
+
+def predict():
+    while not done.is_set():
+        if net.predict(X).tobytes() != expected:
+            wrong.append(1)
+
+threads = [threading.Thread(target=predict) for _ in range(2)]
+for thread in threads:
+    thread.start()
+try:
+    other = fb.Network(60, [fb.Dense(150, "relu"), fb.Dense(4)], seed=1)
+    fb.Trainer(other, n_threads=2).fit(X, y, epochs=10, batch_size=100)
+finally:
+    done.set()
     for thread in threads:
         thread.join()
-    assert together == alone
+assert not wrong
+print("same")
+"""
 
 
-def test_two_python_threads_one_net():
-    """Predictions from several threads at once while another net trains: always those of one thread."""
-    X, y = rows_of("labels", 1500, 60, 4, "float64")
-    net = fb.Network(60, [Dense(150, "tanh"), Dense(150, "tanh"), Dense(4)], dtype="float64", seed=1)
-    expected = net.predict(X).tobytes()
-    wrong, done = [], threading.Event()
-
-    def predict():
-        while not done.is_set():
-            if net.predict(X).tobytes() != expected:
-                wrong.append(1)
-
-    threads = [threading.Thread(target=predict) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        other = fb.Network(60, [Dense(150, "relu"), Dense(4)], seed=1)
-        fb.Trainer(other, n_threads=2).fit(X, y, epochs=10, batch_size=100)
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    assert not wrong
+def test_python_threads_share_a_net():
+    """Predictions from two threads at once while another net trains: always those of one thread."""
+    assert run_script(ONE_NET) == "same\n"
 
 
 FORK = """
@@ -307,9 +350,7 @@ for generation in range(3):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_fork():
     """After a fork the child starts threads of its own, and trains to the same bits; so does the parent."""
-    done = subprocess.run([sys.executable, "-c", FORK], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["same"] * 3
+    assert run_script(FORK).split() == ["same"] * 3
 
 
 # ------------------------------------------------------------------------------------------------------ no allocation
@@ -403,11 +444,10 @@ def counter(tmp_path_factory):
 @pytest.mark.parametrize("batch, longest", [(16, 2000), (300, 200)])
 def test_no_allocation_after_the_first(counter, batch, longest):
     """A long epoch allocates no more in C than a short one: nothing. Nor do many steps, where Python makes a float each."""
-    environment = os.environ | {"LD_PRELOAD": str(counter), "OPENBLAS_NUM_THREADS": "1", "PYTHONMALLOC": "pymalloc"}
-    command = [sys.executable, "-c", ALLOCATIONS, str(counter), str(batch), str(longest)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines()]
+    output = run_script(
+        ALLOCATIONS, counter, batch, longest, LD_PRELOAD=str(counter), OPENBLAS_NUM_THREADS="1", PYTHONMALLOC="pymalloc"
+    )
+    lines = [line.split() for line in output.splitlines()]
     assert [line[:2] for line in lines] == [[what, n] for n in "13" for what in ("epoch", "slices", "steps")]
     for what, threads, few, many in lines:
         few, many = int(few), int(many)
