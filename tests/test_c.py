@@ -46,7 +46,11 @@ C_FLAGS, ISA_FLAGS = flags_of_setup()
 
 def native_compiler():
     named = os.environ.get("CC", "").split()
-    return named if named and shutil.which(named[0]) else next(([c] for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
+    return (
+        named
+        if named and shutil.which(named[0])
+        else next(([c] for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
+    )
 
 
 def toolchain(isa):
@@ -104,7 +108,9 @@ def programs(tmp_path_factory):
             if isinstance(tools, str):
                 continue
             objects = [
-                compilers.submit(compiled, tools[0], SOURCES / "isa" / f"{isa}_{real}.c", f"{isa}_{real}.o", *ISA_FLAGS[isa])
+                compilers.submit(
+                    compiled, tools[0], SOURCES / "isa" / f"{isa}_{real}.c", f"{isa}_{real}.o", *ISA_FLAGS[isa]
+                )
                 for real in REALS
             ]
             objects.append(compilers.submit(compiled, tools[0], SOURCES / "rng.c", f"rng_{isa}.o"))

@@ -60,7 +60,11 @@ def data(case, dtype):
     X = rng.standard_normal((rows, case["inputs"])).astype(dtype)
     if case["loss"] == "softmax_cross_entropy":
         return X, rng.integers(0, outputs, rows)
-    y = rng.uniform(0, 1, (rows, outputs)) if case["loss"] == "binary_cross_entropy" else rng.standard_normal((rows, outputs))
+    y = (
+        rng.uniform(0, 1, (rows, outputs))
+        if case["loss"] == "binary_cross_entropy"
+        else rng.standard_normal((rows, outputs))
+    )
     return X, y.astype(dtype)
 
 
@@ -121,7 +125,7 @@ def test_threads_are_used(name):
     for threads in THREADS:
         trainer = fb.Trainer(net, case["loss"], case["optimizer"], n_threads=threads)
         trainer.value_and_grad(X[: case["batch"]], y[: case["batch"]])
-        (plan, _), = trainer._plans.values()
+        ((plan, _),) = trainer._plans.values()
         assert plan.threads_for(case["batch"]) == threads
         assert plan.threads_for(1) == 1
 
@@ -181,14 +185,18 @@ def test_first_parameters(isa, dtype):
         for seed in (0, 5, 2**64 - 1):
             ours, twin = (home.Network(case["inputs"], case["layers"](), dtype, seed) for home in (fb, reference))
             assert ours.parameters.tobytes() == twin.parameters.tobytes()
-    assert fb.Network(3, [Dense(2)], seed=1).parameters.tobytes() != fb.Network(3, [Dense(2)], seed=2).parameters.tobytes()
+    assert (
+        fb.Network(3, [Dense(2)], seed=1).parameters.tobytes() != fb.Network(3, [Dense(2)], seed=2).parameters.tobytes()
+    )
 
 
 def test_a_layers_first_parameters_do_not_depend_on_the_others():
     first = fb.Network(7, [Dense(5), Dense(4)], seed=3).weights
     second = fb.Network(7, [Dense(5), Dense(4, "tanh"), Dense(6)], seed=3).weights
     assert first[0][0].tobytes() == second[0][0].tobytes() and first[1][0].tobytes() == second[1][0].tobytes()
-    assert not np.array_equal(fb.Network(4, [Dense(4), Dense(4)]).weights[0][0], fb.Network(4, [Dense(4), Dense(4)]).weights[1][0])
+    assert not np.array_equal(
+        fb.Network(4, [Dense(4), Dense(4)]).weights[0][0], fb.Network(4, [Dense(4), Dense(4)]).weights[1][0]
+    )
 
 
 @pytest.mark.parametrize("isa", fb.cpu.available())

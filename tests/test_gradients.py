@@ -1,7 +1,7 @@
 """Gradients of whole nets: random nets of every activation and loss, against PyTorch's autograd and against the twin.
 
-float64 within 1e-12 of autograd, relative to the gradient's norm; float32 within 5e-6 of autograd in float64. Parameters
-and data are the same in both: numbers that a float32 holds.
+float64 within 1e-12 of autograd, relative to the gradient's norm; float32 within 5e-6 of autograd in float64.
+Parameters and data are the same in both: numbers that a float32 holds.
 """
 
 import numpy as np
@@ -210,7 +210,7 @@ def test_every_instruction_set(loss, isa):
 
 
 def test_the_nets_are_of_all_kinds():
-    """What the random nets above are made of: every activation and loss, all depths, blocks within blocks, odd sizes."""
+    """What the random nets are made of: every activation and loss, all depths, blocks within blocks, odd sizes."""
     cases = [Case(seed, loss) for seed, loss in SMALL]
 
     def kinds(records, depth=0):
@@ -230,7 +230,9 @@ def test_the_nets_are_of_all_kinds():
     assert min(case.rows for case in cases) <= 3 and max(case.rows for case in cases) >= 65
     assert any(case.records[0]["kind"] == "residual" for case in cases), "a block that skips from the input"
     assert any(case.records[-1]["kind"] == "residual" for case in cases), "a block that ends the net"
-    assert any(case.records[-1]["kind"] == "dense" and case.records[-1]["activation"]["kind"] != "identity" for case in cases)
+    assert any(
+        case.records[-1]["kind"] == "dense" and case.records[-1]["activation"]["kind"] != "identity" for case in cases
+    )
 
 
 # ------------------------------------------------------------------------------------------------ one by one, and dx
@@ -270,7 +272,7 @@ def test_asking_for_dx_changes_nothing(loss, dtype):
 
 
 def test_the_distance_sees_one_wrong_element():
-    """The tester tested: one element in a thousand off by a millionth of the norm is seen in float64, by 1e-5 in float32."""
+    """The tester tested: one element off by 1e-11 of the norm is seen in float64, by 1e-5 in float32."""
     case = Case(2, "labels")
     right = case.of(reference, "float64")
     for dtype, by in (("float64", 1e-11), ("float32", 1e-5)):

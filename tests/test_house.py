@@ -19,11 +19,12 @@ SOURCES = ROOT / "src_c"
 # One word names a family's kernel, operations, twin, test and bench. rng has no kernel: it is a C file of its own.
 FAMILIES = ["gemm", "dense", "activation", "softmax", "loss", "optimizer", "reduce"]
 
-# ------------------------------------------------------------------------------------------------ Python: who knows whom
+# ----------------------------------------------------------------------------------------------- Python: who knows whom
 
-DECLARED = {"declarative", "errors", "layers", "losses", "optimizers", "streams"}  # hyperparameters and shapes, no maths
+# Hyperparameters and shapes, no maths.
+DECLARED = {"declarative", "errors", "layers", "losses", "optimizers", "streams"}
 
-# Module of fastbp: those of its modules that it may import. "ops" is the folder's __init__, "ops." stands for what is in it.
+# Module of fastbp: those of its modules that it may import. "ops" is the folder's __init__, "ops." what is in it.
 MAY_KNOW = {
     "declarative": set(),
     "errors": set(),
@@ -197,14 +198,16 @@ def test_import_loads_nothing_optional():
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before})); "
         "print(*sorted(name for name in sys.modules if name.startswith('fastbp')))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60
+    )
     roots, ours = (line.split() for line in done.stdout.splitlines())
     assert [r for r in roots if r not in sys.stdlib_module_names and "cython" not in r] == ["fastbp"]
     late = ["cli", "datasets", "gradcheck", "reference", "__main__"]
     assert not [name for name in ours if name.removeprefix("fastbp.").split(".")[0] in late], ours
 
 
-# ----------------------------------------------------------------------------------------------------- C: who knows whom
+# ---------------------------------------------------------------------------------------------------- C: who knows whom
 
 
 def code_of(text):
@@ -227,12 +230,19 @@ def read(name):
     return (SOURCES / name).read_text()
 
 
-SYSTEM_HEADERS = {"plan.c": "math stdlib string time", "pool.c": "pthread sched stdatomic string unistd", "cpu.c": "cpuid",
-                  "rng.c": "string"}  # fmt: skip
-VEC_HEADERS = {"avx2": {"<immintrin.h>"}, "avx512": {"<immintrin.h>"}, "neon": {"<arm_neon.h>"},
-               "portable": {"<math.h>", "<string.h>"}}  # fmt: skip
+SYSTEM_HEADERS = {
+    "plan.c": "math stdlib string time",
+    "pool.c": "pthread sched stdatomic string unistd",
+    "cpu.c": "cpuid",
+    "rng.c": "string",
+}
+VEC_HEADERS = {
+    "avx2": {"<immintrin.h>"},
+    "avx512": {"<immintrin.h>"},
+    "neon": {"<arm_neon.h>"},
+    "portable": {"<math.h>", "<string.h>"},
+}
 KERNELS = sorted(path.name for path in (SOURCES / "kernels").glob("*.h") if path.name != "table.h")
-VEC = sorted(path.name for path in (SOURCES / "vec").glob("*.h"))
 C_FILES = sorted(str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.[ch]"))
 
 
@@ -330,7 +340,9 @@ def test_the_plan_knows_no_instruction_set_and_no_real_type():
 
 def test_flags_keep_the_order_of_operations():
     text = (ROOT / "setup.py").read_text()
-    wrong = r"-ffast-math|-Ofast|-fassociative-math|-funsafe-math\S*|-freciprocal-math|-fopenmp|-march=native|-mtune=native"
+    wrong = (
+        r"-ffast-math|-Ofast|-fassociative-math|-funsafe-math\S*|-freciprocal-math|-fopenmp|-march=native|-mtune=native"
+    )
     assert re.findall(wrong, text) == []
     assert '"-ffp-contract=off"' in text
 
@@ -376,7 +388,13 @@ def test_a_family_has_all_its_homes(family):
 def test_every_kernel_belongs_to_a_family():
     assert {name.removesuffix(".h") for name in KERNELS} == set(FAMILIES)
     assert {path.stem for path in (PACKAGE / "ops").glob("*.py")} == {*FAMILIES, "rng", "__init__"}
-    assert {path.stem for path in (PACKAGE / "reference").glob("*.py")} == {*FAMILIES, "rng", "network", "trainer", "__init__"}
+    assert {path.stem for path in (PACKAGE / "reference").glob("*.py")} == {
+        *FAMILIES,
+        "rng",
+        "network",
+        "trainer",
+        "__init__",
+    }
 
 
 def test_the_table_names_every_kernel():

@@ -73,7 +73,9 @@ def test_the_same_signature(name):
     compiled, twin = getattr(ops, name), getattr(reference, name)
     assert inspect.isfunction(compiled) and inspect.isfunction(twin)
     assert inspect.signature(compiled) == inspect.signature(twin)
-    assert compiled.__module__.rpartition(".")[2] == twin.__module__.rpartition(".")[2], "they are of different families"
+    assert compiled.__module__.rpartition(".")[2] == twin.__module__.rpartition(".")[2], (
+        "they are of different families"
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- classes
@@ -205,7 +207,9 @@ def test_classes_are_documented(name):
     cls = PUBLIC_CLASSES[name]
     text = cls.__doc__ or inspect.getdoc(cls)
     init = cls.__init__
-    if "__init__" in vars(cls) or any("__init__" in vars(base) for base in cls.__mro__[:-1] if base.__module__[:6] == "fastbp"):
+    if "__init__" in vars(cls) or any(
+        "__init__" in vars(base) for base in cls.__mro__[:-1] if base.__module__[:6] == "fastbp"
+    ):
         assert flaws(init, text, "__init__") == []
     else:
         assert len(sections(text)[""][0]) >= 8
@@ -217,7 +221,9 @@ def test_classes_are_documented(name):
 def test_the_twin_is_documented(name):
     """A formula at least; where parameters are listed, all of them."""
     thing = getattr(reference, name)
-    targets = [thing] if inspect.isfunction(thing) else [thing.__init__, *(getattr(thing, m) for m in sorted(methods(thing)))]
+    targets = (
+        [thing] if inspect.isfunction(thing) else [thing.__init__, *(getattr(thing, m) for m in sorted(methods(thing)))]
+    )
     for target in targets:
         text = thing.__doc__ if target.__name__ == "__init__" else target.__doc__
         assert text and len(sections(text)[""][0]) >= 5, target
@@ -227,7 +233,9 @@ def test_the_twin_is_documented(name):
             assert sorted(listed) == sorted(expected), target
 
 
-@pytest.mark.parametrize("module", [fb, ops, reference, cpu, *families(ops), *families(reference)], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [fb, ops, reference, cpu, *families(ops), *families(reference)], ids=lambda m: m.__name__
+)
 def test_modules_are_documented(module):
     assert module.__doc__ and len(module.__doc__.splitlines()[0]) >= 20
 

@@ -443,7 +443,7 @@ def counter(tmp_path_factory):
 
 @pytest.mark.parametrize("batch, longest", [(16, 2000), (300, 200)])
 def test_no_allocation_after_the_first(counter, batch, longest):
-    """A long epoch allocates no more in C than a short one: nothing. Nor do many steps, where Python makes a float each."""
+    """An epoch in C allocates nothing, however long. Nor do steps, though Python may want memory for their floats."""
     output = run_script(
         ALLOCATIONS, counter, batch, longest, LD_PRELOAD=str(counter), OPENBLAS_NUM_THREADS="1", PYTHONMALLOC="pymalloc"
     )
@@ -452,7 +452,9 @@ def test_no_allocation_after_the_first(counter, batch, longest):
     for what, threads, few, many in lines:
         few, many = int(few), int(many)
         most = few + 10 if what == "steps" else 0  # Python's own memory grows now and then
-        assert many <= most and (few == 0 or what == "steps"), f"{what}, {threads} threads: {few}, then {many} allocations"
+        assert many <= most and (few == 0 or what == "steps"), (
+            f"{what}, {threads} threads: {few}, then {many} allocations"
+        )
 
 
 # --------------------------------------------------------------------------------------------------------- divergence

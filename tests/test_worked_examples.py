@@ -1,4 +1,4 @@
-"""Backpropagation solved by hand, in five documents: fastbp reproduces every result, on the compiled code and on the twin.
+"""Backpropagation solved by hand, in five documents: the compiled code and the twin reproduce every result.
 
 Tests are named after the row of the collection (A1 to E2). Literals are those of the collection; it was checked with an
 independent autodiff library. Tolerances are 1e-12 relative in float64 and 1e-5 in float32 unless a row says otherwise.
@@ -13,7 +13,9 @@ import pytest
 import fastbp as fb
 from fastbp import SGD, Adam, Dense, MeanSquaredError, Pinball, Residual, Softplus, reference
 
-SQUARES = MeanSquaredError("sum")  # (w x - y)^2 without 1/2: where a document has the half, loss and gradients are halved
+SQUARES = MeanSquaredError(
+    "sum"
+)  # (w x - y)^2 without 1/2: where a document has the half, loss and gradients are halved
 
 
 class Implementation:
@@ -39,14 +41,16 @@ class Implementation:
         return self.home.Trainer(net, loss, optimizer, seed=seed)
 
 
-@pytest.fixture(params=[(home, dtype) for home in ("compiled", "twin") for dtype in ("float64", "float32")], ids="-".join)
+@pytest.fixture(
+    params=[(home, dtype) for home in ("compiled", "twin") for dtype in ("float64", "float32")], ids="-".join
+)
 def at(request):
     home, dtype = request.param
     return Implementation(fb if home == "compiled" else reference, dtype)
 
 
 def parameters_of(*layers):
-    """The flat vector of layers given by unit, as documents write them: (weights of each unit, biases) or weights alone."""
+    """The flat vector of layers given by unit, as documents write them: (weights of each unit, biases), or weights."""
     flat = []
     for layer in layers:
         W, b = layer if isinstance(layer, tuple) else (layer, [])
@@ -207,7 +211,7 @@ def test_b1_logistic_regression(at):
 
 
 def test_b2_only_positive_examples(at):
-    """Every step raises b, the gradient shrinks and never is 0, the training loss goes to 0; with both labels it grows."""
+    """Each step raises b, the gradient shrinks, never to 0; the training loss goes to 0, on both labels it grows."""
     rng = np.random.default_rng(0)
     x = at.array(rng.standard_normal((40, 2)))
     ones, both = np.ones((40, 1), at.dtype), at.array(np.arange(40) % 2).reshape(40, 1)
@@ -352,7 +356,9 @@ def test_c2_a_relu_net(at):
 
 def test_c3_quantiles(at):
     """rho_tau(u) = u (tau - [u < 0]); fitted to noisy data, a share tau of the points lies below."""
-    loss, slope = at.ops.pinball(at.array([[1.0, 1.0], [1.0, 1.0]]), at.array([[3.0, 0.0], [1.0, 0.5]]), [0.1, 0.9], "sum")
+    loss, slope = at.ops.pinball(
+        at.array([[1.0, 1.0], [1.0, 1.0]]), at.array([[3.0, 0.0], [1.0, 0.5]]), [0.1, 0.9], "sum"
+    )
     at.close(loss, 2 * 0.1 + 1 * 0.1 + 0 + 0.5 * 0.1)
     at.close(slope, [[-0.1, 0.1], [-0.1, 0.1]])
     levels = [0.1, 0.5, 0.9]
@@ -389,7 +395,9 @@ def test_c4_gradient_descent_on_a_smooth_function(at):
     assert history["loss"][0] == pytest.approx(first, rel=1e-6)
     assert (np.diff(history["loss"]) <= 1e-6 * first).all() and history["loss"][-1] >= least * (1 - 1e-5)
     # The norm that the history carries is the gradient's.
-    loss, gradient = at.trainer(6, [Dense(1, bias=False)], "mean_squared_error", parameters=[2.0, -1, 1, 3, -2, 5]).value_and_grad(x, y)
+    loss, gradient = at.trainer(
+        6, [Dense(1, bias=False)], "mean_squared_error", parameters=[2.0, -1, 1, 3, -2, 5]
+    ).value_and_grad(x, y)
     at.close(history["gradient_norm"][0], np.linalg.norm(gradient.astype(np.float64)))
 
 
@@ -415,7 +423,9 @@ D1_SUM = 281.7000511808419
 
 def test_d1_gradients_of_each_example(at):
     """One call gives all three; they add up to the gradient of the summed loss. The figures have six digits."""
-    flat = parameters_of(([[0.02, 0.03], [0.01, 0.02], [0.03, 0.01]], [0.01, 0.03, 0.02]), ([[0.02, 0.03, 0.04]], [0.01]))
+    flat = parameters_of(
+        ([[0.02, 0.03], [0.01, 0.02], [0.03, 0.01]], [0.01, 0.03, 0.02]), ([[0.02, 0.03, 0.04]], [0.01])
+    )
     x, y = at.array(D1_X), at.array(D1_Y)
 
     def six_digits(got, expected):
@@ -474,14 +484,17 @@ def test_d3_as_a_layer(at):
     """The same F as a dense layer over (x^2, y, x, y^2): its Jacobian is the layer's times that of those four."""
     W = at.array([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, 4.0]])
     for x, y in ((1.0, 2.0), (-0.5, 3.0)):
-        four, jacobian_of_four = at.array([[x * x, y, x, y * y]]), at.array([[2 * x, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 2 * y]])
+        four, jacobian_of_four = (
+            at.array([[x * x, y, x, y * y]]),
+            at.array([[2 * x, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 2 * y]]),
+        )
         at.close(at.ops.dense_forward(four, W), [f_of_d3([x, y])])
         dx, _, _ = at.ops.dense_backward(np.eye(2, dtype=at.dtype), np.repeat(four, 2, axis=0), W)
         at.close(at.ops.gemm(dx, jacobian_of_four), jacobian_of_d3([x, y]))
 
 
 def test_d4_the_chain_rule():
-    """G(x) = (x, x^2): the derivative of F o G is (6x, 3 + 16 x^3); at 2: (12, 131), with the chain rule and without."""
+    """G(x) = (x, x^2): the derivative of F o G is (6x, 3 + 16 x^3), at 2 (12, 131), with the chain rule and without."""
 
     def G(x):
         return np.array([x[0], x[0] ** 2])

@@ -2,8 +2,8 @@
  *
  *   cc -std=c11 -ffp-contract=off -DISA=avx2 -I../../src_c kernel_bits.c avx2_f32.o avx2_f64.o rng.o
  *
- * Prints a line for each kernel: real, name, hash of the bits of all outputs, a weighted sum of the outputs, and the sum
- * of their magnitudes. Instruction sets with fused multiply-add must agree on the hashes, all on the sums but for
+ * Prints a line for each kernel: real, name, hash of the bits of all outputs, a weighted sum of the outputs, and the
+ * sum of their magnitudes. Instruction sets with fused multiply-add must agree on the hashes, all on the sums but for
  * rounding. On the way it checks what needs no other instruction set, and says FAIL where it does not hold:
  * - one part, or three: the same bits; panels or the matrix itself: the same bits; in place or not: the same bits;
  * - nothing is read past the end of an array (each ends at a page without access), nor used between two rows (nan lies
@@ -34,7 +34,10 @@ static void fail(const char *what)
 
 /* --------------------------------------------------------------------------------------------- arrays of reals */
 
-static double get(const void *p, size_t i) { return k->item == 4 ? (double)((const float *)p)[i] : ((const double *)p)[i]; }
+static double get(const void *p, size_t i)
+{
+    return k->item == 4 ? (double)((const float *)p)[i] : ((const double *)p)[i];
+}
 
 static void put(void *p, size_t i, double x)
 {
@@ -80,7 +83,10 @@ static struct matrix filled(size_t rows, size_t columns, size_t gap, double low,
     return m;
 }
 
-static struct matrix random_matrix(size_t rows, size_t columns, size_t gap) { return filled(rows, columns, gap, -1, 1); }
+static struct matrix random_matrix(size_t rows, size_t columns, size_t gap)
+{
+    return filled(rows, columns, gap, -1, 1);
+}
 
 static struct matrix copy(struct matrix m)
 {
@@ -149,8 +155,8 @@ static void end(void)
 {
     char name[80];
     snprintf(name, sizeof name, "%s%s%s", report.name, *report.suffix ? "_" : "", report.suffix);
-    printf("%s %s %016llx %.17g %.17g\n", k->item == 4 ? "f32" : "f64", name, (unsigned long long)report.hash, report.sum,
-           report.size);
+    printf("%s %s %016llx %.17g %.17g\n", k->item == 4 ? "f32" : "f64", name, (unsigned long long)report.hash,
+           report.sum, report.size);
     free_all();
 }
 
@@ -167,8 +173,8 @@ static void *packed(const void *b, size_t b_row, int transposed, size_t K, size_
 }
 
 static const struct { size_t M, N, K; } PRODUCTS[] = {
-    {1, 1, 1}, {5, 3, 7}, {14, 32, 16}, {15, 33, 17}, {6, 16, 256}, {29, 65, 257}, {131, 7, 20}, {43, 40, 530}, {3, 9, 0},
-    {112, 300, 33},
+    {1, 1, 1}, {5, 3, 7}, {14, 32, 16}, {15, 33, 17}, {6, 16, 256}, {29, 65, 257}, {131, 7, 20}, {43, 40, 530},
+    {3, 9, 0}, {112, 300, 33},
 };
 
 static void check_gemm(void)
@@ -182,7 +188,8 @@ static void check_gemm(void)
                 struct matrix b = random_matrix(K, N, 2), c = random_matrix(M, N, 5);
                 struct matrix in_parts = copy(c), by_panels = copy(c);
                 struct fbp_gemm g = {
-                    .M = M, .N = N, .K = K, .a = a.at, .a_row = transpose_a ? 1 : a.row, .a_col = transpose_a ? a.row : 1,
+                    .M = M, .N = N, .K = K, .a = a.at,
+                    .a_row = transpose_a ? 1 : a.row, .a_col = transpose_a ? a.row : 1,
                     .b = b.at, .b_row = b.row, .bias = mode == 1 ? vector(N) : NULL, .accumulate = mode == 2,
                     .c = c.at, .c_row = c.row,
                 };
@@ -297,7 +304,8 @@ static void check_dense_backward_inputs(void)
                 struct fbp_dense d = {
                     .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .W = W, .WT_panels = packed(W, O, 1, O, I),
                     .dz = dz.at, .dz_row = dz.row, .skip = skips ? skip.at : NULL, .skip_row = skip.row,
-                    .x_activation = ACTIVATIONS[f].number, .x_alpha = ACTIVATIONS[f].alpha, .dx = dx.at, .dx_row = dx.row,
+                    .x_activation = ACTIVATIONS[f].number, .x_alpha = ACTIVATIONS[f].alpha,
+                    .dx = dx.at, .dx_row = dx.row,
                 };
                 k->dense_backward_inputs(&d, 0, 1);
                 d.x = d.dx = in_place.at, d.x_row = d.dx_row = in_place.row;
@@ -316,7 +324,9 @@ static const size_t LENGTHS[] = {0, 1, 7, 8, 9, 15, 16, 17, 33, 63, 64, 65, 1001
 
 static void check_activations(void)
 {
-    const double specials[] = {INFINITY, -INFINITY, NAN, 0.0, -0.0, 1e-40, -1e-40, 1e-8, 87, -87, 89, -104, 709, -746, 3e38};
+    const double specials[] = {
+        INFINITY, -INFINITY, NAN, 0.0, -0.0, 1e-40, -1e-40, 1e-8, 87, -87, 89, -104, 709, -746, 3e38,
+    };
     for (size_t f = 0; f < COUNT(ACTIVATIONS); f++) {
         const int number = ACTIVATIONS[f].number;
         const double alpha = ACTIVATIONS[f].alpha;
@@ -407,9 +417,11 @@ static void check_losses(void)
                 struct matrix alone = random_matrix(1, C, 0);
                 double alone_loss;
                 const size_t t_item = loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS ? sizeof(int64_t) : k->item;
-                k->loss[loss]((unsigned char *)z.at + b * z.row * k->item, z.row, (unsigned char *)t + b * t_row * t_item,
-                              t_row, levels, 1.0 / 3, alone.at, C, &alone_loss, 1, C);
-                if (memcmp(&row_loss[b], &alone_loss, sizeof alone_loss)) fail("a row's loss depends on its neighbours");
+                k->loss[loss]((unsigned char *)z.at + b * z.row * k->item, z.row,
+                              (unsigned char *)t + b * t_row * t_item, t_row, levels, 1.0 / 3, alone.at, C, &alone_loss,
+                              1, C);
+                if (memcmp(&row_loss[b], &alone_loss, sizeof alone_loss))
+                    fail("a row's loss depends on its neighbours");
                 same(alone, (struct matrix){1, C, C, (unsigned char *)dz.at + b * dz.row * k->item},
                      "the gradient of a row's loss depends on its neighbours");
             }

@@ -72,7 +72,14 @@ RUNS = {
         ],
         "loss": {"kind": "binary_cross_entropy", "reduction": "mean"},
         "target": "probabilities",
-        "optimizer": {"kind": "adam", "learning_rate": 0.02, "beta1": 0.8, "beta2": 0.99, "eps": 1e-6, "weight_decay": 0.05},
+        "optimizer": {
+            "kind": "adam",
+            "learning_rate": 0.02,
+            "beta1": 0.8,
+            "beta2": 0.99,
+            "eps": 1e-6,
+            "weight_decay": 0.05,
+        },
         "rows": 64,
         "batch": 64,
         "epochs": 8,
@@ -121,7 +128,8 @@ def data(run):
     else:
         t = numbers(2, rows * outputs)
         target = [
-            [t[i * outputs + j] / 4 + x[i][j % inputs] * x[i][(j + 1) % inputs] for j in range(outputs)] for i in range(rows)
+            [t[i * outputs + j] / 4 + x[i][j % inputs] * x[i][(j + 1) % inputs] for j in range(outputs)]
+            for i in range(rows)
         ]
     if run["target"] == "probabilities":
         positive = [[abs(value) + 0.01 for value in row] for row in target]
