@@ -39,6 +39,11 @@ CASES = {
         ],
         loss=fb.Pinball([0.1, 0.5, 0.9]), optimizer=fb.Adam(1e-3, weight_decay=0.01), rows=523, batch=113,
     ),
+    "one layer": dict(
+        inputs=785,
+        layers=lambda: [Dense(10)],
+        loss="softmax_cross_entropy", optimizer=fb.SGD(0.01), rows=1500, batch=517,
+    ),
     "wide": dict(
         inputs=65,
         layers=lambda: [Dense(1030, "relu"), Dense(130, "sigmoid"), Dense(2)],

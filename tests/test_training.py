@@ -97,6 +97,24 @@ def test_a_run_like_the_twins(net, kind, optimizer, dtype):
     assert distance(nets[0].predict(X), nets[1].predict(X)) <= 10 * tolerance
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tolerance_stops_like_the_twins(dtype):
+    """After the first epoch in which no parameter moved by so much: the largest move counts, not the smallest."""
+    X, y = rows_of("squares", 60, 4, 3, dtype)
+    lengths, nets = [], []
+    for home in (fb, reference):
+        net = home.Network(4, [Dense(6, "tanh"), Dense(3)], dtype=dtype, seed=1)
+        trainer = home.Trainer(net, "mean_squared_error", SGD(0.2), seed=2)
+        history = trainer.fit(X, y, epochs=500, batch_size=60, shuffle=False, tolerance=2e-3)
+        lengths.append(len(history["loss"]))
+        nets.append(net)
+        before = net.parameters.copy()
+        trainer.fit(X, y, batch_size=60, shuffle=False)
+        assert np.abs(net.parameters - before).max() < 2e-3
+    assert lengths[0] == lengths[1] and 10 < lengths[0] < 500
+    assert distance(nets[0].parameters, nets[1].parameters) < TOLERANCE[dtype]
+
+
 # ------------------------------------------------------------------------------------------------------ golden values
 
 GOLDEN = json.loads(make.PATH.read_text())["runs"]

@@ -237,6 +237,7 @@ _Static_assert(COUNT(ACTIVATIONS) == FBP_ACTIVATIONS, "every activation has a ro
 
 static const struct { size_t B, I, O; } LAYERS[] = {
     {1, 1, 1}, {1, 33, 17}, {7, 5, 3}, {37, 16, 32}, {64, 130, 31}, {259, 19, 40}, {40, 270, 300}, {5, 3, 530},
+    {300, 130, 3}, {21, 333, 10}, {2, 40, 1},
 };
 
 static void check_dense_forward(void)
