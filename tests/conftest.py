@@ -12,3 +12,8 @@ def isa(request):
     cpu.use(request.param)
     yield request.param
     cpu.use(before)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("torch"):
+        pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")

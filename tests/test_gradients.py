@@ -20,8 +20,6 @@ except ImportError:
 else:
     torch.set_num_threads(1)  # these nets are small
 
-needs_torch = pytest.mark.skipif(torch is None, reason="compares with PyTorch's autograd, and PyTorch is not installed")
-
 TOLERANCE = {"float64": 1e-12, "float32": 5e-6}
 DTYPES = list(TOLERANCE)
 ACTIVATIONS = [
@@ -163,7 +161,7 @@ def large(seed, loss, rows):
 # ------------------------------------------------------------------------------------------------------ whole nets
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed, loss", SMALL)
 def test_autograd(seed, loss, dtype):
@@ -171,7 +169,7 @@ def test_autograd(seed, loss, dtype):
     assert_close(case.of(fb, dtype), case.of_torch(), dtype, case.records)
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed, loss, rows", LARGE)
 def test_autograd_large(seed, loss, rows, dtype):

@@ -127,7 +127,7 @@ def test_the_first_step_of_adam_has_the_size_of_the_learning_rate(isa, dtype):
     np.testing.assert_allclose(w, -0.25 * np.sign(g) * [1, 1, 1, 1, 1, 1 / (1 + 1e-4)], rtol=2e-6)
 
 
-@pytest.mark.skipif(torch is None, reason="compares with torch.optim, and PyTorch is not installed")
+@pytest.mark.torch
 @each_rule
 def test_fifty_steps_against_pytorch(isa, rule, given):
     n = 37

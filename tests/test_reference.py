@@ -22,8 +22,6 @@ try:
 except ImportError:
     torch = None
 
-needs_torch = pytest.mark.skipif(torch is None, reason="compares with PyTorch's autograd, and PyTorch is not installed")
-
 ACTIVATIONS = [Identity(), ReLU(), LeakyReLU(0.2), LeakyReLU(0), Sigmoid(), Tanh(), Softplus(), Softplus(3.0)]
 LOSSES = [
     SoftmaxCrossEntropy(),
@@ -417,7 +415,7 @@ def distance(a, b):
     return np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30)
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.parametrize("seed", range(64))
 def test_random_nets_against_autograd(seed):
     rng = np.random.default_rng(seed)
@@ -445,7 +443,7 @@ def test_random_nets_against_autograd(seed):
     assert distance(gradient32, expected[1]) < 5e-6
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.parametrize("f", ACTIVATIONS, ids=repr)
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_every_activation_and_loss_against_autograd(f, loss):
@@ -458,7 +456,7 @@ def test_every_activation_and_loss_against_autograd(f, loss):
     assert distance(got[1], expected[1]) < 1e-13 and distance(got[2], expected[2]) < 1e-13
 
 
-@needs_torch
+@pytest.mark.torch
 @pytest.mark.parametrize(
     "optimizer",
     [SGD(0.1), SGD(0.05, momentum=0.9), SGD(0.05, 0.5, 0.1), Adam(0.01), Adam(0.1, 0.5, 0.9, 1e-3, 0.1)],
