@@ -142,7 +142,7 @@ cdef extern from "fbp.h" nogil:
 
     ctypedef void fbp_part_fn(void *context, int part, int parts) noexcept nogil
     void fbp_pool_run(int threads, fbp_part_fn *fn, void *context)
-    void fbp_pool_barrier(int parts)
+    void fbp_pool_barrier(int part, int parts)
     int fbp_cores()
 
     void fbp_random_bits(uint64_t seed, uint64_t stream, uint64_t start, uint32_t *words, size_t N)
@@ -467,7 +467,7 @@ cdef void product_part(void *context, int part, int parts) noexcept nogil:
     cdef Product *p = <Product *>context
     if p.panels != NULL:
         p.kernels.gemm_pack(p.gemm.b, p.gemm.b_row, p.transposed, p.panels, p.gemm.K, p.gemm.N, part, parts)
-        fbp_pool_barrier(parts)
+        fbp_pool_barrier(part, parts)
     p.kernels.gemm(&p.gemm, part, parts)
 
 
@@ -519,14 +519,14 @@ cdef void forward_part(void *context, int part, int parts) noexcept nogil:
     cdef Layer *l = <Layer *>context
     if l.W_panels != NULL:
         l.kernels.gemm_pack(l.dense.W, l.dense.O, 0, l.W_panels, l.dense.I, l.dense.O, part, parts)
-        fbp_pool_barrier(parts)
+        fbp_pool_barrier(part, parts)
     l.kernels.dense_forward(&l.dense, part, parts)
 
 
 cdef void backward_part(void *context, int part, int parts) noexcept nogil:
     cdef Layer *l = <Layer *>context
     l.kernels.gemm_pack(l.dense.W, l.dense.O, 1, l.WT_panels, l.dense.O, l.dense.I, part, parts)
-    fbp_pool_barrier(parts)
+    fbp_pool_barrier(part, parts)
     l.kernels.dense_backward_weights(&l.dense, part, parts)
     l.kernels.dense_backward_inputs(&l.dense, part, parts)
 

@@ -149,7 +149,7 @@ const struct fbp_kernels *fbp_kernels_of(int isa, size_t item); /* NULL when not
 typedef void fbp_part_fn(void *context, int part, int parts);
 void fbp_pool_run(int threads, fbp_part_fn *fn, void *context);
 /* Within fn, all parts wait here for each other. */
-void fbp_pool_barrier(int parts);
+void fbp_pool_barrier(int part, int parts);
 int fbp_cores(void); /* cores this process may use */
 
 /* -------------------------------------------------------------------------------------------------- rng.c */

@@ -28,6 +28,7 @@ enum {
     NORM_CHUNK = 4096,          /* reals in a partial sum of |gradient|^2: the same for any number of threads */
     UPDATE_GRAIN = 64,          /* parts of the update start at multiples of so many reals */
     DIRECT_BYTES = 256 * 1024,  /* W up to this size is read in place: it stays in the second-level cache */
+    ROWS_AHEAD = 8,             /* how far ahead of the copying a minibatch's rows are fetched */
     PANEL_ROWS = 32             /* with fewer rows, copying W into panels costs more than it saves */
 };
 static const double FLOPS_A_THREAD = 3e6; /* work in a minibatch that pays for one more thread: some 30 microseconds */
@@ -244,7 +245,7 @@ static const void *reals(const struct fbp_plan *plan, const void *base, size_t n
     return (const unsigned char *)base + n * plan->kernels->item;
 }
 
-static void barrier(const struct run *run) { fbp_pool_barrier(run->parts); }
+static void barrier(const struct run *run) { fbp_pool_barrier(run->part, run->parts); }
 
 /* This part's share of `n` things, in multiples of `grain`. */
 static void share(const struct run *run, size_t n, size_t grain, size_t *first, size_t *end) {
@@ -253,6 +254,16 @@ static void share(const struct run *run, size_t n, size_t grain, size_t *first, 
     *end = grains * (run->part + 1) / run->parts * grain;
     if (*end > n) *end = n;
     if (*first > n) *first = n;
+}
+
+/* Rows come in random order, mostly from memory, and the processor cannot guess the next: it is told some rows before. To
+ * the second-level cache, since the first has fewer misses to spare: 17 GB/s rather than 8 for rows of 3 KiB. */
+static void fetch_ahead(const unsigned char *row, size_t bytes) {
+#if defined(__GNUC__) || defined(__clang__)
+    for (size_t b = 0; b < bytes; b += ALIGNMENT) __builtin_prefetch(row + b, 0, 2);
+#else
+    (void)row, (void)bytes;
+#endif
 }
 
 /* Takes rows [start, start + rows) of x and target, in the given order, into the workspace where they must be moved. */
@@ -268,6 +279,9 @@ static void gather(struct run *run, const void *x, size_t x_row, const void *tar
     share(run, run->rows, 1, &first, &end);
     if (move_x)
         for (size_t r = first; r < end; r++) {
+            if (order && r + ROWS_AHEAD < end)
+                fetch_ahead((const unsigned char *)x + (size_t)order[start + r + ROWS_AHEAD] * x_stride,
+                            input->width * item);
             const size_t row = order ? (size_t)order[start + r] : start + r;
             memcpy((unsigned char *)at(plan, input->offset) + r * input->row * item,
                    (const unsigned char *)x + row * x_stride, input->width * item);
