@@ -31,7 +31,7 @@ enum {
     ROWS_AHEAD = 8,             /* how far ahead of the copying a minibatch's rows are fetched */
     PANEL_ROWS = 32             /* with fewer rows, copying W into panels costs more than it saves */
 };
-static const double FLOPS_A_THREAD = 3e6; /* work in a minibatch that pays for one more thread: some 30 microseconds */
+static const double FLOPS_A_THREAD = 3e6; /* work in a block of rows that pays for one more thread: some 30 microseconds */
 
 struct value {
     size_t width, row; /* columns, and reals from one row to the next */
@@ -220,8 +220,10 @@ no_memory:
 size_t fbp_plan_parameters(const struct fbp_plan *plan) { return plan->parameters; }
 size_t fbp_plan_workspace(const struct fbp_plan *plan) { return plan->workspace_bytes; }
 
+/* Threads meet several times in each block of rows, so it is a block's work that must pay for them. */
 int fbp_plan_threads(const struct fbp_plan *plan, size_t rows) {
-    const double pay = 1 + plan->flops_a_row * rows / FLOPS_A_THREAD;
+    const size_t block = rows < plan->block ? rows : plan->block;
+    const double pay = 1 + plan->flops_a_row * block / FLOPS_A_THREAD;
     const int most = plan->threads ? plan->threads : fbp_cores();
     return pay < most ? (int)pay : most;
 }
