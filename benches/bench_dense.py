@@ -44,6 +44,4 @@ def bench_dense_backward(speed, B, I, O, activation):
     dy = np.random.default_rng(1).standard_normal((B, O)).astype(np.float32)
     arguments = dy, x, W, y, activation
     agree(ops.dense_backward(*arguments), reference.dense_backward(*arguments), 1e-5)
-    speed(
-        lambda: ops.dense_backward(*arguments), lambda: reference.dense_backward(*arguments), flops=4 * B * I * O
-    )
+    speed(lambda: ops.dense_backward(*arguments), lambda: reference.dense_backward(*arguments), flops=4 * B * I * O)

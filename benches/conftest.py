@@ -7,7 +7,7 @@ import pytest
 # fastbp takes its number of threads when it is imported.
 os.environ.setdefault("FASTBP_NUM_THREADS", "1")
 
-from . import measure  # noqa: E402
+from . import measure
 
 TABLE = pytest.StashKey()
 

@@ -185,9 +185,7 @@ def machine():
         models = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         name = models[0].split(":")[1].strip() if models else name
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
-    return (
-        f"{name}, {len(ALL_CORES)} cores, load {load}; fastbp {fb.__version__} {_core.isa()}, NumPy {np.__version__}"
-    )
+    return f"{name}, {len(ALL_CORES)} cores, load {load}; fastbp {fb.__version__} {_core.isa()}, NumPy {np.__version__}"
 
 
 def table(header, rows):

@@ -292,7 +292,9 @@ def test_examples_on_data(name, lines):
     if "FASTBP_DATA" not in os.environ:
         pytest.skip("FASTBP_DATA does not name a folder with mnist in it")
     folder = Path(os.environ["FASTBP_DATA"]) / "mnist"
-    done = subprocess.run([sys.executable, script, folder], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, script, folder], env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert all(line in done.stdout for line in lines)
     accuracy = float(re.findall(r"test accuracy ([\d.]+)%", done.stdout)[-1])
