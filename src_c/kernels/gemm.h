@@ -18,7 +18,12 @@
 
 #include <math.h> /* INFINITY */
 
-enum { TILE_COLUMNS = TILE_VECTORS * LANES, ROW_GROUP = 3, ROW_GROUPS = (TILE_ROWS + ROW_GROUP - 1) / ROW_GROUP };
+enum {
+    TILE_COLUMNS = TILE_VECTORS * LANES,
+    WIDE_VECTORS = TILE_ROWS * TILE_VECTORS > 8 ? 8 : 4, /* of a tile of one row */
+    ROW_GROUP = 3,
+    ROW_GROUPS = (TILE_ROWS + ROW_GROUP - 1) / ROW_GROUP,
+};
 
 /* One tile over one block of k. */
 struct tile {
@@ -38,8 +43,8 @@ struct tile {
  * not fit the general registers. */
 FBP_SPECIALIZE void tile_run(const int rows, const int vectors, const int partial, const struct tile *t) {
     const size_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row, last = t->last;
-    vreal acc[TILE_ROWS][TILE_VECTORS];
-    vreal start[TILE_VECTORS];
+    vreal acc[TILE_ROWS][WIDE_VECTORS];
+    vreal start[WIDE_VECTORS];
     FBP_UNROLL
     for (int j = 0; j < vectors; j++) {
         if (!t->bias) start[j] = v_zero();
@@ -55,7 +60,7 @@ FBP_SPECIALIZE void tile_run(const int rows, const int vectors, const int partia
     for (int g = 0; g < ROW_GROUPS; g++) p[g] = t->a + (g * ROW_GROUP < rows ? g * ROW_GROUP : 0) * a_row;
     const real *b = t->b;
     for (size_t k = t->K; k; k--) {
-        vreal bk[TILE_VECTORS];
+        vreal bk[WIDE_VECTORS];
         FBP_UNROLL
         for (int j = 0; j < vectors; j++)
             bk[j] = partial && j == vectors - 1 ? v_load_n(b + j * LANES, last) : v_load(b + j * LANES);
@@ -101,10 +106,23 @@ FBP_SPECIALIZE void tile_run_rows(int rows, const int vectors, const int partial
 
 _Static_assert(TILE_ROWS <= 14 && TILE_VECTORS <= 2, "tile_run_rows and tile_dispatch name the sizes they know");
 
+/* A single row would leave most accumulators unused, and each multiply-add waiting for the one before: it goes many vectors
+ * at a time instead, and reads longer runs of B's rows. */
+FBP_SPECIALIZE void tile_run_wide(size_t columns, const int partial, const struct tile *t) {
+    switch ((columns + LANES - 1) / LANES) {
+#define VECTORS(n) case n: tile_run(1, n <= WIDE_VECTORS ? n : 1, partial, t); return
+    VECTORS(2); VECTORS(3); VECTORS(4); VECTORS(5); VECTORS(6); VECTORS(7); VECTORS(8);
+#undef VECTORS
+    }
+}
+
 static void tile_dispatch(size_t rows, size_t columns, struct tile *t) {
     t->last = columns % LANES ? columns % LANES : LANES;
     int partial = t->last < LANES;
-    if (TILE_VECTORS > 1 && columns > LANES) {
+    if (columns > TILE_COLUMNS) {
+        if (partial) tile_run_wide(columns, 1, t);
+        else tile_run_wide(columns, 0, t);
+    } else if (TILE_VECTORS > 1 && columns > LANES) {
         if (partial) tile_run_rows((int)rows, TILE_VECTORS, 1, t);
         else tile_run_rows((int)rows, TILE_VECTORS, 0, t);
     } else {
@@ -166,7 +184,9 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
     real *c = g->c;
     enum { ROOM = (TILE_ROWS + LANES - 1) / LANES * LANES };
     real product[ROOM * TILE_COLUMNS], near[FBP_BLOCK * TILE_COLUMNS];
-    const size_t row_tiles = (g->M + TILE_ROWS - 1) / TILE_ROWS, column_tiles = (g->N + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    const size_t row_tiles = (g->M + TILE_ROWS - 1) / TILE_ROWS;
+    const size_t width = g->M == 1 && !panels && !f->transpose && !f->backward ? WIDE_VECTORS * LANES : TILE_COLUMNS;
+    const size_t column_tiles = (g->N + width - 1) / width;
     const size_t tiles = row_tiles * column_tiles;
     const size_t end = tiles * (part + 1) / parts;
     const int one_block = g->K <= FBP_BLOCK;
@@ -179,7 +199,7 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
     for (size_t number = tiles * part / parts; number < end; number++) {
         const size_t row_tile = number % row_tiles, panel = number / row_tiles;
         const size_t i = g->M * row_tile / row_tiles, rows = g->M * (row_tile + 1) / row_tiles - i;
-        const size_t j = panel * TILE_COLUMNS, columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS;
+        const size_t j = panel * width, columns = g->N - j < width ? g->N - j : width;
         real *tile_c = f->transpose ? c + j * g->c_row + i : c + i * g->c_row + j;
         struct tile t = {
             .a = a + i * g->a_row, .a_row = g->a_row, .a_col = g->a_col,
