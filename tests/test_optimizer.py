@@ -303,3 +303,18 @@ def test_nothing_outside_the_arrays_is_touched(isa, rule, given, dtype, place):
         arrays = state(rule, n, dtype)
         expected = stepped(rule, arrays, **given)
         assert_same_bits(step(rule, [guarded(a, place) for a in arrays], **given), expected)
+
+
+@each_dtype
+def test_means_of_gradients_that_have_stopped_settle_at_zero(isa, dtype):
+    # beta1 = momentum = 1/2 takes the smallest normal number below itself: to 0, where 3 times it stays normal.
+    tiny = np.finfo(dtype).tiny
+    state = np.array([tiny, -tiny, 3 * tiny, np.nan], dtype)
+    expected = np.array([0, 0, 1.5 * tiny, np.nan], dtype)
+    for module in (ops, reference):
+        w, g, m, v = np.ones(4, dtype), np.zeros(4, dtype), state.copy(), np.ones(4, dtype)
+        module.sgd_step(w, g, m, momentum=0.5)
+        np.testing.assert_array_equal(m, expected)
+        m = state.copy()
+        module.adam_step(w, g, m, v, 1, beta1=0.5)
+        np.testing.assert_array_equal(m, expected)

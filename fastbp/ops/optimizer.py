@@ -15,7 +15,8 @@ from ..checks import array, in_place, integer, number
 def sgd_step(w, g, v=None, learning_rate=1e-3, momentum=0.0, weight_decay=0.0):
     """g' = g + weight_decay w; v = momentum v + g'; w -= learning_rate v.
 
-    Without momentum v is g' itself, and no state is kept. As in PyTorch's SGD, the learning rate is not part of v.
+    Without momentum v is g' itself, and no state is kept. As in PyTorch's SGD, the learning rate is not part of v. An
+    element of v below the smallest normal number becomes 0.
 
     Parameters
     ----------
@@ -54,7 +55,8 @@ def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-
     v = beta2 v + (1 - beta2) g'^2          mean of their squares, from v = 0
     w -= learning_rate m^ / (sqrt(v^) + eps)
 
-    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the pull of the zeros that the means start from.
+    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the pull of the zeros that the means start from. An element
+    of m below the smallest normal number becomes 0.
 
     Parameters
     ----------

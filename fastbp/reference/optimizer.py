@@ -11,7 +11,8 @@ import numpy as np
 def sgd_step(w, g, v=None, learning_rate=1e-3, momentum=0.0, weight_decay=0.0):
     """g' = g + weight_decay w; v = momentum v + g'; w -= learning_rate v.
 
-    Without momentum v is g' itself, and no state is kept. As in PyTorch's SGD, the learning rate is not part of v.
+    Without momentum v is g' itself, and no state is kept. As in PyTorch's SGD, the learning rate is not part of v. An
+    element of v below the smallest normal number becomes 0.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ def sgd_step(w, g, v=None, learning_rate=1e-3, momentum=0.0, weight_decay=0.0):
         raise ValueError("v is needed when momentum is not 0: zeros before the first step")
     g = g + weight_decay * w
     if momentum != 0:
-        v[...] = momentum * v + g
+        v[...] = _settled(momentum * v + g)
         g = v
     w -= learning_rate * g
 
@@ -44,7 +45,8 @@ def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-
     v = beta2 v + (1 - beta2) g'^2          mean of their squares, from v = 0
     w -= learning_rate m^ / (sqrt(v^) + eps)
 
-    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the pull of the zeros that the means start from.
+    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the pull of the zeros that the means start from. An element
+    of m below the smallest normal number becomes 0.
 
     Parameters
     ----------
@@ -60,9 +62,14 @@ def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-
     rate = learning_rate / (1 - _power(beta1, t))
     root_scale = 1 / math.sqrt(1 - _power(beta2, t))
     g = g + weight_decay * w
-    m[...] = beta1 * m + (1 - beta1) * g
+    m[...] = _settled(beta1 * m + (1 - beta1) * g)
     v[...] = beta2 * v + (1 - beta2) * (g * g)
     w -= rate * m / (np.sqrt(v) * root_scale + eps)
+
+
+def _settled(mean):
+    """`mean`, with 0 for what is too small to be a normal number: arithmetic with such numbers is slow."""
+    return np.where(np.abs(mean) < np.finfo(mean.dtype).tiny, 0, mean)
 
 
 def _power(base, t):

@@ -6,11 +6,20 @@
 
 #include <math.h>
 
+static const real smallest_normal = FBP_REAL == 32 ? (real)0x1p-126 : (real)0x1p-1022;
+
+/* A mean of gradients that have stopped, those of a dead unit, decays until it is no longer a normal number, and with such
+ * numbers many processors are slow, some a hundred times. There it becomes 0: an update of that size changes no parameter
+ * that is a normal number. A nan stays. */
+FBP_INLINE vreal settled(vreal mean) {
+    return v_select(v_lt(v_abs(mean), v_set(smallest_normal)), v_zero(), mean);
+}
+
 /* ---------------------------------------------------------------------------------------------------- SGD
  *
  *   g' = g + weight_decay w,   v = momentum v + g',   w = w - learning_rate v       (without momentum: v = g')
  *
- * The formula of torch.optim.SGD with dampening 0, from v = 0. Each line is one fused multiply-add. */
+ * The formula of torch.optim.SGD with dampening 0, from v = 0. Each line is one fused multiply-add; v is settled. */
 
 struct sgd {
     vreal learning_rate, momentum, weight_decay;
@@ -26,7 +35,7 @@ FBP_INLINE void sgd_each(const struct sgd *s, int decays, real *w, const real *g
     for (; i + LANES <= N; i += LANES) {
         vreal wi = v_load(w + i), step = sgd_gradient(s, decays, wi, v_load(g + i));
         if (v) {
-            step = v_fma(s->momentum, v_load(v + i), step);
+            step = settled(v_fma(s->momentum, v_load(v + i), step));
             v_store(v + i, step);
         }
         v_store(w + i, v_fnma(s->learning_rate, step, wi));
@@ -35,7 +44,7 @@ FBP_INLINE void sgd_each(const struct sgd *s, int decays, real *w, const real *g
         size_t n = N - i;
         vreal wi = v_load_n(w + i, n), step = sgd_gradient(s, decays, wi, v_load_n(g + i, n));
         if (v) {
-            step = v_fma(s->momentum, v_load_n(v + i, n), step);
+            step = settled(v_fma(s->momentum, v_load_n(v + i, n), step));
             v_store_n(v + i, step, n);
         }
         v_store_n(w + i, v_fnma(s->learning_rate, step, wi), n);
@@ -63,7 +72,8 @@ static void FBP(sgd_step)(void *w, const void *g, void *v, double learning_rate,
  *   w = w - learning_rate/(1 - beta1^t) * m / (sqrt(v)/sqrt(1 - beta2^t) + eps)
  *
  * Kingma and Ba, Adam: A Method for Stochastic Optimization, ICLR 2015, algorithm 1; eps is added after the correction
- * and weight decay is L2, as in torch.optim.Adam. The square root and the quotient are exactly rounded. */
+ * and weight decay is L2, as in torch.optim.Adam. The square root and the quotient are exactly rounded. m is settled, v is
+ * not: with a v of 0 and a tiny eps the quotient would grow rather than shrink. */
 
 struct adam {
     vreal beta1, rest1, beta2, rest2; /* rest = 1 - beta */
@@ -75,7 +85,7 @@ struct adam {
 FBP_INLINE vreal adam_of(const struct adam *s, int decays, vreal w, vreal g, vreal *m, vreal *v) {
     if (decays)
         g = v_fma(s->weight_decay, w, g);
-    *m = v_fma(s->beta1, *m, v_mul(s->rest1, g));
+    *m = settled(v_fma(s->beta1, *m, v_mul(s->rest1, g)));
     *v = v_fma(s->beta2, *v, v_mul(v_mul(s->rest2, g), g));
     return v_fnma(s->rate, v_div(*m, v_fma(v_sqrt(*v), s->correction, s->eps)), w);
 }
