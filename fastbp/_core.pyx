@@ -1005,6 +1005,7 @@ cdef class Plan:
     cdef fbp_epoch epoch
     cdef Arguments epoch_held    # x, target and learning rates of the epoch
     cdef bint epoch_on
+    cdef uint64_t step_t         # updates done when the last call of `step` was made, its own included if it made one
     cdef Positions epoch_labels, epoch_order, labels
 
     def __cinit__(self, str dtype, steps, Py_ssize_t rows, int threads, int loss, loss_parameters, bint reduction_sum,
@@ -1247,7 +1248,6 @@ cdef class Plan:
                 self.enter()
                 try:
                     at = self.target_pointer(&self.labels, target_)
-                    self.gradient_is_overwritten()
                     with nogil:
                         status = fbp_plan_example_gradients(self.plan, &self.vectors, x_.buf, self.inputs, at,
                                                             self.target_row(), x_.shape[0], <double *>losses_.buf,
@@ -1285,6 +1285,7 @@ cdef class Plan:
                 with nogil:
                     status = fbp_plan_epoch(self.plan, &self.vectors, &once)
             finally:
+                self.step_t = once.t
                 self.leave()
             return to_status(status), once.last_loss if status == FBP_OK else once.failed_loss
         finally:
@@ -1367,6 +1368,11 @@ cdef class Plan:
     def step_count(self):
         """Minibatches of the epoch done; after a failure, the number of the one that failed."""
         return self.epoch.step
+
+    @property
+    def updates(self):
+        """Updates done, over all epochs, after the last call of `step`."""
+        return self.step_t
 
     @property
     def t(self):

@@ -99,7 +99,12 @@ def _parser():
         metavar="N",
         help="of weights, order of rows and split of the data (default: %(default)s)",
     )
-    option("--threads", type=_whole(1, MOST_THREADS), metavar="N", help="at most so many (default: all cores)")
+    option(
+        "--threads",
+        type=_whole(1, MOST_THREADS),
+        metavar="N",
+        help="at most so many (default: FASTBP_NUM_THREADS, else all cores)",
+    )
     option("--out", default="model.npz", metavar="FILE", help="the model: .npz or .safetensors (default: %(default)s)")
     option("--no-reference", action="store_true", help="do not run the NumPy twin")
     train.set_defaults(run=_train)

@@ -1,5 +1,6 @@
 """Training: a net, a loss, an optimiser and its state."""
 
+import sys
 import threading
 from time import perf_counter
 
@@ -7,9 +8,10 @@ import numpy as np
 
 from . import _core, checks, declarative, losses, optimizers, storage, streams
 from .errors import DivergenceError
-from .network import Network, aligned_vector, expected_vectors, plan_rows
+from .network import BLOCK, Network, aligned_vector, expected_vectors, plan_rows
 
 MOST_THREADS = 256
+OF_PROBABILITIES = ("softmax_cross_entropy", "binary_cross_entropy")  # float targets must lie in [0, 1]
 PAUSE = 0.05  # seconds in C between two looks at signals
 
 
@@ -84,7 +86,7 @@ class Trainer:
         self._last_loss = None  # the last that was finite
         self._dtype = dtype
         self._lock = threading.RLock()
-        self._in_epoch = False
+        self._running, self._in_epoch = None, False  # the plan whose epoch is under way
         self._drop_plans()
 
     def _drop_plans(self):
@@ -129,7 +131,7 @@ class Trainer:
         X,
         y,
         epochs=1,
-        batch_size=32,
+        batch_size=None,
         validation=None,
         shuffle=True,
         tolerance=None,
@@ -144,8 +146,8 @@ class Trainer:
         y : array
             Targets: see the class.
         epochs : int >= 1
-        batch_size : int in 1 .. rows
-            Rows in a minibatch; the last of an epoch may have fewer.
+        batch_size : int in 1 .. rows, or None
+            Rows in a minibatch; the last of an epoch may have fewer. None: 32, or all rows where there are fewer.
         validation : (X, y) or None
             Data whose loss is taken after every epoch.
         shuffle : bool
@@ -179,7 +181,7 @@ class Trainer:
         X, target, code = self._checked("X", "y", X, y, allow_nonfinite)
         rows = len(X)
         epochs = declarative.integer("epochs", epochs, 1)
-        batch_size = declarative.integer("batch_size", batch_size, 1)
+        batch_size = min(32, rows) if batch_size is None else declarative.integer("batch_size", batch_size, 1)
         if batch_size > rows:
             raise ValueError(f"batch_size is {batch_size}; X has {rows} rows")
         shuffle = declarative.flag("shuffle", shuffle)
@@ -222,14 +224,14 @@ class Trainer:
 
     def _run_epoch(self, plan, X, target, batch_size, order, rates, history):
         plan.begin_epoch(X, target, batch_size, order, rates, self.steps)
-        self._in_epoch = True
+        self._running, self._in_epoch = plan, True
         try:
             status = plan.run(PAUSE)
             while status == _core.PAUSED:
                 status = plan.run(PAUSE)
         finally:
             self.steps = plan.t
-            self._in_epoch = False
+            self._running, self._in_epoch = None, False
         if status != _core.OK:
             what = _what_diverged(status)
             if plan.step_count:
@@ -275,7 +277,7 @@ class Trainer:
                 and not self._in_epoch
             ):
                 try:
-                    status, loss = plan.step(x, y, self._learning_rate, self.steps)
+                    status, loss = self._plan_step(plan, x, y)
                 except (TypeError, ValueError):
                     status, loss = self._checked_step(x, y)  # converts, or says better what is wrong
             else:
@@ -285,18 +287,30 @@ class Trainer:
                 raise DivergenceError(
                     _what_diverged(status), None, self.steps, loss, self._last_loss, self._learning_rate, {}
                 )
-            self.steps += 1
             self._last_loss = loss
             return loss
+
+    def _plan_step(self, plan, x, target):
+        try:
+            return plan.step(x, target, self._learning_rate, self.steps)
+        finally:
+            # A signal's handler that raises does so right after the call, which made its update. No call stands here: a
+            # handler could run after it.
+            if plan.updates > self.steps:
+                self.steps = plan.updates
 
     def _checked_step(self, x, y):
         self._refuse_in_epoch()
         x, target, code = self._checked("x", "y", x, y)
         plan = self._plan_for(code, len(x))
-        self._fast, self._fast_rows = self._plans[code]
+        if target.dtype == np.int64 or self._loss.name not in OF_PROBABILITIES:
+            self._fast, rows = self._plans[code]
+            self._fast_rows = rows if rows < BLOCK else sys.maxsize  # a full block takes any number of rows
+        else:
+            self._fast = None  # probabilities: each must be looked at
         self._fast_target = target.dtype
         self._fast_isa = plan.isa
-        return plan.step(x, target, self._learning_rate, self.steps)
+        return self._plan_step(plan, x, target)
 
     # ------------------------------------------------------------------------------- losses and their gradients
 
@@ -408,9 +422,7 @@ class Trainer:
                 return x, checks.labels(y_name, y, rows, outputs, x_name), loss.code_labels
         target = checks.targets(y_name, y, rows, outputs, self._dtype, x_name)
         checks.finite(y_name, target, "targets must be finite")
-        if loss.name in ("softmax_cross_entropy", "binary_cross_entropy") and not (
-            target.min() >= 0 and target.max() <= 1
-        ):
+        if loss.name in OF_PROBABILITIES and not (target.min() >= 0 and target.max() <= 1):
             where = np.unravel_index(np.argmax((target < 0) | (target > 1)), target.shape)
             raise ValueError(
                 f"{y_name} must hold probabilities in [0, 1], got {target[where]} in row {where[0]}, column {where[1]}"
@@ -423,6 +435,11 @@ class Trainer:
             raise RuntimeError(
                 "this trainer is in an epoch: what changes its parameters or gradient has to wait for its end"
             )
+
+    def _catch_up(self):
+        """Count the updates of an epoch under way, for a handler that saves or copies; the epoch does not count."""
+        if self._in_epoch:
+            self.steps = self._running.t
 
     def _plan_for(self, code, rows):
         rows = plan_rows(rows)
@@ -461,6 +478,7 @@ class Trainer:
             As for `Network.save`.
         """
         with self._lock:
+            self._catch_up()
             checks.finite("parameters", self._net.parameters, "a file holds finite parameters only")
             description = {
                 "loss": self._loss.to_dict(),
@@ -535,6 +553,7 @@ class Trainer:
 
     def __reduce__(self):
         # Copies as pickles: a copy that shared the state would be the same trainer twice.
+        self._catch_up()
         arguments = (self._net, self._loss, self._optimizer, self._seed, self._n_threads, self.steps, self.epochs)
         return type(self)._of, (*arguments, self._moments)
 

@@ -24,7 +24,7 @@ enum fbp_status {
     FBP_LOSS_NOT_FINITE,     /* the loss of a minibatch is nan or inf; the update was not made */
     FBP_GRADIENT_NOT_FINITE, /* the loss is finite, its gradient is not; the update was not made */
     FBP_PAUSED,              /* the time slice is over; call again to go on */
-    FBP_BAD_PLAN             /* no layers, or residual blocks that do not nest */
+    FBP_BAD_PLAN             /* no layers, or residual blocks that are empty or do not nest */
 };
 
 /* ------------------------------------------------------------------------------------------- activations */

@@ -149,7 +149,7 @@ static int add_steps(struct fbp_plan *plan, const struct fbp_layer *layers, size
         case FBP_DENSE: add_dense(plan, &layers[i], now); break;
         case FBP_RESIDUAL_BEGIN: open[depth++] = now; continue;
         default:
-            if (!depth) return 0;
+            if (!depth || open[depth - 1] == now) return 0;
             add_sum(plan, now, open[--depth]);
         }
         now = plan->n_values - 1;

@@ -107,7 +107,7 @@ void fbp_pool_barrier(int part, int parts) {
         return;
     }
     if (spin_while(&pool.round, round)) return;
-    find_a_core(part, parts);
+    if (part > 0) find_a_core(part, parts); /* part 0 runs on a thread that is not ours to move */
     pthread_mutex_lock(&pool.mutex);
     atomic_fetch_add(&pool.sleepers, 1);
     while (atomic_load(&pool.round) == round) pthread_cond_wait(&pool.round_over, &pool.mutex);

@@ -483,7 +483,10 @@ def test_what_a_signal_handler_may_do(pausing, tmp_path):
         if not seen:
             seen.append(True)
             trainer.save(tmp_path / "run.npz")
+            saved = fb.Trainer.load(tmp_path / "run.npz")
+            assert saved.steps == self.t == pickle.loads(pickle.dumps(trainer)).steps
             trainer.net.predict(X)
+            trainer.example_gradients(X, y)
             for refused in (
                 lambda: trainer.step(X, y),
                 lambda: trainer.fit(X, y),
@@ -667,3 +670,37 @@ def test_evaluate_goes_in_slices(monkeypatch):
 def test_repr():
     text = repr(make())
     assert text.startswith("Trainer(Network(4, [") and "loss=SoftmaxCrossEntropy(reduction='mean')" in text
+
+
+def test_probabilities_are_looked_at_in_every_step():
+    trainer = fb.Trainer(fb.Network(2, [fb.Dense(3)]), "binary_cross_entropy")
+    x, y = np.ones((4, 2), np.float32), np.ones((4, 3), np.float32)
+    trainer.step(x, y)
+    before = trainer.net.parameters.copy()
+    with pytest.raises(ValueError, match="y"):
+        trainer.step(x, 5 * y)
+    assert trainer.steps == 1 and np.array_equal(trainer.net.parameters, before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals on this system")
+def test_a_handler_that_raises_during_a_step_loses_no_count():
+    class Stop(Exception):
+        pass
+
+    def stop(*_):
+        raise Stop
+
+    # The gradient of the bias is a constant of 1, so the bias counts the updates.
+    trainer = fb.Trainer(fb.Network(1, [fb.Dense(1)], "float64"), fb.Pinball(0.5, "sum"), fb.SGD(2.0))
+    x, y = np.zeros((64, 1)), np.full((64, 1), -1e9)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        for _ in range(20):
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            with pytest.raises(Stop):
+                while True:
+                    trainer.step(x, y)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert -trainer.net.parameters[1] == 64 * trainer.steps

@@ -79,7 +79,7 @@ class Trainer:
         X,
         y,
         epochs=1,
-        batch_size=32,
+        batch_size=None,
         validation=None,
         shuffle=True,
         tolerance=None,
@@ -95,7 +95,7 @@ class Trainer:
             Targets: see the class.
         epochs : int, default 1
             At least 1. How many more epochs, at most.
-        batch_size : int, default 32
+        batch_size : int, or None: 32, or all rows where there are fewer
             From 1 to the number of rows. The last minibatch of an epoch may be smaller.
         validation : tuple (Xv, yv), optional
             Data whose loss is taken after each epoch.
@@ -114,7 +114,7 @@ class Trainer:
         dict of lists
             One number for each epoch of this call. "loss": mean of the minibatches' losses, weighted by their rows.
             "gradient_norm": root mean square of the norms of the minibatches' gradients; "seconds": the epoch's time,
-            without validation; "val_loss", if there is validation data.
+            validation included; "val_loss", if there is validation data.
 
         Raises
         ------
@@ -126,13 +126,13 @@ class Trainer:
         allow_nonfinite = flag("allow_nonfinite", allow_nonfinite)
         X, y = self._checked("X", X, "y", y, allow_nonfinite)
         epochs = integer("epochs", epochs, least=1)
-        batch_size = integer("batch_size", batch_size, least=1)
+        batch_size = min(32, len(X)) if batch_size is None else integer("batch_size", batch_size, least=1)
         if batch_size > len(X):
             raise ValueError(f"batch_size must be at most the number of rows, {len(X)}, got {batch_size}")
         if validation is not None:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise TypeError(f"validation must be a pair (X, y), got {described(validation)}")
-            validation = self._checked("validation[0]", validation[0], "validation[1]", validation[1])
+            validation = self._checked("validation[0]", validation[0], "validation[1]", validation[1], allow_nonfinite)
         shuffle = flag("shuffle", shuffle)
         tolerance = None if tolerance is None else number("tolerance", tolerance, least=0)
         verbose = flag("verbose", verbose)
