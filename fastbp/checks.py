@@ -241,6 +241,19 @@ def number(name, value, least=None, above=None, below=None):
     return declarative.number(name, value, least, above, below)
 
 
+def representable(name, value, dtype):
+    """Refuse a number that becomes infinite, or 0 where it was not, when rounded to `dtype`.
+
+    Raises
+    ------
+    ValueError
+    """
+    with numpy.errstate(over="ignore", under="ignore"):
+        rounded = dtype.type(value)
+    if not numpy.isfinite(rounded) or (rounded == 0) != (value == 0):
+        raise ValueError(f"{name} is {value:g}, which is {rounded:g} in {dtype}")
+
+
 def _plain(name, x, expected):
     """An instance of a subclass of ndarray as a plain array. What is no array, or hides some elements, is refused."""
     if not isinstance(x, ndarray) or hasattr(x, "mask"):

@@ -69,6 +69,8 @@ class Network:
                 b[...] = 0
 
     def _set_up(self, layers, steps, dtype, seed):
+        for step in steps:
+            checks.representable(f"the parameter of {step.activation!r}", step.activation.alpha, dtype)
         self._layers = layers
         self._steps = steps
         self._dtype = dtype

@@ -72,6 +72,7 @@ class Trainer:
         self._set_up(net, loss, optimizer, seed, n_threads, 0, 0)
 
     def _set_up(self, net, loss, optimizer, seed, n_threads, steps, epochs):
+        _check_constants(optimizer, net.dtype)
         self._net = net
         self._loss = loss
         self._optimizer = optimizer
@@ -111,6 +112,7 @@ class Trainer:
         ours = self._optimizer
         if type(value) is not type(ours) or value.moments != ours.moments:
             raise ValueError(f"optimizer must keep the same state as {ours!r}, got {value!r}: make another Trainer")
+        _check_constants(value, self._dtype)
         with self._lock:
             self._refuse_in_epoch()
             self._optimizer = value
@@ -561,6 +563,11 @@ class Trainer:
         import copy
 
         return copy.deepcopy(self)
+
+
+def _check_constants(optimizer, dtype):
+    for field in optimizer.fields:
+        checks.representable(f"{field} of the optimizer", getattr(optimizer, field), dtype)
 
 
 def _what_diverged(status):

@@ -704,3 +704,16 @@ def test_a_handler_that_raises_during_a_step_loses_no_count():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert -trainer.net.parameters[1] == 64 * trainer.steps
+
+
+@pytest.mark.parametrize("optimizer", [fb.Adam(eps=1e-50), fb.SGD(1e39), fb.SGD(1e-3, weight_decay=1e300)])
+def test_constants_that_float32_cannot_hold(optimizer):
+    with pytest.raises(ValueError, match="of the optimizer is .* in float32"):
+        make(optimizer=optimizer)
+    trainer = make()
+    if isinstance(optimizer, fb.Adam):
+        with pytest.raises(ValueError, match="eps of the optimizer is 1e-50, which is 0 in float32"):
+            trainer.optimizer = optimizer
+    make(optimizer=optimizer, dtype="float64")
+    with pytest.raises(ValueError, match=r"LeakyReLU\(.*\) is 1e\+39, which is inf in float32"):
+        fb.Network(2, [Dense(2, fb.LeakyReLU(1e39))])
