@@ -571,8 +571,4 @@ def _check_constants(optimizer, dtype):
 
 
 def _what_diverged(status):
-    if status == _core.LOSS_NOT_FINITE:
-        return "loss"
-    if status == _core.GRADIENT_NOT_FINITE:
-        return "gradient"
-    raise MemoryError("no memory for a step")
+    return "loss" if status == _core.LOSS_NOT_FINITE else "gradient"  # a lack of memory has been raised by the core

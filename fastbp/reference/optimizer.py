@@ -32,7 +32,8 @@ def sgd_step(w, g, v=None, learning_rate=1e-3, momentum=0.0, weight_decay=0.0):
         raise ValueError("v is needed when momentum is not 0: zeros before the first step")
     g = g + weight_decay * w
     if momentum != 0:
-        v[...] = _settled(momentum * v + g)
+        v[...] = momentum * v + g
+        _settle(v)
         g = v
     w -= learning_rate * g
 
@@ -62,14 +63,15 @@ def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-
     rate = learning_rate / (1 - _power(beta1, t))
     root_scale = 1 / math.sqrt(1 - _power(beta2, t))
     g = g + weight_decay * w
-    m[...] = _settled(beta1 * m + (1 - beta1) * g)
+    m[...] = beta1 * m + (1 - beta1) * g
+    _settle(m)
     v[...] = beta2 * v + (1 - beta2) * (g * g)
     w -= rate * m / (np.sqrt(v) * root_scale + eps)
 
 
-def _settled(mean):
-    """`mean`, with 0 for what is too small to be a normal number: arithmetic with such numbers is slow."""
-    return np.where(np.abs(mean) < np.finfo(mean.dtype).tiny, 0, mean)
+def _settle(mean):
+    """Set to 0 what is too small to be a normal number: arithmetic with such numbers is slow."""
+    mean[np.abs(mean) < np.finfo(mean.dtype).tiny] = 0
 
 
 def _power(base, t):
