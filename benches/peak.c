@@ -12,7 +12,7 @@ enum { CHAINS = 12 };
 double multiply_adds(long n, REAL *result) {
     vreal chain[CHAINS];
     const vreal factor = {0}, term = factor + (REAL)0.001, shrink = factor + (REAL)0.999;
-    for (int c = 0; c < CHAINS; c++) chain[c] = factor + (REAL)c;
+    for (int c = 0; c < CHAINS; c++) chain[c] = factor + (REAL)(2 + c); /* not 1: it would stay 1, and a compiler sees that */
     for (long i = 0; i < n; i++)
         for (int c = 0; c < CHAINS; c++) chain[c] = chain[c] * shrink + term;
     vreal sum = factor;
