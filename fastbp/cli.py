@@ -242,13 +242,7 @@ def _epochs(count):
 def _check_out(path):
     """Refuse, before training, where the model cannot go."""
     storage.checked_path(path)
-    folder = os.path.dirname(os.path.realpath(path))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"--out: {folder}: no such folder")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError(f"--out: {path} is not a file")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"--out: {folder}: no permission to write")
+    storage.check_destination("--out", path)
     if path.endswith(".safetensors"):
         storage.safetensors_package()
 
