@@ -51,7 +51,7 @@ def _options(arguments):
     option("--rounds", type=int, metavar="N", help=f"interleaved rounds for each cell (default: {ROUNDS})")
     option("--quick", action="store_true", help="two rounds, of short samples: to see that everything works")
     option("--json", metavar="FILE", help="write everything found, every round's time included")
-    option("--chart", metavar="FILE", help="write a chart, a .png (needs Matplotlib)")
+    option("--chart", metavar="FILE", help="draw a chart: .png, .svg or .pdf (needs Matplotlib)")
     options = parser.parse_args(arguments)
     if options.rounds is None:
         options.rounds = 2 if options.quick else ROUNDS
@@ -74,7 +74,9 @@ def _run(options):
         if getattr(options, name):
             storage.check_destination(f"--{name}", getattr(options, name))
     if options.chart:
-        from . import chart  # says so at once when Matplotlib is not there
+        from . import chart  # here, so that it is said at once when there is no Matplotlib
+
+        chart.check(options.chart)
 
     started, date = perf_counter(), strftime("%Y-%m-%d %H:%M %Z")
     kinds = ["one", "all"] if options.threads == "both" else [options.threads]

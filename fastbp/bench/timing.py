@@ -49,7 +49,7 @@ def sample(one, seconds):
         gc.enable()
 
 
-def race(contestants, rounds, seconds, one_core):
+def race(contestants, rounds, seconds, one_core, threads_of_numpy=None):
     """Every contestant in turn, round after round.
 
     Parameters
@@ -59,7 +59,9 @@ def race(contestants, rounds, seconds, one_core):
     seconds : float
         What a sample takes at least.
     one_core : bool
-        Whether this thread is on one core. If not, NumPy gets all of them.
+        Whether this thread is on one core.
+    threads_of_numpy : int or None
+        Unless on one core; None: as many as there are cores.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def race(contestants, rounds, seconds, one_core):
         {name: seconds of an epoch in each round}
     """
     if not one_core:
-        numpy_threads(len(ALL_CORES))
+        numpy_threads(threads_of_numpy or len(ALL_CORES))
     times = {one.name: [] for one in contestants}
     for _ in range(rounds):
         for one in contestants:
