@@ -4,7 +4,6 @@ Each library works in a process of its own, one at a time, round after round, so
 each is checked against the NumPy twin: an epoch must end at the same weights, and a prediction be the same numbers.
 """
 
-import argparse
 import sys
 from time import perf_counter, strftime
 
@@ -13,6 +12,7 @@ from fastbp.bench import cores, words
 from fastbp.bench.files import write_json
 
 from . import cells, measure, results
+from .commands import Parser, finish, progress
 from .crew import Crew, race
 from .peers import FASTBP, PEERS
 
@@ -21,27 +21,11 @@ ROUNDS = 5
 
 
 def main(arguments=None):
-    options = _options(arguments)
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        return _failed("interrupted", 130)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        return _failed(error, 1)
-
-
-def _failed(what, status):
-    print(f"{PROGRAM}: {' '.join(str(what).split())}", file=sys.stderr)
-    return status
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (--help shows the options)\n")
+    return finish(PROGRAM, _run, _options(arguments))
 
 
 def _options(arguments):
-    parser = _Parser(prog=PROGRAM, description="Time fastbp and every other library that is installed, side by side.")
+    parser = Parser(prog=PROGRAM, description="Time fastbp and every other library that is installed, side by side.")
     names = [peer.name for peer in PEERS]
     option = parser.add_argument
     option("--nets", metavar="TEXT", help="only cells whose name contains TEXT")
@@ -96,15 +80,15 @@ def _run(options):
         limits = [crew.ask((FASTBP.name, kinds[0]), "limits")]
         raced = []
         for number, cell in enumerate(options.cells):
-            _progress(f"{number + 1}/{len(options.cells)} {cell.name}")
+            progress(f"{number + 1}/{len(options.cells)} {cell.name}")
             loaded, refused = crew.ask_all("load", cell)
             for kind in kinds:
                 raced.append((cell, kind, race(crew, cell, kind, options.rounds, loaded, refused, options.quick)))
-        _progress("")
+        progress("")
         limits.append(crew.ask((FASTBP.name, kinds[0]), "limits"))
         about = {f"{name} {kind}": said for (name, kind), said in crew.about.items()}
 
-    found = results.collect(raced, limits, measure.last_level_cache(), len(cores.ALL_CORES))
+    found = results.collect(raced, limits, max(measure.caches(), default=None), len(cores.ALL_CORES))
     found = {
         "date": date,
         "seconds": perf_counter() - started,
@@ -121,7 +105,7 @@ def _run(options):
     if options.json:
         write_json(options.json, found)
     if options.chart:
-        chart.draw(found, options.chart)
+        chart.save(chart.figure_of(found), options.chart)
     return 1 if any(status != "cannot" for r in found["records"] for status, _ in r["refused"].values()) else 0
 
 
@@ -144,12 +128,6 @@ def _who(crew, peers, missing):
         yield f"{peer.label}: {said['version']}" if said else f"{peer.label}: failed to start"
     for peer in missing:
         yield f"{peer.label}: not installed, left out"
-
-
-def _progress(text):
-    """Write over the line on a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r{text:<100}\r", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -24,17 +24,8 @@ def check(path):
         raise ValueError(f"--chart: {path} must end in .{', .'.join(FORMATS)}")
 
 
-def draw(found, path):
-    """Write a chart, whole or not at all.
-
-    Parameters
-    ----------
-    found : dict
-        What the board found: see `results.collect`, and `board` for the rest.
-    path : str
-        Its ending chooses the format, one of FORMATS.
-    """
-    figure = figure_of(found)
+def save(figure, path):
+    """Write a figure, whole or not at all. The path's ending chooses the format, one of FORMATS."""
     kind = path.rpartition(".")[2].lower()
     try:
         storage.write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=110, bbox_inches="tight"))
@@ -43,6 +34,7 @@ def draw(found, path):
 
 
 def figure_of(found):
+    """The chart of what the board found: see `results.collect`, and `board` for the rest."""
     kinds = [kind for kind in THREADS if any(r["threads"] == kind for r in found["records"])]
     modes = [mode for mode in MODES if any(r["mode"] == mode for r in found["records"])]
     peers = [name for name in found["peers"] if name != "fastbp"]

@@ -32,7 +32,7 @@ FASTBP = Peer("fastbp", "fastbp", "benches.peer_fastbp", "Fastbp", "FastbpPredic
 PEERS = [
     Peer("jax", "JAX", "benches.peer_jax", "Training", "Prediction", "jax"),
     Peer("torch", "PyTorch", "benches.peer_torch", "Training", "Prediction", "torch"),
-    Peer("compiled", "compiled", "benches.peer_torch", "CompiledTraining", "CompiledPrediction", "torch"),
+    Peer("compiled", "torch.compile", "benches.peer_torch", "CompiledTraining", "CompiledPrediction", "torch"),
     Peer("sklearn", "scikit-learn", "benches.peer_sklearn", "Training", "Prediction", "sklearn"),
     Peer("numpy", "NumPy", "benches.peer_numpy", "ByHand", "ByHandPrediction"),
 ]
