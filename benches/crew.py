@@ -36,7 +36,10 @@ class Crew:
             for peer in peers:
                 for kind in kinds if peer is FASTBP else dict.fromkeys(["one", *kinds]):
                     self.workers[peer.name, kind] = Worker(peer, core if kind == "one" else None)
-            self.about, _ = self._answers()
+            self.about, refused = self._answers()
+            for key in refused.keys() & self.workers.keys():  # it said why, and is about to leave
+                self.workers.pop(key).end()
+                self.lost[key] = refused[key]
         except BaseException:
             self.end()
             raise

@@ -69,6 +69,7 @@ class Training:
     name = "JAX"
 
     def __init__(self, net, X, y, threads=None):
+        jax.clear_caches()  # of the net before
         self.net, self.rows, self.dtype = net, len(X), X.dtype
         self.batch = min(net.batch, self.rows)
         with precision(self.dtype):
@@ -109,6 +110,7 @@ class Prediction:
     probabilities = False
 
     def __init__(self, net, X, threads=None):
+        jax.clear_caches()
         self.X = X
         with precision(X.dtype):
             self.on_device = jnp.asarray(X)

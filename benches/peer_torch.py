@@ -130,6 +130,9 @@ def forward(net, weights, x):
 
 
 def compiled(function):
+    """The function compiled. Those compiled before are forgotten: from the eighth on of the same lines, a net each,
+    PyTorch would run them uncompiled."""
+    torch.compiler.reset()
     return torch.compile(function, dynamic=False, options={"cpp_wrapper": True})
 
 

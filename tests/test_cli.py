@@ -1,6 +1,7 @@
 """The command line, as a person meets it: in processes of its own."""
 
 import gzip
+import json
 import os
 import re
 import signal
@@ -160,7 +161,33 @@ def test_info(tmp_path):
         assert word in out
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("info", "--help"), ("--version",)])
+def test_bench(tmp_path):
+    code, out, err = run("bench", "--nets", "24-8-2", "--rounds", 1, "--json", "bench.json", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert fb.__version__ in out and np.__version__ in out and "us a step" in out and "NumPy us" in out
+    kinds = 1 + (fb.cpu.cores() > 1)
+    rows = [line.split() for line in out.splitlines() if line.startswith("24-8-2 ")]
+    assert [row[1:3] for row in rows] == [["200", "adam"]] * kinds
+    assert all(float(value) > 0 for row in rows for value in row[3:9])
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert len(found["records"]) == kinds and found["machine"]["isa"] == fb.cpu.isa()
+    for row, record in zip(rows, found["records"]):
+        (ours,), (theirs,) = record["seconds"]["fastbp"], record["seconds"]["numpy"]
+        assert record["flops"] == 2 * 200 * (2 * 24 * 8 + 3 * 8 * 2)
+        assert record["ratio"] == {"best": theirs / ours, "median": theirs / ours}
+        assert float(row[7]) == pytest.approx(theirs / ours, abs=0.006)
+    assert os.listdir(tmp_path) == ["bench.json"]
+
+
+def test_bench_refuses(tmp_path):
+    fails("bench", "--nets", "zz", cwd=tmp_path, status=1, message="no net's name contains 'zz'; there are 4-64-64-2, ")
+    fails("bench", "--json", "nowhere/a.json", cwd=tmp_path, status=1, message="--json: .*nowhere: no such folder")
+    fails("bench", "--rounds", "0", cwd=tmp_path, status=2, message="--rounds: must be a whole number")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("train", "--help"), ("bench", "--help"), ("info", "--help"), ("--version",)]
+)
 def test_help(tmp_path, arguments):
     code, out, err = run(*arguments, cwd=tmp_path)
     assert (code, err) == (0, "")
@@ -188,7 +215,7 @@ def test_help(tmp_path, arguments):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((), "required: .train,info"),
+        ((), "required: .train,bench,info"),
         (("bench-it",), "invalid choice: 'bench-it'"),
         (("train", "--epoch-count", "3"), "unrecognized arguments: --epoch-count"),
         (("train", "--epochs", "0"), "--epochs: must be a whole number in 1 .. .*, got '0'"),

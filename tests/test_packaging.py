@@ -69,7 +69,7 @@ def test_the_core_needs_no_particular_python():
 
 def test_the_wheel_holds_what_is_needed_and_no_sources():
     names = installed()[1]
-    for needed in ("py.typed", "data/digits.npz", "ops/gemm.py", "reference/gemm.py", "cli.py"):
+    for needed in ("py.typed", "data/digits.npz", "ops/gemm.py", "reference/gemm.py", "bench/nets.py", "cli.py"):
         assert f"fastbp/{needed}" in names
     assert not [name for name in names if name.endswith((".pyx", ".c", ".h"))]
     assert not [name for name in names if name.startswith(("tests", "benches", "src_c"))]
@@ -131,7 +131,7 @@ print(*sorted(set(sys.modules) - before))
     loaded = python(code).split()
     top = {name.partition(".")[0] for name in loaded}
     assert top <= {"fastbp", "cython_runtime", *sys.stdlib_module_names} | {t for t in top if t.startswith("_cython_")}
-    assert not {"fastbp.reference", "fastbp.gradcheck", "fastbp.datasets", "fastbp.cli"} & set(loaded)
+    assert not {"fastbp.reference", "fastbp.gradcheck", "fastbp.datasets", "fastbp.cli", "fastbp.bench"} & set(loaded)
 
 
 # ------------------------------------------------------------------------------------------ instruction sets
