@@ -1,7 +1,7 @@
 """Benchmarks. Whatever is timed is first checked against the NumPy twin.
 
-``python -m pytest benches`` times every kernel family, a step and a whole epoch on one core; FASTBP_NUM_THREADS=2 and so
-on gives fastbp more threads, on all cores. Figures are shares of what the core can do, measured in the same process:
+``python -m pytest benches`` times every kernel family, a step and a whole epoch on one core; FASTBP_NUM_THREADS=2 and
+so on gives fastbp more threads, on all cores. Figures are shares of what the core can do, measured in the same process:
 see `measure`.
 
 ``python -m benches.board`` is the speed board: fastbp, JAX, PyTorch eager and compiled, scikit-learn and NumPy by hand,
