@@ -15,6 +15,7 @@ from . import cells, measure, results
 from .commands import Parser, finish, progress
 from .crew import Crew, race
 from .peers import FASTBP, PEERS
+from .workers import settings
 
 PROGRAM = "python -m benches.board"
 ROUNDS = 5
@@ -72,6 +73,8 @@ def _run(options):
     peers = [peer for peer in peers if peer.installed()]
     core = cores.bench_core()
     print(words.machine())
+    for name, value in words.environment().items():
+        print(f"{name}={value}")
     print(f"{date}; one thread: core {core}; about {_minutes(options, kinds, peers)}", flush=True)
 
     with Crew([FASTBP, *peers], kinds, core) as crew:
@@ -93,6 +96,8 @@ def _run(options):
         "date": date,
         "seconds": perf_counter() - started,
         "machine": words.facts(),
+        "flags": measure.build_flags(),
+        "settings": {kind: settings(1 if kind == "one" else None) for kind in ("one", "all")},
         "core": core,
         "rounds": options.rounds,
         "quick": options.quick,

@@ -1,6 +1,7 @@
 """What the commands of this folder share: errors in one line, progress on a terminal."""
 
 import argparse
+import os
 import sys
 
 
@@ -15,6 +16,9 @@ def finish(program, run, options):
     """The exit status of run(options); an error becomes a line on stderr and 1, Ctrl-C a line and 130."""
     try:
         return run(options)
+    except BrokenPipeError:  # whoever read our output has left; the interpreter must not try to flush it once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         what, status = "interrupted", 130
     except (OSError, ValueError, ImportError, MemoryError, RuntimeError) as error:

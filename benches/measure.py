@@ -1,5 +1,6 @@
 """What the machine can do."""
 
+import ast
 import ctypes
 import functools
 import os
@@ -81,3 +82,12 @@ def caches():
         text = path.read_text().strip()
         sizes.add(int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1], 0))
     return sorted(sizes)
+
+
+def build_flags():
+    """The compiler flags that setup.py has for the instruction set in use (CFLAGS may have added to them)."""
+    found = {}
+    for statement in ast.parse((Path(__file__).parent.parent / "setup.py").read_text()).body:
+        if isinstance(statement, ast.Assign) and statement.targets[0].id in ("C_FLAGS", "ISA_FLAGS"):
+            found[statement.targets[0].id] = ast.literal_eval(statement.value)
+    return [*found["C_FLAGS"], *found["ISA_FLAGS"][_core.isa()]]

@@ -3,7 +3,9 @@
 The data stay on the device; the permutation comes from NumPy, which is quicker than `jax.random.permutation` (a sort on
 the CPU), and rows are gathered in the scan, which is as quick as gathering them before it and much quicker where the
 data exceed the caches. One flat parameter vector, unrolling, one-hot targets, promised bounds and other flags of XLA
-were tried and gain nothing. In float64 everything runs within `jax.enable_x64`; float32 runs without.
+were tried and gain nothing. In predictions the weights are constants, which spares handing them over at every call.
+
+In float64 everything runs within `jax.enable_x64`, and float32 without.
 """
 
 import contextlib
@@ -114,11 +116,11 @@ class Prediction:
         self.X = X
         with precision(X.dtype):
             self.on_device = jnp.asarray(X)
-            self.weights = [(jnp.array(W), jnp.array(b)) for W, b in net.start(X.dtype.name).weights]
-        self.run = jax.jit(functools.partial(forward, net))
+            weights = [(jnp.array(W), jnp.array(b)) for W, b in net.start(X.dtype.name).weights]
+        self.run = jax.jit(lambda x: forward(net, weights, x))
 
     def predict(self):
-        return np.asarray(self.run(self.weights, self.on_device).block_until_ready())
+        return np.asarray(self.run(self.on_device).block_until_ready())
 
 
 def about():

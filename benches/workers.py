@@ -12,10 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 300  # seconds until a worker that does not answer is given up
 # Variables by which the libraries choose their threads.
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTBP_NUM_THREADS")
 
 
-class Refused(Exception):
+class Refused(RuntimeError):
     """A worker did not do as told. `status` is "cannot", "differs" or "failed"; the message says why."""
 
     def __init__(self, status, why):
@@ -99,8 +99,11 @@ class Worker:
 
 def environment(threads):
     """The variables of a worker: those of this process, but for threads, and JAX on the CPU."""
-    kept = {name: value for name, value in os.environ.items() if name not in (*THREADS, "FASTBP_NUM_THREADS")}
-    kept |= {"JAX_PLATFORMS": "cpu", "TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    if threads is not None:
-        kept |= dict.fromkeys((*THREADS, "FASTBP_NUM_THREADS"), str(threads))
-    return kept
+    kept = {name: value for name, value in os.environ.items() if name not in THREADS}
+    return kept | settings(threads)
+
+
+def settings(threads):
+    """The variables that a worker is given: {name: value}. threads: 1, or None for as many as the library takes."""
+    given = {"JAX_PLATFORMS": "cpu", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    return given if threads is None else given | dict.fromkeys(THREADS, str(threads))

@@ -218,6 +218,16 @@ def test_text():
     assert "together" not in text, "with one mode that has ratios"
 
 
+def test_text_without_fastbp():
+    raced = {"seconds": {"numpy": [0.001]}, "kind_of": {}, "refused": {"fastbp": ("failed", "ended by SIGILL")}}
+    limits = [{"peak": {"float32": 1e6}, "peak_source": "a guess", "bandwidth": 1e6}]
+    cell = Cell("predict", nets.Net((10, 20), 5, 10, "sgd"), 3)
+    text = "\n".join(results.lines({**found(), **results.collect([(cell, "one", raced)], limits, None, 2)}))
+    (row,) = [line for line in text.splitlines() if line.startswith("10-20 3 rows")]
+    assert row.split() == ["10-20", "3", "rows", "failed", "1000"]
+    assert "fastbp failed: ended by SIGILL (10-20 3 rows)" in text and "geometric mean" not in text
+
+
 def test_cells():
     cells = all_cells()
     names = [cell.name for cell in cells]

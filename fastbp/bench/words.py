@@ -12,7 +12,20 @@ from fastbp import _core
 from .cores import ALL_CORES
 
 # Environment variables that have a say in speed open with these.
-VARIABLES = ("FASTBP_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_", "XLA_", "JAX_", "TORCH", "MALLOC_", "LD_PRELOAD")
+VARIABLES = (
+    "FASTBP_",
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "OPENBLAS_",
+    "MKL_",
+    "XLA_",
+    "JAX_",
+    "TORCH",
+    "MALLOC_",
+    "LD_PRELOAD",
+    "CFLAGS",
+)
 
 
 def processor():
@@ -36,6 +49,11 @@ def machine():
     return f"{processor()}, {len(ALL_CORES)} cores, load {load()}; {versions}"
 
 
+def environment():
+    """The environment variables that have a say in speed, {name: value}."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)}
+
+
 def facts():
     """What a file of results says of the machine and of fastbp: a dict for JSON."""
     return {
@@ -49,7 +67,7 @@ def facts():
         "isas_available": list(fb.cpu.available()),
         "compiler": _core.compiler(),
         "numpy": np.__version__,
-        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},
+        "environment": environment(),
     }
 
 
