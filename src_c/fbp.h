@@ -81,6 +81,7 @@ struct fbp_dense {
     int activation; double alpha;      /* f */
     void *y; size_t y_row;             /* (B, O): written by forward */
     const void *dz; size_t dz_row;     /* (B, O): gradient at z = x W + b */
+    const void *dz_panels;             /* dz as gemm_pack left it, or NULL: read dz itself */
     void *dW, *db;                     /* (I, O) and (O,) or NULL */
     int accumulate;                    /* dW += and db += rather than = */
     /* dx = (dz W^T + skip) * g'(x), where x = g(...) is the output of the layer before: what that layer calls dz. */
@@ -238,6 +239,7 @@ struct fbp_epoch {
     size_t block_start;            /* rows of the current minibatch done: not 0 only between two blocks of it */
     uint64_t t;                    /* optimiser steps done, over all epochs: in and out */
     double batch_sum;              /* loss of those rows */
+    double gradient_bound;         /* no element of their gradient is larger; kept by plans that stream their weights */
     double loss_sum;               /* sum over minibatches of (loss * rows in it) */
     double last_loss;              /* of the last minibatch done, as the loss reports it */
     double failed_loss;            /* on a failure, of the minibatch that failed */
