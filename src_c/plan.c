@@ -35,10 +35,9 @@ enum {
     HUGE_PAGE = 2 * 1024 * 1024,
     MOST_PARTS = 256,           /* the pool's */
     UPDATE_GRAIN = 64,          /* parts of the update start at multiples of so many reals */
-    DIRECT_BYTES = 256 * 1024,  /* W up to this size is read in place: it stays in the second-level cache */
-    ROWS_AHEAD = 8,             /* how far ahead of the copying a minibatch's rows are fetched */
     FAR_ROWS = 1024,            /* rows of dz so many bytes apart are copied into panels, which all chunks of a layer then read */
-    PANEL_ROWS = 32             /* with fewer rows, copying W into panels costs more than it saves */
+    PANEL_ROWS = 32,            /* with fewer rows, that costs more than it saves */
+    ROWS_AHEAD = 8              /* how far ahead of the copying a minibatch's rows are fetched */
 };
 static const double FLOPS_A_LOOK = 2e6;   /* work between two looks at the clock, which takes as long as a tiny net's layer */
 static const double FLOPS_A_THREAD = 3e6; /* work in a block of rows that pays for one more thread: some 30 microseconds */
@@ -60,8 +59,6 @@ struct step {
     size_t earlier_skip; /* STEP_ADD: a gradient already waiting for `skip`, to be joined to this one, or 0: none */
     size_t W, b;       /* offsets in the flat vector, reals */
     int has_bias;
-    size_t W_panels, WT_panels; /* offsets in the workspace, bytes */
-    int packs_W;       /* W is large enough for panels to pay in the forward product */
     size_t dz_panels;  /* offset in the workspace, bytes, or 0: chunks read dz as it stands */
 };
 
@@ -117,6 +114,8 @@ static size_t take(struct fbp_plan *plan, size_t bytes) {
     return offset;
 }
 
+static size_t packed_bytes(const struct fbp_kernels *k, size_t K, size_t N) { return K * round_up(N, k->panel) * k->item; }
+
 static size_t add_value(struct fbp_plan *plan, size_t width, int activation, double alpha) {
     const size_t item = plan->kernels->item, row = padded_row(width, item);
     plan->values[plan->n_values] = (struct value){
@@ -126,20 +125,14 @@ static size_t add_value(struct fbp_plan *plan, size_t width, int activation, dou
     return plan->n_values++;
 }
 
-static size_t packed_bytes(const struct fbp_kernels *k, size_t K, size_t N) { return K * round_up(N, k->panel) * k->item; }
-
 static void add_dense(struct fbp_plan *plan, const struct fbp_layer *layer, size_t in) {
-    const struct fbp_kernels *k = plan->kernels;
     const size_t I = layer->inputs, O = layer->outputs;
     struct step *step = &plan->steps[plan->n_steps++];
     *step = (struct step){
         .kind = STEP_DENSE, .in = in, .W = plan->parameters, .b = plan->parameters + I * O, .has_bias = layer->bias,
-        .packs_W = I * O * k->item > DIRECT_BYTES && plan->block >= PANEL_ROWS,
     };
     plan->parameters += I * O + (layer->bias ? O : 0);
     plan->flops_a_row += 6.0 * I * O;
-    if (step->packs_W) step->W_panels = take(plan, packed_bytes(k, I, O));
-    if (plan->loss >= 0) step->WT_panels = take(plan, packed_bytes(k, O, I));
     step->out = add_value(plan, O, layer->activation, layer->alpha);
 }
 
@@ -382,22 +375,6 @@ static void gather(struct run *run, const void *x, size_t x_row, const void *tar
     run->target_row = order ? plan->target_width : target_row;
 }
 
-/* Copies weights into panels, for as long as they do not change. */
-static void pack(const struct run *run, size_t rows, int backward, int input_gradient) {
-    struct fbp_plan *plan = run->plan;
-    const struct fbp_kernels *k = plan->kernels;
-    for (size_t s = 0; s < plan->n_steps; s++) {
-        const struct step *step = &plan->steps[s];
-        if (step->kind != STEP_DENSE) continue;
-        const size_t I = plan->values[step->in].width, O = plan->values[step->out].width;
-        const void *W = reals(plan, run->vectors->parameters, step->W);
-        if (step->packs_W && rows >= PANEL_ROWS)
-            k->gemm_pack(W, O, 0, at(plan, step->W_panels), I, O, run->part, run->parts);
-        if (backward && (step->in || input_gradient))
-            k->gemm_pack(W, O, 1, at(plan, step->WT_panels), O, I, run->part, run->parts);
-    }
-}
-
 static const void *value_of(const struct run *run, size_t v, size_t *row) {
     const struct value *value = &run->plan->values[v];
     *row = v ? value->row : run->x_row;
@@ -419,8 +396,8 @@ static struct fbp_dense dense_of(const struct run *run, const struct step *step)
     return d;
 }
 
-/* With `y` (rows, outputs) the last dense layer writes there, if it is the last step. `panels`: pack has been called. */
-static void forward(const struct run *run, void *y, int panels) {
+/* With `y` (rows, outputs) the last dense layer writes there, if it is the last step. */
+static void forward(const struct run *run, void *y) {
     struct fbp_plan *plan = run->plan;
     const struct fbp_kernels *k = plan->kernels;
     for (size_t s = 0; s < plan->n_steps; s++) {
@@ -428,7 +405,6 @@ static void forward(const struct run *run, void *y, int panels) {
         const struct value *out = &plan->values[step->out];
         if (step->kind == STEP_DENSE) {
             struct fbp_dense d = dense_of(run, step);
-            if (step->packs_W && panels) d.W_panels = at(plan, step->W_panels);
             d.y = at(plan, out->offset), d.y_row = out->row;
             if (y && s == plan->n_steps - 1) d.y = y, d.y_row = out->width;
             k->dense_forward(&d, run->part, run->parts);
@@ -500,7 +476,6 @@ static void backward(const struct run *run, void *gradient, int accumulate, void
         if (!step->in && !dx) continue;
         struct fbp_dense d = dense_of(run, step);
         d.dz = at(plan, out->gradient), d.dz_row = out->row;
-        d.WT_panels = at(plan, step->WT_panels);
         if (in->skip) d.skip = at(plan, plan->values[in->skip].gradient), d.skip_row = plan->values[in->skip].row;
         d.dx = at(plan, in->gradient), d.dx_row = in->row;
         if (!step->in) d.dx = dx, d.dx_row = in->width;
@@ -546,16 +521,14 @@ static void run_call(void *context, int part, int parts) {
     struct run run = {.plan = plan, .vectors = call->vectors, .part = part, .parts = parts};
     const struct value *output = &plan->values[plan->n_values - 1];
     const int last_is_dense = plan->steps[plan->n_steps - 1].kind == STEP_DENSE;
-    const int panels = call->rows >= PANEL_ROWS;
     const size_t item = plan->kernels->item;
     double sum = 0;
-    pack(&run, call->rows, call->wants_gradient, call->dx != NULL);
     for (size_t start = 0; start < call->rows; start += run.rows) {
         run.rows = call->rows - start < plan->block ? call->rows - start : plan->block;
         gather(&run, call->x, call->x_row, call->target, call->target_row, NULL, start);
         barrier(&run);
         void *y = call->y ? (void *)reals(plan, call->y, start * output->width) : NULL;
-        forward(&run, last_is_dense ? y : NULL, panels);
+        forward(&run, last_is_dense ? y : NULL);
         if (y && !last_is_dense)
             for (size_t r = run.rows * part / parts; r < run.rows * (part + 1) / parts; r++)
                 memcpy((unsigned char *)y + r * output->width * item,
@@ -602,10 +575,9 @@ int fbp_plan_gradient(struct fbp_plan *plan, const struct fbp_vectors *vectors, 
 int fbp_plan_example_gradients(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *x, size_t x_row,
                                const void *target, size_t target_row, size_t rows, double *losses, void *gradients) {
     struct run run = {.plan = plan, .vectors = vectors, .parts = 1, .rows = 1};
-    pack(&run, 1, 1, 0);
     for (size_t r = 0; r < rows; r++) {
         gather(&run, x, x_row, target, target_row, NULL, r);
-        forward(&run, NULL, 0);
+        forward(&run, NULL);
         loss(&run, loss_scale(plan, 1));
         losses[r] = sum_row_losses(&run) * loss_scale(plan, 1);
         void *gradient = (void *)reals(plan, gradients, r * plan->parameters);
@@ -685,7 +657,7 @@ static void pack_gradients(const struct run *run) {
         const struct step *step = &plan->steps[s];
         const struct value *out = &plan->values[step->out];
         if (step->dz_panels)
-            plan->kernels->gemm_pack(at(plan, out->gradient), out->row, 0, at(plan, step->dz_panels), run->rows, out->width,
+            plan->kernels->gemm_pack(at(plan, out->gradient), out->row, at(plan, step->dz_panels), run->rows, out->width,
                                      run->part, run->parts);
     }
 }
@@ -762,18 +734,16 @@ static void run_epoch(void *context, int part, int parts) {
     const double deadline = part == 0 ? now() + e.seconds : 0;
     const size_t blocks_a_look = 1 + (size_t)(FLOPS_A_LOOK / (plan->flops_a_row * (double)plan->block));
     size_t blocks = 0;
-    int status = FBP_OK, fresh_panels = 0;
+    int status = FBP_OK;
     if (part == 0) plan->pause = 0;
     barrier(&run); /* all have copied the counters */
     while (e.step * e.batch < e.rows) {
         const size_t start = e.step * e.batch;
         const size_t rows = e.rows - start < e.batch ? e.rows - start : e.batch;
-        if (!fresh_panels) pack(&run, rows, 1, 0);
-        fresh_panels = 1;
         run.rows = rows - e.block_start < plan->block ? rows - e.block_start : plan->block;
         gather(&run, e.x, e.x_row, e.target, e.target_row, e.order, start + e.block_start);
         barrier(&run);
-        forward(&run, NULL, rows >= PANEL_ROWS);
+        forward(&run, NULL);
         loss(&run, loss_scale(plan, rows));
         if (part == 0) plan->block_loss = sum_row_losses(&run);
         const int accumulate = e.block_start > 0;
@@ -810,7 +780,6 @@ static void run_epoch(void *context, int part, int parts) {
                 }
                 update_all(&run, e.learning_rates[e.step], e.t + 1);
             }
-            fresh_panels = 0;
             e.last_loss = loss;
             e.loss_sum += loss * (double)rows;
             e.last_squared_norm = norm;

@@ -12,7 +12,7 @@ static void FBP(dense_forward)(const struct fbp_dense *d, int part, int parts) {
     const struct fbp_gemm product = {
         .M = d->B, .N = d->O, .K = d->I,
         .a = d->x, .a_row = d->x_row, .a_col = 1,
-        .b = d->W, .b_row = d->O, .panels = d->W_panels,
+        .b = d->W, .b_row = d->O,
         .bias = d->b,
         .c = d->y, .c_row = d->y_row,
     };
@@ -69,7 +69,7 @@ static void FBP(dense_backward_inputs)(const struct fbp_dense *d, int part, int 
     const struct fbp_gemm product = {
         .M = d->B, .N = d->I, .K = d->O,
         .a = d->dz, .a_row = d->dz_row, .a_col = 1,
-        .panels = d->WT_panels,
+        .b = d->W, .b_row = d->O, .b_transposed = 1,
         .c = d->dx, .c_row = d->dx_row,
     };
     const struct finish differentiate = {
