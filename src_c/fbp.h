@@ -237,7 +237,6 @@ struct fbp_epoch {
     size_t block_start;            /* rows of the current minibatch done: not 0 only between two blocks of it */
     uint64_t t;                    /* optimiser steps done, over all epochs: in and out */
     double batch_sum;              /* loss of those rows */
-    double gradient_bound;         /* no element of their gradient is larger; kept by plans that stream their weights */
     double loss_sum;               /* sum over minibatches of (loss * rows in it) */
     double last_loss;              /* of the last minibatch done, as the loss reports it */
     double failed_loss;            /* on a failure, of the minibatch that failed */

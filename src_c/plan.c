@@ -29,14 +29,8 @@
 enum {
     ALIGNMENT = 64,
     NORM_CHUNK = 4096,          /* reals in a partial sum of |gradient|^2: the same for any number of threads */
-    STREAMED_PARAMETERS = 128 * 1024, /* from so many on, weights are updated chunk by chunk as their gradient is made */
-    CHUNK_PARAMETERS = 24 * 1024,     /* about so many in a chunk, which with its moments stays in the second-level cache */
-    CHUNK_ROWS = 42,                  /* a multiple of the rows in every instruction set's tile */
-    HUGE_PAGE = 2 * 1024 * 1024,
-    MOST_PARTS = 256,           /* the pool's */
     UPDATE_GRAIN = 64,          /* parts of the update start at multiples of so many reals */
-    FAR_ROWS = 1024,            /* rows of dz so many bytes apart are copied into panels, which all chunks of a layer then read */
-    PANEL_ROWS = 32,            /* with fewer rows, that costs more than it saves */
+    HUGE_PAGE = 2 * 1024 * 1024,
     ROWS_AHEAD = 8              /* how far ahead of the copying a minibatch's rows are fetched */
 };
 static const double FLOPS_A_LOOK = 2e6;   /* work between two looks at the clock, which takes as long as a tiny net's layer */
@@ -45,7 +39,6 @@ static const double FLOPS_A_THREAD = 3e6; /* work in a block of rows that pays f
 struct value {
     size_t width, row; /* columns, and reals from one row to the next */
     size_t offset;     /* in the workspace, bytes */
-    size_t gradient;   /* likewise: where its gradient goes, `offset` unless the plan streams its weights */
     int activation; double alpha; /* what made it, after which its gradient is taken further back */
     size_t skip;       /* value whose gradient arrives here past a residual block, or 0: none */
 };
@@ -59,13 +52,6 @@ struct step {
     size_t earlier_skip; /* STEP_ADD: a gradient already waiting for `skip`, to be joined to this one, or 0: none */
     size_t W, b;       /* offsets in the flat vector, reals */
     int has_bias;
-    size_t dz_panels;  /* offset in the workspace, bytes, or 0: chunks read dz as it stands */
-};
-
-/* A run of rows of one layer's W, with b after the last of them: contiguous in the flat vector. */
-struct chunk {
-    size_t step, row, rows;
-    size_t start, end; /* in the flat vector */
 };
 
 struct fbp_plan {
@@ -86,12 +72,10 @@ struct fbp_plan {
     size_t target_width;      /* targets in a row */
     struct fbp_optimizer optimizer;
 
-    unsigned char *workspace;
+    unsigned char *memory, *workspace; /* as allocated; its first aligned byte */
     size_t workspace_bytes;
     size_t loss_gradient;     /* offset of (block, outputs): used when the net's last activation has a derivative */
-    size_t targets, row_loss, norms, squares;
-    struct chunk *chunks; size_t n_chunks; /* of a plan that streams its weights, else NULL and 0 */
-    size_t largest_chunk;     /* reals */
+    size_t targets, row_loss, norms;
 
     /* written by part 0, read by all after a barrier */
     double block_loss;
@@ -114,14 +98,11 @@ static size_t take(struct fbp_plan *plan, size_t bytes) {
     return offset;
 }
 
-static size_t packed_bytes(const struct fbp_kernels *k, size_t K, size_t N) { return K * round_up(N, k->panel) * k->item; }
-
 static size_t add_value(struct fbp_plan *plan, size_t width, int activation, double alpha) {
     const size_t item = plan->kernels->item, row = padded_row(width, item);
     plan->values[plan->n_values] = (struct value){
         .width = width, .row = row, .offset = take(plan, plan->block * row * item), .activation = activation, .alpha = alpha,
     };
-    plan->values[plan->n_values].gradient = plan->values[plan->n_values].offset;
     return plan->n_values++;
 }
 
@@ -172,61 +153,25 @@ static int add_steps(struct fbp_plan *plan, const struct fbp_layer *layers, size
     return depth == 0 && plan->n_steps > 0;
 }
 
-static size_t rows_in_chunk(size_t O) {
-    const size_t rows = CHUNK_PARAMETERS / O;
-    return rows >= CHUNK_ROWS ? rows / CHUNK_ROWS * CHUNK_ROWS : rows >= CHUNK_ROWS / 2 ? CHUNK_ROWS : CHUNK_ROWS / 3;
-}
-
-/* The flat vector in chunks, and room for the gradients of values, which must not take their values' places. Returns 0 when
- * there is no memory. */
-static int stream_weights(struct fbp_plan *plan) {
-    for (int counts = 1; counts >= 0; counts--) {
-        plan->n_chunks = 0;
-        for (size_t s = 0; s < plan->n_steps; s++) {
-            const struct step *step = &plan->steps[s];
-            if (step->kind != STEP_DENSE) continue;
-            const size_t I = plan->values[step->in].width, O = plan->values[step->out].width, at_once = rows_in_chunk(O);
-            for (size_t row = 0; row < I; row += at_once, plan->n_chunks++) {
-                if (counts) continue;
-                const size_t rows = I - row < at_once ? I - row : at_once, start = step->W + row * O;
-                const size_t end = start + rows * O + (step->has_bias && row + rows == I ? O : 0);
-                plan->chunks[plan->n_chunks] = (struct chunk){s, row, rows, start, end};
-                if (end - start > plan->largest_chunk) plan->largest_chunk = end - start;
-            }
-        }
-        if (counts) plan->chunks = malloc(plan->n_chunks * sizeof *plan->chunks);
-        if (!plan->chunks) return 0;
-    }
-    for (size_t s = 0; s < plan->n_steps; s++) {
-        struct step *step = &plan->steps[s];
-        const size_t O = plan->values[step->out].width;
-        if (step->kind == STEP_DENSE && O * plan->kernels->item >= FAR_ROWS && plan->block >= PANEL_ROWS)
-            step->dz_panels = take(plan, packed_bytes(plan->kernels, plan->block, O));
-    }
-    for (size_t v = 1; v + 1 < plan->n_values; v++) /* the output's own: the loss puts it there */
-        plan->values[v].gradient = take(plan, plan->block * plan->values[v].row * plan->kernels->item);
-    return 1;
-}
-
-/* A zeroed block of memory. Large ones in huge pages where the system has them: rows far apart then do not each need a
- * translation of their own. */
-static unsigned char *allocate(size_t bytes) {
-    const size_t alignment = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
-    unsigned char *memory = aligned_alloc(alignment, round_up(bytes + 1, alignment));
-    if (!memory) return NULL;
+/* The workspace, zero: padding is read, though never used. A large one is in huge pages where the system has them: rows far
+ * apart then do not each need a translation of their own. Returns 0 when there is no memory. */
+static int allocate_workspace(struct fbp_plan *plan) {
+    const size_t bytes = plan->workspace_bytes, alignment = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
+    plan->memory = calloc(bytes + alignment, 1);
+    if (!plan->memory) return 0;
+    plan->workspace = plan->memory + (alignment - (uintptr_t)plan->memory % alignment);
 #ifdef MADV_HUGEPAGE
-    if (alignment == HUGE_PAGE) madvise(memory, round_up(bytes, HUGE_PAGE), MADV_HUGEPAGE);
+    if (alignment == HUGE_PAGE) madvise(plan->workspace, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 #endif
-    return memset(memory, 0, bytes);
+    return 1;
 }
 
 void fbp_plan_destroy(struct fbp_plan *plan) {
     if (!plan) return;
-    free(plan->chunks);
     free(plan->steps);
     free(plan->values);
     free(plan->loss_parameters);
-    free(plan->workspace);
+    free(plan->memory);
     free(plan);
 }
 
@@ -265,12 +210,9 @@ int fbp_plan_create(const struct fbp_plan_spec *spec, struct fbp_plan **result) 
         plan->loss_gradient = take(plan, plan->block * output->row * item);
         plan->targets = take(plan, plan->block * plan->target_width * plan->target_item);
         plan->row_loss = take(plan, plan->block * sizeof(double));
-        if (plan->parameters >= STREAMED_PARAMETERS && !stream_weights(plan)) goto no_memory;
-        plan->norms = take(plan, (plan->n_chunks + plan->parameters / NORM_CHUNK + 1) * sizeof(double));
-        plan->squares = take(plan, 2 * MOST_PARTS * sizeof(double));
+        plan->norms = take(plan, (plan->parameters / NORM_CHUNK + 1) * sizeof(double));
     }
-    plan->workspace = allocate(plan->workspace_bytes); /* zero: padding is read, though never used */
-    if (!plan->workspace) goto no_memory;
+    if (!allocate_workspace(plan)) goto no_memory;
     free(open);
     *result = plan;
     return FBP_OK;
@@ -438,20 +380,8 @@ static void loss(const struct run *run, double scale) {
     barrier(run);
 }
 
-static int streams(const struct fbp_plan *plan) { return plan->n_chunks > 0; }
-
-static void weight_gradient(const struct run *run, const struct step *step, void *gradient, int accumulate) {
-    const struct fbp_plan *plan = run->plan;
-    struct fbp_dense d = dense_of(run, step);
-    d.dz = at(plan, plan->values[step->out].gradient), d.dz_row = plan->values[step->out].row;
-    d.dW = (void *)reals(plan, gradient, step->W);
-    d.db = step->has_bias ? (void *)reals(plan, gradient, step->b) : NULL;
-    d.accumulate = accumulate;
-    plan->kernels->dense_backward_weights(&d, run->part, run->parts);
-}
-
-/* Gradients of the block, from dz in place of the output: those of the values and, unless the plan streams its weights, those
- * of the weights, added to what `gradient` holds when `accumulate`. dx (rows, I) may be NULL. */
+/* Gradients of the block, from dz in place of the output; added to what `gradient` holds when `accumulate`. dx (rows, I)
+ * may be NULL. */
 static void backward(const struct run *run, void *gradient, int accumulate, void *dx) {
     struct fbp_plan *plan = run->plan;
     const struct fbp_kernels *k = plan->kernels;
@@ -462,32 +392,27 @@ static void backward(const struct run *run, void *gradient, int accumulate, void
             size_t first, end, row = out->row;
             share(run, run->rows, 1, &first, &end);
             const size_t from = first * row * k->item, n = (end - first) * row;
-            unsigned char *dy = (unsigned char *)at(plan, out->gradient) + from, *x = (unsigned char *)at(plan, in->offset) + from;
-            k->activation_backward(dy, x, in->activation, in->alpha, (unsigned char *)at(plan, in->gradient) + from, n);
+            unsigned char *dy = (unsigned char *)at(plan, out->offset) + from, *x = (unsigned char *)at(plan, in->offset) + from;
+            k->activation_backward(dy, x, in->activation, in->alpha, x, n);
             if (step->earlier_skip)
-                k->add(dy, (unsigned char *)at(plan, plan->values[step->earlier_skip].gradient) + from, dy, n);
+                k->add(dy, (unsigned char *)at(plan, plan->values[step->earlier_skip].offset) + from, dy, n);
             barrier(run);
             continue;
         }
-        if (!streams(plan)) {
-            weight_gradient(run, step, gradient, accumulate);
-            if (step->in || dx) barrier(run); /* all have read x for dW before anyone writes its gradient over it */
-        }
-        if (!step->in && !dx) continue;
         struct fbp_dense d = dense_of(run, step);
-        d.dz = at(plan, out->gradient), d.dz_row = out->row;
-        if (in->skip) d.skip = at(plan, plan->values[in->skip].gradient), d.skip_row = plan->values[in->skip].row;
-        d.dx = at(plan, in->gradient), d.dx_row = in->row;
+        d.dz = at(plan, out->offset), d.dz_row = out->row;
+        d.dW = (void *)reals(plan, gradient, step->W);
+        d.db = step->has_bias ? (void *)reals(plan, gradient, step->b) : NULL;
+        d.accumulate = accumulate;
+        k->dense_backward_weights(&d, run->part, run->parts);
+        if (!step->in && !dx) continue;
+        if (in->skip) d.skip = at(plan, plan->values[in->skip].offset), d.skip_row = plan->values[in->skip].row;
+        d.dx = at(plan, in->offset), d.dx_row = in->row;
         if (!step->in) d.dx = dx, d.dx_row = in->width;
+        barrier(run); /* all have read x for dW before anyone writes its gradient over it */
         k->dense_backward_inputs(&d, run->part, run->parts);
         barrier(run);
     }
-}
-
-/* What is left of backward when the plan streams its weights. */
-static void all_weight_gradients(const struct run *run, void *gradient, int accumulate) {
-    for (size_t s = 0; s < run->plan->n_steps; s++)
-        if (run->plan->steps[s].kind == STEP_DENSE) weight_gradient(run, &run->plan->steps[s], gradient, accumulate);
 }
 
 static double sum_row_losses(const struct run *run) {
@@ -536,11 +461,9 @@ static void run_call(void *context, int part, int parts) {
         if (!call->wants_loss) continue;
         loss(&run, loss_scale(plan, call->rows));
         if (part == 0) sum += sum_row_losses(&run);
-        if (call->wants_gradient) {
+        if (call->wants_gradient)
             backward(&run, call->vectors->gradient, start > 0,
                      call->dx ? (void *)reals(plan, call->dx, start * plan->inputs) : NULL);
-            if (streams(plan)) all_weight_gradients(&run, call->vectors->gradient, start > 0);
-        }
         barrier(&run); /* part 0 has read the row losses, all have read the targets */
     }
     if (part == 0) call->loss_sum = sum;
@@ -580,9 +503,7 @@ int fbp_plan_example_gradients(struct fbp_plan *plan, const struct fbp_vectors *
         forward(&run, NULL);
         loss(&run, loss_scale(plan, 1));
         losses[r] = sum_row_losses(&run) * loss_scale(plan, 1);
-        void *gradient = (void *)reals(plan, gradients, r * plan->parameters);
-        backward(&run, gradient, 0, NULL);
-        if (streams(plan)) all_weight_gradients(&run, gradient, 0);
+        backward(&run, (void *)reals(plan, gradients, r * plan->parameters), 0, NULL);
     }
     return FBP_OK;
 }
@@ -595,127 +516,37 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* |gradient|^2 is summed from that of fixed pieces of the flat vector, added in order by every part alike. */
-static size_t pieces(const struct fbp_plan *plan) {
-    return streams(plan) ? plan->n_chunks : (plan->parameters + NORM_CHUNK - 1) / NORM_CHUNK;
-}
-
-static double sum_pieces(const struct fbp_plan *plan) {
-    const double *partial = at(plan, plan->norms);
-    double sum = 0;
-    for (size_t c = 0; c < pieces(plan); c++) sum += partial[c];
-    return sum;
-}
-
+/* |gradient|^2: partial sums of fixed chunks, added in order by every part alike. */
 static double squared_norm(const struct run *run) {
     struct fbp_plan *plan = run->plan;
     double *partial = at(plan, plan->norms);
+    const size_t P = plan->parameters, chunks = (P + NORM_CHUNK - 1) / NORM_CHUNK;
     size_t first, end;
-    share(run, pieces(plan), 1, &first, &end);
+    share(run, chunks, 1, &first, &end);
     for (size_t c = first; c < end; c++) {
-        const size_t start = streams(plan) ? plan->chunks[c].start : c * NORM_CHUNK;
-        const size_t stop = streams(plan) ? plan->chunks[c].end : start + NORM_CHUNK < plan->parameters ? start + NORM_CHUNK : plan->parameters;
-        partial[c] = plan->kernels->sum_squares(reals(plan, run->vectors->gradient, start), stop - start);
+        const size_t start = c * NORM_CHUNK, n = P - start < NORM_CHUNK ? P - start : NORM_CHUNK;
+        partial[c] = plan->kernels->sum_squares(reals(plan, run->vectors->gradient, start), n);
     }
     barrier(run);
-    return sum_pieces(plan);
+    double sum = 0;
+    for (size_t c = 0; c < chunks; c++) sum += partial[c];
+    return sum;
 }
 
-/* The update of parameters [first, end), whose gradient is at g. */
-static void update(const struct run *run, const void *g, size_t first, size_t end, double learning_rate, uint64_t t) {
+static void update(const struct run *run, double learning_rate, uint64_t t) {
     const struct fbp_plan *plan = run->plan;
     const struct fbp_kernels *k = plan->kernels;
     const struct fbp_optimizer *o = &plan->optimizer;
     const struct fbp_vectors *v = run->vectors;
+    size_t first, end;
+    share(run, plan->parameters, UPDATE_GRAIN, &first, &end);
     const size_t n = end - first;
     void *w = (void *)reals(plan, v->parameters, first);
+    const void *g = reals(plan, v->gradient, first);
     void *m0 = v->moments[0] ? (void *)reals(plan, v->moments[0], first) : NULL;
     void *m1 = v->moments[1] ? (void *)reals(plan, v->moments[1], first) : NULL;
     if (o->kind == FBP_SGD) k->sgd_step(w, g, m0, learning_rate, o->momentum, o->weight_decay, n);
     else k->adam_step(w, g, m0, m1, t, learning_rate, o->beta1, o->beta2, o->eps, o->weight_decay, n);
-}
-
-static void update_all(const struct run *run, double learning_rate, uint64_t t) {
-    size_t first, end;
-    share(run, run->plan->parameters, UPDATE_GRAIN, &first, &end);
-    update(run, reals(run->plan, run->vectors->gradient, first), first, end, learning_rate, t);
-}
-
-/* ------------------------------------------------------------------------------------------ streamed weights
- *
- * A large net's weights, moments and gradient do not fit in cache, so each is to be read once: a chunk's gradient is made,
- * its norm taken and its weights updated while it is there. But no weight may change before the whole gradient is known to
- * be finite. It is, without having been made, when a bound says so: by Cauchy and Schwarz no sum of products x dz over the
- * rows, nor a part of one, exceeds |x| |dz|. Where the bound says nothing the gradient is made first, then looked at. */
-
-static const double LARGEST_BOUND = 1e35; /* far enough below the largest float to leave room for rounding */
-
-/* dz of every wide layer as panels, for all its chunks. */
-static void pack_gradients(const struct run *run) {
-    const struct fbp_plan *plan = run->plan;
-    for (size_t s = 0; s < plan->n_steps; s++) {
-        const struct step *step = &plan->steps[s];
-        const struct value *out = &plan->values[step->out];
-        if (step->dz_panels)
-            plan->kernels->gemm_pack(at(plan, out->gradient), out->row, at(plan, step->dz_panels), run->rows, out->width,
-                                     run->part, run->parts);
-    }
-}
-
-/* This part's rows of the block: the sums of squares of all values that a layer takes, and of all gradients at what it gives. */
-static void add_squares(const struct run *run) {
-    struct fbp_plan *plan = run->plan;
-    const struct fbp_kernels *k = plan->kernels;
-    double *squares = (double *)at(plan, plan->squares) + 2 * run->part;
-    size_t first, end, row;
-    share(run, run->rows, 1, &first, &end);
-    const size_t rows = end - first;
-    squares[0] = squares[1] = 0;
-    for (size_t s = 0; s < plan->n_steps; s++) {
-        const struct step *step = &plan->steps[s];
-        if (step->kind != STEP_DENSE) continue;
-        const struct value *in = &plan->values[step->in], *out = &plan->values[step->out];
-        const void *x = value_of(run, step->in, &row);
-        if (in->activation == FBP_SIGMOID || in->activation == FBP_TANH) squares[0] += (double)rows * in->width;
-        else squares[0] += k->sum_squares(reals(plan, x, first * row), rows * row);
-        squares[0] += (double)rows; /* what b is multiplied by */
-        squares[1] += k->sum_squares(reals(plan, at(plan, out->gradient), first * out->row), rows * out->row);
-    }
-}
-
-static double gradient_bound(const struct run *run) {
-    const double *squares = at(run->plan, run->plan->squares);
-    double x = 0, dz = 0;
-    for (int p = 0; p < run->parts; p++) x += squares[2 * p], dz += squares[2 * p + 1];
-    return sqrt(x) * sqrt(dz);
-}
-
-/* Gradient, norm and update of this part's chunks. `accumulate`: earlier blocks of the minibatch have left theirs in the
- * gradient vector. Otherwise nobody reads that vector again, and a part puts all its chunks in one place, which stays in
- * cache. */
-static void update_chunks(const struct run *run, int accumulate, double learning_rate, uint64_t t) {
-    struct fbp_plan *plan = run->plan;
-    const struct fbp_kernels *k = plan->kernels;
-    double *partial = at(plan, plan->norms);
-    const int in_place = accumulate || run->parts * plan->largest_chunk > plan->parameters;
-    for (size_t c = 0; c < plan->n_chunks; c++) {
-        const struct chunk *chunk = &plan->chunks[c];
-        if (chunk->start < plan->parameters * run->part / run->parts) continue;
-        if (chunk->start >= plan->parameters * (run->part + 1) / run->parts) break;
-        const struct step *step = &plan->steps[chunk->step];
-        const struct value *out = &plan->values[step->out];
-        void *g = (void *)reals(plan, run->vectors->gradient, in_place ? chunk->start : run->part * plan->largest_chunk);
-        struct fbp_dense d = dense_of(run, step);
-        d.x = reals(plan, d.x, chunk->row), d.I = chunk->rows;
-        d.dz = at(plan, out->gradient), d.dz_row = out->row;
-        d.dz_panels = step->dz_panels ? at(plan, step->dz_panels) : NULL;
-        d.dW = g;
-        d.db = chunk->end - chunk->start > chunk->rows * d.O ? (void *)reals(plan, g, chunk->rows * d.O) : NULL;
-        d.accumulate = accumulate;
-        k->dense_backward_weights(&d, 0, 1);
-        partial[c] = k->sum_squares(g, chunk->end - chunk->start);
-        update(run, g, chunk->start, chunk->end, learning_rate, t);
-    }
 }
 
 struct epoch_call {
@@ -746,46 +577,30 @@ static void run_epoch(void *context, int part, int parts) {
         forward(&run, NULL);
         loss(&run, loss_scale(plan, rows));
         if (part == 0) plan->block_loss = sum_row_losses(&run);
-        const int accumulate = e.block_start > 0;
-        backward(&run, call->vectors->gradient, accumulate, NULL);
-        if (streams(plan)) add_squares(&run), pack_gradients(&run);
+        backward(&run, call->vectors->gradient, e.block_start > 0, NULL);
         e.block_start += run.rows;
         if (part == 0 && ++blocks % blocks_a_look == 0) plan->pause = now() > deadline;
         barrier(&run);
         e.batch_sum += plan->block_loss;
-        if (streams(plan)) e.gradient_bound += gradient_bound(&run);
-        const int pause = plan->pause, last_block = e.block_start == rows;
-        const double loss = e.batch_sum * loss_scale(plan, rows);
-        const int streamed = streams(plan) && last_block && isfinite(loss) && e.gradient_bound < LARGEST_BOUND;
-        if (streams(plan) && !streamed) {
-            all_weight_gradients(&run, call->vectors->gradient, accumulate);
-            barrier(&run);
-        }
+        const int pause = plan->pause;
 
-        if (last_block) {
-            double norm;
-            if (streamed) {
-                update_chunks(&run, accumulate, e.learning_rates[e.step], e.t + 1);
-                barrier(&run);
-                norm = sum_pieces(plan);
-            } else {
-                norm = squared_norm(&run);
-                if (!isfinite(loss)) status = FBP_LOSS_NOT_FINITE;
-                /* a sum of squares may overflow where no gradient does */
-                else if (!isfinite(norm) && !plan->kernels->all_finite(call->vectors->gradient, plan->parameters))
-                    status = FBP_GRADIENT_NOT_FINITE;
-                if (status != FBP_OK) {
-                    e.failed_loss = loss;
-                    break;
-                }
-                update_all(&run, e.learning_rates[e.step], e.t + 1);
+        if (e.block_start == rows) {
+            const double loss = e.batch_sum * loss_scale(plan, rows), norm = squared_norm(&run);
+            if (!isfinite(loss)) status = FBP_LOSS_NOT_FINITE;
+            /* a sum of squares may overflow where no gradient does */
+            else if (!isfinite(norm) && !plan->kernels->all_finite(call->vectors->gradient, plan->parameters))
+                status = FBP_GRADIENT_NOT_FINITE;
+            if (status != FBP_OK) {
+                e.failed_loss = loss;
+                break;
             }
+            update(&run, e.learning_rates[e.step], e.t + 1);
             e.last_loss = loss;
             e.loss_sum += loss * (double)rows;
             e.last_squared_norm = norm;
             e.squared_norm_sum += norm;
             e.t++, e.step++;
-            e.block_start = 0, e.batch_sum = 0, e.gradient_bound = 0;
+            e.block_start = 0, e.batch_sum = 0;
             barrier(&run);
         }
         if (pause && e.step * e.batch < e.rows) { status = FBP_PAUSED; break; }
