@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp import ops, reference
-
-from .measure import agree
+from fastbp.bench.verify import agree
 
 NAMES = ["relu", "leaky_relu", "sigmoid", "tanh", "softplus"]
 

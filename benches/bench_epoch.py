@@ -6,26 +6,29 @@ fails. ``python -m benches.compare_twin`` makes the same comparison in more roun
 
 import pytest
 
-from . import compare_twin, contestants, measure, nets
+from fastbp.bench import contestants, cores, nets, timing, verify
+
+from . import compare_twin
 
 
 @pytest.mark.parametrize("net", nets.ALL, ids=[f"{net.name} batch {net.batch}" for net in nets.ALL])
 def bench_epoch(speed, net):
-    with measure.one_core():
+    with cores.one_core():
         data = net.data()
-        contestants.verify(net, compare_twin.CONTESTANTS, 1)
+        verify.verify(net, compare_twin.CONTESTANTS, 1)
         trainer = contestants.Fastbp(net, *data, 1)
         if not speed.enabled:
             speed(lambda: trainer.epochs(1))
             return
-        times = compare_twin.race(net, data, compare_twin.CONTESTANTS, 3, one_core=True)
+        who = [one(net, *data, 1) for one in compare_twin.CONTESTANTS]
+        times = timing.race(who, 3, compare_twin.SAMPLE, one_core=True)
         fast, twin, by_hand = (times[one.name] for one in compare_twin.CONTESTANTS)
-        ratio, median = compare_twin.ratio(twin, fast)
+        ratio, median = timing.ratio(twin, fast)
         figures = {
-            "us a step": round(fast.best / net.steps() * 1e6, 2),
+            "us a step": round(min(fast) / net.steps() * 1e6, 2),
             "twin ratio": round(ratio, 2),
             "median": round(median, 2),
-            "by hand ratio": round(compare_twin.ratio(by_hand, fast)[0], 2),
+            "by hand ratio": round(timing.ratio(by_hand, fast)[0], 2),
         }
         speed(lambda: trainer.epochs(1), flops=net.flops(), **figures)
     assert ratio >= net.least_ratio, f"{ratio:.2f} times as fast as the twin; it must be {net.least_ratio:g} times"

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp import ops, reference
-
-from .measure import agree
+from fastbp.bench.verify import agree
 
 # M, K, N, transpose_a, transpose_b: x W, x^T dz and dz W^T of the layer (K or M or N are its batch, inputs, outputs).
 SHAPES = [

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp import ops, reference
-
-from .measure import agree
+from fastbp.bench.verify import agree
 
 SIZES = [4_610, 101_770, 1_863_690]  # parameters of 4-64-64-2, 784-128-10 and 784-1024-1024-10
 

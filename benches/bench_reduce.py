@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp import ops, reference
-
-from .measure import agree
+from fastbp.bench.verify import agree
 
 SIZES = [4_610, 101_770, 1_863_690]
 

@@ -3,8 +3,7 @@
 import pytest
 
 from fastbp import ops, reference
-
-from .measure import agree
+from fastbp.bench.verify import agree
 
 SIZES = [1_000, 60_000, 1_000_000]
 

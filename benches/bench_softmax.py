@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp import ops, reference
-
-from .measure import agree
+from fastbp.bench.verify import agree
 
 SHAPES = [(32, 2), (128, 10), (1024, 10), (128, 1000)]
 

@@ -4,19 +4,18 @@ import pytest
 
 import fastbp as fb
 from fastbp import reference
-
-from . import contestants, measure, nets
+from fastbp.bench import contestants, nets, verify
 
 ids = [f"{net.name} batch {net.batch}" for net in nets.ALL]
 
 
 @pytest.mark.parametrize("net", nets.ALL, ids=ids)
 def bench_step(speed, net):
-    contestants.verify(net, [contestants.Fastbp], 1)
+    verify.verify(net, [contestants.Fastbp], 1)
     x, y = net.data(net.batch)
     trainers = [one(net, x, y).trainer for one in (contestants.Fastbp, contestants.Twin)]
     fast, twin = (lambda trainer=trainer: trainer.step(x, y) for trainer in trainers)
-    measure.agree(fast(), twin(), 1e-4)
+    verify.agree(fast(), twin(), 1e-4)
     speed(fast, twin, flops=net.flops(net.batch))
 
 
@@ -27,6 +26,6 @@ def bench_predict(speed, net, rows):
         pytest.skip("the net before is the same but for its batch")
     x, _ = net.data(rows)
     fast, twin = (module.Network(net.widths[0], net.layers()) for module in (fb, reference))
-    measure.agree(fast.predict(x), twin.predict(x), 1e-5)
-    flops = 2 * rows * sum(inputs * outputs for inputs, outputs in zip(net.widths, net.widths[1:]))
+    verify.agree(fast.predict(x), twin.predict(x), 1e-5)
+    flops = net.forward_flops(rows)
     speed(lambda: fast.predict(x), lambda: twin.predict(x), flops=flops)

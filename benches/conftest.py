@@ -7,6 +7,8 @@ import pytest
 # fastbp takes its number of threads when it is imported.
 os.environ.setdefault("FASTBP_NUM_THREADS", "1")
 
+from fastbp.bench import cores, timing, words
+
 from . import measure
 
 TABLE = pytest.StashKey()
@@ -26,17 +28,17 @@ def pytest_configure(config):
 @pytest.fixture(scope="session", autouse=True)
 def where():
     """On one core, unless fastbp was given more threads. NumPy has one. What the core can do is measured first."""
-    with measure.one_core():
+    with cores.one_core():
         measure.peak("float32")
         measure.peak("float64")
         measure.bandwidth()
         if os.environ["FASTBP_NUM_THREADS"] == "1":
             yield
             return
-    before = measure.numpy_threads(1)
+    before = cores.numpy_threads(1)
     yield
     if before:
-        measure.numpy_threads(before)
+        cores.numpy_threads(before)
 
 
 @pytest.fixture
@@ -47,7 +49,8 @@ def speed(benchmark, request):
     and the share of the multiply-add peak of as many cores as fastbp has threads. moved: bytes that a call must read
     and write, for GB/s. more: goes into the report.
 
-    Check the result before: see `measure.agree`. With --benchmark-disable nothing is timed, and speed.enabled is false.
+    Check the result before: see `fastbp.bench.verify.agree`. With --benchmark-disable nothing is timed, and
+    speed.enabled is false.
     """
 
     def run(f, twin=None, flops=0, moved=0, dtype="float32", **more):
@@ -58,12 +61,12 @@ def speed(benchmark, request):
         info = benchmark.extra_info
         if flops:
             info["GFLOP/s"] = round(flops / best / 1e9, 2)
-            threads = min(int(os.environ["FASTBP_NUM_THREADS"]), len(measure.ALL_CORES))
+            threads = min(int(os.environ["FASTBP_NUM_THREADS"]), len(cores.ALL_CORES))
             info["share of peak"] = f"{flops / best / 1e9 / measure.peak(dtype).gflops / threads:.1%}"
         if moved:
             info["GB/s"] = round(moved / best / 1e9, 2)
         if twin is not None:
-            info["twin ratio"] = round(measure.seconds_a_call(twin, 0.03, 3)[0] / best, 2)
+            info["twin ratio"] = round(timing.seconds_a_call(twin, 0.03, 3)[0] / best, 2)
         info.update(more)
         request.config.stash[TABLE].append((request.node.name, best, benchmark.stats.stats.median, dict(info)))
 
@@ -83,11 +86,11 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section("fastbp: speed")
     peak, wide = measure.peak(), measure.peak("float64")
     for line in (
-        measure.machine(),
+        words.machine(),
         f"peak {peak.gflops:.1f} GFLOP/s float32, {wide.gflops:.1f} float64, from {peak.source}; memory "
         f"{measure.bandwidth() / 1e9:.1f} GB/s; fastbp threads: {os.environ['FASTBP_NUM_THREADS']}, NumPy: 1",
         "best microseconds a call; noise: median over best; twin ratio: time of the NumPy twin over fastbp's",
         "",
-        *measure.table(["", "us", "noise", *columns], rows),
+        *words.table(["", "us", "noise", *columns], rows),
     ):
         terminalreporter.write_line(line)

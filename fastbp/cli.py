@@ -1,4 +1,4 @@
-"""The command line: python -m fastbp {train, info}."""
+"""The command line: python -m fastbp {train, bench, info}."""
 
 import argparse
 import os
@@ -70,7 +70,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser():
     parser = _Parser(prog=PROGRAM, description="Train a dense network on a CPU.")
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="{train,info}", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="{train,bench,info}", required=True)
 
     train = commands.add_parser(
         "train",
@@ -108,6 +108,24 @@ def _parser():
     option("--out", default="model.npz", metavar="FILE", help="the model: .npz or .safetensors (default: %(default)s)")
     option("--no-reference", action="store_true", help="do not run the NumPy twin")
     train.set_defaults(run=_train)
+
+    bench = commands.add_parser(
+        "bench",
+        help="time training against NumPy written by hand",
+        description="Train a dozen nets, each checked first against the NumPy twin, and print microseconds a step "
+        "beside those of NumPy written by hand. About 20 seconds.",
+    )
+    option = bench.add_argument
+    option("--nets", metavar="TEXT", help="only nets whose name contains TEXT, such as 784-128")
+    option("--rounds", type=_whole(1), default=3, metavar="N", help="interleaved rounds (default: %(default)s)")
+    option(
+        "--threads",
+        choices=["one", "all", "both"],
+        default="both",
+        help="one thread on one core, as many as there are cores, or both in turn (default: %(default)s)",
+    )
+    option("--json", metavar="FILE", help="write everything found, every round's time included")
+    bench.set_defaults(run=_bench)
 
     info = "print version, instruction set, threads and build"
     commands.add_parser("info", help=info, description=f"{info.capitalize()}.").set_defaults(run=_info)
@@ -151,6 +169,12 @@ class _Progress:
             self.written = len(text)
         else:
             print(text, flush=True)
+
+    def clear(self):
+        """Wipe the line."""
+        if self.in_place:
+            print(f"\r{'':<{self.written}}\r", end="", flush=True)
+        self.written = 0
 
     def end(self):
         """Leave the line as it stands."""
@@ -242,15 +266,15 @@ def _epochs(count):
 def _check_out(path):
     """Refuse, before training, where the model cannot go."""
     storage.checked_path(path)
-    folder = os.path.dirname(os.path.realpath(path))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"--out: {folder}: no such folder")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError(f"--out: {path} is not a file")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"--out: {folder}: no permission to write")
+    storage.check_destination("--out", path)
     if path.endswith(".safetensors"):
         storage.safetensors_package()
+
+
+def _bench(options, progress):
+    from .bench import command
+
+    command.run(options.nets, options.rounds, options.threads, options.json, progress)
 
 
 def _info(options, progress):

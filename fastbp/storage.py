@@ -41,7 +41,7 @@ def write(path, description, vectors):
     """
     import json
 
-    path = os.path.realpath(checked_path(path))
+    path = checked_path(path)
     text = json.dumps({"format": FORMAT, "version": VERSION, **description}, allow_nan=False)
     if path.endswith(".npz"):
 
@@ -56,7 +56,7 @@ def write(path, description, vectors):
         def fill(file):
             file.write(data)
 
-    _replace(path, fill)
+    write_whole(path, fill)
 
 
 def read(path, expect):
@@ -253,8 +253,24 @@ def _read_safetensors(path, file, expect):
         raise _Wrong(f"truncated or damaged, or not a .safetensors file ({error})") from error
 
 
-def _replace(path, fill):
-    """Write a file by fill(file) under a temporary name, and give it its own."""
+def write_whole(path, fill):
+    """Write a file, whole or not at all: by fill(file) under a temporary name, which then becomes its own.
+
+    Parameters
+    ----------
+    path : str
+        An existing file is replaced and keeps its mode.
+    fill : callable
+        Is given a binary file to write to.
+
+    Raises
+    ------
+    ValueError
+        When the path names something other than a file.
+    OSError
+        When the file cannot be written; nothing is left behind.
+    """
+    path = os.path.realpath(path)
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: no such folder")
@@ -283,3 +299,26 @@ def _replace(path, fill):
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def check_destination(name, path):
+    """Refuse, before the work whose result it is to hold, a file that cannot be written.
+
+    Parameters
+    ----------
+    name : str
+        What the path was given as: it opens the message.
+    path : str
+
+    Raises
+    ------
+    ValueError, OSError
+        When there is no such folder, no permission, or something other than a file by that name.
+    """
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{name}: {folder}: no such folder")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"{name}: {path} is not a file")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{name}: {folder}: no permission to write")

@@ -43,7 +43,9 @@ MAY_KNOW = {
     "ops": {"ops."},
     "network": DECLARED | {"_core", "checks", "storage"},
     "trainer": DECLARED | {"_core", "checks", "storage", "network"},
-    "cli": DECLARED | {"", "_core", "datasets", "network", "reference", "storage", "trainer"},
+    "bench.": {"", "_core", "bench.", "reference", "storage"},
+    "bench": set(),
+    "cli": DECLARED | {"", "_core", "bench.", "datasets", "network", "reference", "storage", "trainer"},
     "": DECLARED | {"cpu", "datasets", "gradcheck", "network", "ops", "reference", "trainer"},
     "__main__": {"cli"},
 }
@@ -184,7 +186,9 @@ def test_nothing_imports_tests_or_benches():
     users = [*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py"), ROOT / "setup.py"]
     for path in users:
         for name in names(path):
-            assert not re.search(r"(^|\.)(tests?|benche?s?|conftest|pytest)(_|\.|$)", name), f"{path} imports {name}"
+            assert not re.search(r"(^|\.)(tests?|benches|bench_\w+|conftest|pytest)(_|\.|$)", name), (
+                f"{path} imports {name}"
+            )
     for path in (ROOT / "tests").rglob("*.py"):
         assert not any(name.lstrip(".").split(".")[0] == "benches" for name in names(path)), path
     for path in (ROOT / "benches").rglob("*.py"):
@@ -203,7 +207,7 @@ def test_import_loads_nothing_optional():
     )
     roots, ours = (line.split() for line in done.stdout.splitlines())
     assert [r for r in roots if r not in sys.stdlib_module_names and "cython" not in r] == ["fastbp"]
-    late = ["cli", "datasets", "gradcheck", "reference", "__main__"]
+    late = ["bench", "cli", "datasets", "gradcheck", "reference", "__main__"]
     assert not [name for name in ours if name.removeprefix("fastbp.").split(".")[0] in late], ours
 
 

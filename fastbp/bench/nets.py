@@ -33,6 +33,10 @@ class Net(NamedTuple):
             return fb.Adam(self.learning_rate)
         return fb.SGD(self.learning_rate, momentum=0.9 if self.optimizer == "momentum" else 0.0)
 
+    def start(self, dtype="float32"):
+        """The network everybody starts from."""
+        return fb.Network(self.widths[0], self.layers(), dtype=dtype)
+
     def steps(self, rows=None):
         """Minibatches in an epoch."""
         return -(-(rows or self.rows) // self.batch)
@@ -41,6 +45,13 @@ class Net(NamedTuple):
         """Floating-point operations in the products of an epoch: x W, x^T dz and, but for the first layer, dz W^T."""
         sizes = [inputs * outputs for inputs, outputs in zip(self.widths, self.widths[1:])]
         return 2 * (rows or self.rows) * (3 * sum(sizes) - sizes[0])
+
+    def forward_flops(self, rows):
+        """Floating-point operations in the products of a prediction."""
+        return 2 * rows * sum(inputs * outputs for inputs, outputs in zip(self.widths, self.widths[1:]))
+
+    def parameters_count(self):
+        return sum((inputs + 1) * outputs for inputs, outputs in zip(self.widths, self.widths[1:]))
 
     def data(self, rows=None, dtype="float32"):
         """X (rows, inputs) and targets, something to be learned: a random linear map."""
@@ -77,3 +88,6 @@ OTHERS = [
 ]
 
 ALL = BOARD + OTHERS
+
+# Those also trained in float64.
+DOUBLE = [BOARD[2], BOARD[5], BOARD[6]]

@@ -1,0 +1,101 @@
+"""The process in which one library works: ``python -m benches.worker PIPE CORE PEER``, started by `workers`.
+
+It pins itself to a core before it imports anything that could look at the cores, and then does what it is told over the
+pipe: (command, arguments) in, (status, result) out, until the pipe is closed.
+"""
+
+import os
+import sys
+
+if __name__ == "__main__" and sys.argv[2] != "all" and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {int(sys.argv[2])})
+
+import json
+from multiprocessing.connection import Connection
+
+from fastbp.bench import timing, verify
+
+from . import measure
+from .peers import CannotDo, Peer
+
+
+class Work:
+    """What a worker can be told to do: every public method is a command."""
+
+    def __init__(self, peer, threads):
+        self.training, self.prediction, self.about = peer.classes()
+        self.threads = threads
+        self.one = None
+
+    def load(self, cell):
+        """Make a contestant for the cell, and verify it."""
+        self.one, self.cell = None, cell
+        if cell.mode == "train":
+            self._load_training(cell)
+        else:
+            X, _ = cell.net.data(cell.rows, cell.dtype)
+            self.one = self.prediction(cell.net, X, self.threads)
+            verify.verify_outputs(cell.net, self.one)
+
+    def _load_training(self, cell):
+        net = cell.net
+        if cell.dtype == "float32":
+            # The sharp check: float64, on three minibatches, by a contestant of its own.
+            data = net.data(min(net.rows, 3 * net.batch), "float64")
+            verify.verify_epoch(net, data, [self.training(net, *data, self.threads)])
+        data = net.data(cell.rows, cell.dtype)
+        self.one = self.training(net, *data, self.threads)
+        verify.verify_epoch(net, data, [self.one])
+
+    def sample(self, seconds):
+        """Seconds of a step, or of a prediction, from as many as take so many seconds."""
+        if self.cell.mode == "predict":
+            return timing.seconds_a_call(self.one.predict, seconds, 1)[0]
+        return timing.sample(self.one, seconds) / self.cell.steps
+
+    def limits(self):
+        """What this core can do: floating-point operations and bytes a second."""
+        measure.peak.cache_clear()
+        peaks = {dtype: measure.peak(dtype) for dtype in ("float32", "float64")}
+        return {
+            "peak": {dtype: 1e9 * peak.gflops for dtype, peak in peaks.items()},
+            "peak_source": peaks["float32"].source,
+            "bandwidth": measure.bandwidth(),
+        }
+
+    def describe(self):
+        return self.about()
+
+
+def serve(pipe, work):
+    """Do what comes over the pipe, and answer, until it is closed."""
+    while True:
+        try:
+            command, arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = "done", getattr(work, command)(*arguments)
+        except CannotDo as error:
+            answer = "cannot", str(error)
+        except verify.OtherResults as error:
+            answer = "differs", str(error)
+        except Exception as error:  # whatever a library may raise: the board goes on without it
+            answer = "failed", f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+        pipe.send(answer)
+
+
+def main():
+    handle, _, threads, peer = sys.argv[1:]
+    pipe = Connection(int(handle))
+    try:
+        work = Work(Peer(*json.loads(peer)), json.loads(threads))
+    except Exception as error:
+        pipe.send(("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        return
+    pipe.send(("done", work.describe()))
+    serve(pipe, work)
+
+
+if __name__ == "__main__":
+    main()
