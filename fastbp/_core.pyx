@@ -80,6 +80,7 @@ cdef extern from "fbp.h" nogil:
         size_t a_row, a_col
         const void *b
         size_t b_row
+        int b_transposed
         const void *panels
         const void *bias
         int accumulate
@@ -91,8 +92,6 @@ cdef extern from "fbp.h" nogil:
         const void *x
         size_t x_row
         const void *W
-        const void *W_panels
-        const void *WT_panels
         const void *b
         int activation
         double alpha
@@ -100,6 +99,7 @@ cdef extern from "fbp.h" nogil:
         size_t y_row
         const void *dz
         size_t dz_row
+        const void *dz_panels
         void *dW
         void *db
         int accumulate
@@ -115,7 +115,7 @@ cdef extern from "fbp.h" nogil:
         size_t item
         size_t panel
         void (*gemm)(const fbp_gemm *product, int part, int parts) noexcept nogil
-        void (*gemm_pack)(const void *b, size_t b_row, int transposed, void *panels, size_t K, size_t N, int part,
+        void (*gemm_pack)(const void *b, size_t b_row, void *panels, size_t K, size_t N, int part,
                           int parts) noexcept nogil
         void (*dense_forward)(const fbp_dense *layer, int part, int parts) noexcept nogil
         void (*dense_backward_weights)(const fbp_dense *layer, int part, int parts) noexcept nogil
@@ -435,12 +435,9 @@ cdef void *scratch(size_t reals, Py_ssize_t item, void **block) except NULL:
 
 # -------------------------------------------------------------------------------------------- gemm and dense
 
-# A product is worth a second thread from about 50 microseconds of work on. B is packed when it lies the wrong way, or
-# when it is too large for the second-level cache and enough rows of A will read it.
+# A product is worth a second thread from about 50 microseconds of work on.
 cdef enum:
     WORK_PER_THREAD = 2000000
-    DIRECT_BYTES = 256 * 1024
-    PANEL_ROWS = 128
 
 
 cdef int threads_for(size_t M, size_t N, size_t K) noexcept:
@@ -448,26 +445,13 @@ cdef int threads_for(size_t M, size_t N, size_t K) noexcept:
     return 1 if parts < 2 else default_threads if parts > default_threads else <int>parts
 
 
-cdef bint packing_pays(const fbp_kernels *kernels, size_t M, size_t K, size_t N) noexcept:
-    return M >= PANEL_ROWS and K * N * kernels.item > DIRECT_BYTES
-
-
-cdef size_t panels_size(const fbp_kernels *kernels, size_t K, size_t N) noexcept:
-    return K * ((N + kernels.panel - 1) // kernels.panel) * kernels.panel
-
-
 cdef struct Product:
     const fbp_kernels *kernels
     fbp_gemm gemm
-    void *panels
-    int transposed
 
 
 cdef void product_part(void *context, int part, int parts) noexcept nogil:
     cdef Product *p = <Product *>context
-    if p.panels != NULL:
-        p.kernels.gemm_pack(p.gemm.b, p.gemm.b_row, p.transposed, p.panels, p.gemm.K, p.gemm.N, part, parts)
-        fbp_pool_barrier(part, parts)
     p.kernels.gemm(&p.gemm, part, parts)
 
 
@@ -475,7 +459,6 @@ def gemm(a, b, bint transpose_a, bint transpose_b, c):
     """c (M, N) = a b, either transposed first or not."""
     cdef Arguments args
     cdef Product p
-    cdef void *block = NULL
     cdef int parts
     args.count = args.item = 0
     try:
@@ -496,37 +479,26 @@ def gemm(a, b, bint transpose_a, bint transpose_b, c):
             p.gemm.a_row, p.gemm.a_col = 1, a_.shape[1]
         p.gemm.b, p.gemm.b_row = b_.buf, b_.shape[1]
         p.gemm.c, p.gemm.c_row = c_.buf, p.gemm.N
-        p.transposed = transpose_b
-        if p.gemm.K and (transpose_b or packing_pays(p.kernels, p.gemm.M, p.gemm.K, p.gemm.N)):
-            p.panels = scratch(panels_size(p.kernels, p.gemm.K, p.gemm.N), args.item, &block)
-            p.gemm.panels = p.panels
+        p.gemm.b_transposed = transpose_b
         parts = threads_for(p.gemm.M, p.gemm.N, p.gemm.K)
         with nogil:
             fbp_pool_run(parts, product_part, &p)
     finally:
-        free(block)
         release(&args)
 
 
 cdef struct Layer:
     const fbp_kernels *kernels
     fbp_dense dense
-    void *W_panels
-    void *WT_panels
 
 
 cdef void forward_part(void *context, int part, int parts) noexcept nogil:
     cdef Layer *l = <Layer *>context
-    if l.W_panels != NULL:
-        l.kernels.gemm_pack(l.dense.W, l.dense.O, 0, l.W_panels, l.dense.I, l.dense.O, part, parts)
-        fbp_pool_barrier(part, parts)
     l.kernels.dense_forward(&l.dense, part, parts)
 
 
 cdef void backward_part(void *context, int part, int parts) noexcept nogil:
     cdef Layer *l = <Layer *>context
-    l.kernels.gemm_pack(l.dense.W, l.dense.O, 1, l.WT_panels, l.dense.O, l.dense.I, part, parts)
-    fbp_pool_barrier(part, parts)
     l.kernels.dense_backward_weights(&l.dense, part, parts)
     l.kernels.dense_backward_inputs(&l.dense, part, parts)
 
@@ -549,7 +521,6 @@ def dense_forward(x, W, b, int activation, double alpha, y):
     """y (B, O) = f(x W + b); b may be None."""
     cdef Arguments args
     cdef Layer l
-    cdef void *block = NULL
     cdef int parts
     args.count = args.item = 0
     try:
@@ -565,14 +536,10 @@ def dense_forward(x, W, b, int activation, double alpha, y):
         if l.dense.B == 0:
             return
         l.dense.y, l.dense.y_row = y_.buf, l.dense.O
-        if packing_pays(l.kernels, l.dense.B, l.dense.I, l.dense.O):
-            l.W_panels = scratch(panels_size(l.kernels, l.dense.I, l.dense.O), args.item, &block)
-            l.dense.W_panels = l.W_panels
         parts = threads_for(l.dense.B, l.dense.I, l.dense.O)
         with nogil:
             fbp_pool_run(parts, forward_part, &l)
     finally:
-        free(block)
         release(&args)
 
 
@@ -580,7 +547,6 @@ def dense_backward(dy, x, W, y, int activation, double alpha, dx, dW, db):
     """dx (B, I), dW (I, O) and db (O,) from dy (B, O); y may be None when f is the identity."""
     cdef Arguments args
     cdef Layer l
-    cdef void *block = NULL
     cdef void *dz_block = NULL
     cdef void *dz
     cdef int parts
@@ -610,13 +576,10 @@ def dense_backward(dy, x, W, y, int activation, double alpha, dx, dW, db):
             l.dense.dz = dz
             with nogil:
                 l.kernels.activation_backward(dy_.buf, y_.buf, activation, alpha, dz, l.dense.B * l.dense.O)
-        l.WT_panels = scratch(panels_size(l.kernels, l.dense.O, l.dense.I), args.item, &block)
-        l.dense.WT_panels = l.WT_panels
         parts = threads_for(l.dense.B, l.dense.I, l.dense.O)
         with nogil:
             fbp_pool_run(parts, backward_part, &l)
     finally:
-        free(block)
         free(dz_block)
         release(&args)
 

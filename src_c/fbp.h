@@ -64,6 +64,7 @@ struct fbp_gemm {
     size_t M, N, K;
     const void *a; size_t a_row, a_col;
     const void *b; size_t b_row;       /* B[k][j] = b[k * b_row + j]; not read when `panels` is given */
+    int b_transposed;                  /* B[k][j] = b[j * b_row + k]; not with panels */
     const void *panels;                /* B as gemm_pack left it, or NULL */
     const void *bias;                  /* (N,): added to every row of C, or NULL */
     int accumulate;                    /* C += rather than C =; not with bias */
@@ -75,12 +76,11 @@ struct fbp_dense {
     size_t B, I, O;
     const void *x; size_t x_row;       /* (B, I) */
     const void *W;                     /* (I, O), rows O apart */
-    const void *W_panels;              /* W as gemm_pack left it, or NULL: read W itself */
-    const void *WT_panels;             /* W transposed, as gemm_pack left it: dense_backward_inputs needs it */
     const void *b;                     /* (O,) or NULL */
     int activation; double alpha;      /* f */
     void *y; size_t y_row;             /* (B, O): written by forward */
     const void *dz; size_t dz_row;     /* (B, O): gradient at z = x W + b */
+    const void *dz_panels;             /* dz as gemm_pack left it, or NULL: dense_backward_weights may read it instead */
     void *dW, *db;                     /* (I, O) and (O,) or NULL */
     int accumulate;                    /* dW += and db += rather than = */
     /* dx = (dz W^T + skip) * g'(x), where x = g(...) is the output of the layer before: what that layer calls dz. */
@@ -99,9 +99,8 @@ struct fbp_kernels {
     size_t panel;  /* columns in a panel of a packed matrix; a packed (K, N) takes K * ceil(N / panel) * panel reals */
 
     void (*gemm)(const struct fbp_gemm *product, int part, int parts);
-    /* Writes B (K, N) as panels: panels[j / panel][k][j % panel], columns past N zero. B[k][j] is b[k * b_row + j], or
-     * b[j * b_row + k] when `transposed`. */
-    void (*gemm_pack)(const void *b, size_t b_row, int transposed, void *panels, size_t K, size_t N, int part, int parts);
+    /* Writes B (K, N), B[k][j] = b[k * b_row + j], as panels: panels[j / panel][k][j % panel], columns past N zero. */
+    void (*gemm_pack)(const void *b, size_t b_row, void *panels, size_t K, size_t N, int part, int parts);
 
     void (*dense_forward)(const struct fbp_dense *layer, int part, int parts);
     void (*dense_backward_weights)(const struct fbp_dense *layer, int part, int parts);

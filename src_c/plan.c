@@ -15,22 +15,25 @@
  * where a step reads what another part wrote. Decisions (is the loss finite, is the time slice over) are made from values
  * that all parts see, or by part 0 before a barrier.
  */
-#define _POSIX_C_SOURCE 200809L /* clock_gettime */
+#define _DEFAULT_SOURCE /* clock_gettime, madvise */
 #include "fbp.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 enum {
     ALIGNMENT = 64,
     NORM_CHUNK = 4096,          /* reals in a partial sum of |gradient|^2: the same for any number of threads */
     UPDATE_GRAIN = 64,          /* parts of the update start at multiples of so many reals */
-    DIRECT_BYTES = 256 * 1024,  /* W up to this size is read in place: it stays in the second-level cache */
-    ROWS_AHEAD = 8,             /* how far ahead of the copying a minibatch's rows are fetched */
-    PANEL_ROWS = 32             /* with fewer rows, copying W into panels costs more than it saves */
+    HUGE_PAGE = 2 * 1024 * 1024,
+    ROWS_AHEAD = 8              /* how far ahead of the copying a minibatch's rows are fetched */
 };
+static const double FLOPS_A_LOOK = 2e6;   /* work between two looks at the clock, which takes as long as a tiny net's layer */
 static const double FLOPS_A_THREAD = 3e6; /* work in a block of rows that pays for one more thread: some 30 microseconds */
 
 struct value {
@@ -49,8 +52,6 @@ struct step {
     size_t earlier_skip; /* STEP_ADD: a gradient already waiting for `skip`, to be joined to this one, or 0: none */
     size_t W, b;       /* offsets in the flat vector, reals */
     int has_bias;
-    size_t W_panels, WT_panels; /* offsets in the workspace, bytes */
-    int packs_W;       /* W is large enough for panels to pay in the forward product */
 };
 
 struct fbp_plan {
@@ -105,20 +106,14 @@ static size_t add_value(struct fbp_plan *plan, size_t width, int activation, dou
     return plan->n_values++;
 }
 
-static size_t packed_bytes(const struct fbp_kernels *k, size_t K, size_t N) { return K * round_up(N, k->panel) * k->item; }
-
 static void add_dense(struct fbp_plan *plan, const struct fbp_layer *layer, size_t in) {
-    const struct fbp_kernels *k = plan->kernels;
     const size_t I = layer->inputs, O = layer->outputs;
     struct step *step = &plan->steps[plan->n_steps++];
     *step = (struct step){
         .kind = STEP_DENSE, .in = in, .W = plan->parameters, .b = plan->parameters + I * O, .has_bias = layer->bias,
-        .packs_W = I * O * k->item > DIRECT_BYTES && plan->block >= PANEL_ROWS,
     };
     plan->parameters += I * O + (layer->bias ? O : 0);
     plan->flops_a_row += 6.0 * I * O;
-    if (step->packs_W) step->W_panels = take(plan, packed_bytes(k, I, O));
-    if (plan->loss >= 0) step->WT_panels = take(plan, packed_bytes(k, O, I));
     step->out = add_value(plan, O, layer->activation, layer->alpha);
 }
 
@@ -156,6 +151,19 @@ static int add_steps(struct fbp_plan *plan, const struct fbp_layer *layers, size
     }
     plan->outputs = plan->values[now].width;
     return depth == 0 && plan->n_steps > 0;
+}
+
+/* The workspace, zero: padding is read, though never used. A large one is in huge pages where the system has them: rows far
+ * apart then do not each need a translation of their own. Returns 0 when there is no memory. */
+static int allocate_workspace(struct fbp_plan *plan) {
+    const size_t bytes = plan->workspace_bytes, alignment = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
+    plan->memory = calloc(bytes + alignment, 1);
+    if (!plan->memory) return 0;
+    plan->workspace = plan->memory + (alignment - (uintptr_t)plan->memory % alignment);
+#ifdef MADV_HUGEPAGE
+    if (alignment == HUGE_PAGE) madvise(plan->workspace, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#endif
+    return 1;
 }
 
 void fbp_plan_destroy(struct fbp_plan *plan) {
@@ -204,9 +212,7 @@ int fbp_plan_create(const struct fbp_plan_spec *spec, struct fbp_plan **result) 
         plan->row_loss = take(plan, plan->block * sizeof(double));
         plan->norms = take(plan, (plan->parameters / NORM_CHUNK + 1) * sizeof(double));
     }
-    plan->memory = calloc(plan->workspace_bytes + ALIGNMENT, 1); /* zero: padding is read, though never used */
-    if (!plan->memory) goto no_memory;
-    plan->workspace = plan->memory + (ALIGNMENT - (uintptr_t)plan->memory % ALIGNMENT);
+    if (!allocate_workspace(plan)) goto no_memory;
     free(open);
     *result = plan;
     return FBP_OK;
@@ -247,7 +253,9 @@ static const void *reals(const struct fbp_plan *plan, const void *base, size_t n
     return (const unsigned char *)base + n * plan->kernels->item;
 }
 
-static void barrier(const struct run *run) { fbp_pool_barrier(run->part, run->parts); }
+static void barrier(const struct run *run) {
+    if (run->parts > 1) fbp_pool_barrier(run->part, run->parts);
+}
 
 /* This part's share of `n` things, in multiples of `grain`. */
 static void share(const struct run *run, size_t n, size_t grain, size_t *first, size_t *end) {
@@ -268,6 +276,17 @@ static void fetch_ahead(const unsigned char *row, size_t bytes) {
 #endif
 }
 
+/* memcpy for the short rows of small nets, whose call would cost more than the copy. */
+static inline void copy_row(unsigned char *to, const unsigned char *from, size_t bytes) {
+    if (bytes > 256) {
+        memcpy(to, from, bytes);
+        return;
+    }
+    for (; bytes >= 16; bytes -= 16, to += 16, from += 16) memcpy(to, from, 16);
+    if (bytes & 8) memcpy(to, from, 8), to += 8, from += 8;
+    if (bytes & 4) memcpy(to, from, 4);
+}
+
 /* Takes rows [start, start + rows) of x and target, in the given order, into the workspace where they must be moved. */
 static void gather(struct run *run, const void *x, size_t x_row, const void *target, size_t target_row,
                    const int64_t *order, size_t start) {
@@ -285,33 +304,17 @@ static void gather(struct run *run, const void *x, size_t x_row, const void *tar
                 fetch_ahead((const unsigned char *)x + (size_t)order[start + r + ROWS_AHEAD] * x_stride,
                             input->width * item);
             const size_t row = order ? (size_t)order[start + r] : start + r;
-            memcpy((unsigned char *)at(plan, input->offset) + r * input->row * item,
-                   (const unsigned char *)x + row * x_stride, input->width * item);
+            copy_row((unsigned char *)at(plan, input->offset) + r * input->row * item,
+                     (const unsigned char *)x + row * x_stride, input->width * item);
         }
     run->x = move_x ? at(plan, input->offset) : reals(plan, x, start * x_row);
     run->x_row = move_x ? input->row : x_row;
     if (target && order)
         for (size_t r = first; r < end; r++)
-            memcpy((unsigned char *)at(plan, plan->targets) + r * target_bytes,
-                   (const unsigned char *)target + (size_t)order[start + r] * target_stride, target_bytes);
+            copy_row((unsigned char *)at(plan, plan->targets) + r * target_bytes,
+                     (const unsigned char *)target + (size_t)order[start + r] * target_stride, target_bytes);
     run->target = order ? at(plan, plan->targets) : target ? (const unsigned char *)target + start * target_stride : NULL;
     run->target_row = order ? plan->target_width : target_row;
-}
-
-/* Copies weights into panels, for as long as they do not change. */
-static void pack(const struct run *run, size_t rows, int backward, int input_gradient) {
-    struct fbp_plan *plan = run->plan;
-    const struct fbp_kernels *k = plan->kernels;
-    for (size_t s = 0; s < plan->n_steps; s++) {
-        const struct step *step = &plan->steps[s];
-        if (step->kind != STEP_DENSE) continue;
-        const size_t I = plan->values[step->in].width, O = plan->values[step->out].width;
-        const void *W = reals(plan, run->vectors->parameters, step->W);
-        if (step->packs_W && rows >= PANEL_ROWS)
-            k->gemm_pack(W, O, 0, at(plan, step->W_panels), I, O, run->part, run->parts);
-        if (backward && (step->in || input_gradient))
-            k->gemm_pack(W, O, 1, at(plan, step->WT_panels), O, I, run->part, run->parts);
-    }
 }
 
 static const void *value_of(const struct run *run, size_t v, size_t *row) {
@@ -335,8 +338,8 @@ static struct fbp_dense dense_of(const struct run *run, const struct step *step)
     return d;
 }
 
-/* With `y` (rows, outputs) the last dense layer writes there, if it is the last step. `panels`: pack has been called. */
-static void forward(const struct run *run, void *y, int panels) {
+/* With `y` (rows, outputs) the last dense layer writes there, if it is the last step. */
+static void forward(const struct run *run, void *y) {
     struct fbp_plan *plan = run->plan;
     const struct fbp_kernels *k = plan->kernels;
     for (size_t s = 0; s < plan->n_steps; s++) {
@@ -344,7 +347,6 @@ static void forward(const struct run *run, void *y, int panels) {
         const struct value *out = &plan->values[step->out];
         if (step->kind == STEP_DENSE) {
             struct fbp_dense d = dense_of(run, step);
-            if (step->packs_W && panels) d.W_panels = at(plan, step->W_panels);
             d.y = at(plan, out->offset), d.y_row = out->row;
             if (y && s == plan->n_steps - 1) d.y = y, d.y_row = out->width;
             k->dense_forward(&d, run->part, run->parts);
@@ -404,7 +406,6 @@ static void backward(const struct run *run, void *gradient, int accumulate, void
         d.accumulate = accumulate;
         k->dense_backward_weights(&d, run->part, run->parts);
         if (!step->in && !dx) continue;
-        d.WT_panels = at(plan, step->WT_panels);
         if (in->skip) d.skip = at(plan, plan->values[in->skip].offset), d.skip_row = plan->values[in->skip].row;
         d.dx = at(plan, in->offset), d.dx_row = in->row;
         if (!step->in) d.dx = dx, d.dx_row = in->width;
@@ -445,16 +446,14 @@ static void run_call(void *context, int part, int parts) {
     struct run run = {.plan = plan, .vectors = call->vectors, .part = part, .parts = parts};
     const struct value *output = &plan->values[plan->n_values - 1];
     const int last_is_dense = plan->steps[plan->n_steps - 1].kind == STEP_DENSE;
-    const int panels = call->rows >= PANEL_ROWS;
     const size_t item = plan->kernels->item;
     double sum = 0;
-    pack(&run, call->rows, call->wants_gradient, call->dx != NULL);
     for (size_t start = 0; start < call->rows; start += run.rows) {
         run.rows = call->rows - start < plan->block ? call->rows - start : plan->block;
         gather(&run, call->x, call->x_row, call->target, call->target_row, NULL, start);
         barrier(&run);
         void *y = call->y ? (void *)reals(plan, call->y, start * output->width) : NULL;
-        forward(&run, last_is_dense ? y : NULL, panels);
+        forward(&run, last_is_dense ? y : NULL);
         if (y && !last_is_dense)
             for (size_t r = run.rows * part / parts; r < run.rows * (part + 1) / parts; r++)
                 memcpy((unsigned char *)y + r * output->width * item,
@@ -499,10 +498,9 @@ int fbp_plan_gradient(struct fbp_plan *plan, const struct fbp_vectors *vectors, 
 int fbp_plan_example_gradients(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *x, size_t x_row,
                                const void *target, size_t target_row, size_t rows, double *losses, void *gradients) {
     struct run run = {.plan = plan, .vectors = vectors, .parts = 1, .rows = 1};
-    pack(&run, 1, 1, 0);
     for (size_t r = 0; r < rows; r++) {
         gather(&run, x, x_row, target, target_row, NULL, r);
-        forward(&run, NULL, 0);
+        forward(&run, NULL);
         loss(&run, loss_scale(plan, 1));
         losses[r] = sum_row_losses(&run) * loss_scale(plan, 1);
         backward(&run, (void *)reals(plan, gradients, r * plan->parameters), 0, NULL);
@@ -565,22 +563,23 @@ static void run_epoch(void *context, int part, int parts) {
     struct fbp_epoch e = *call->epoch;
     struct run run = {.plan = plan, .vectors = call->vectors, .part = part, .parts = parts};
     const double deadline = part == 0 ? now() + e.seconds : 0;
-    int status = FBP_OK, fresh_panels = 0;
+    const size_t blocks_a_look = 1 + (size_t)(FLOPS_A_LOOK / (plan->flops_a_row * (double)plan->block));
+    size_t blocks = 0;
+    int status = FBP_OK;
+    if (part == 0) plan->pause = 0;
     barrier(&run); /* all have copied the counters */
     while (e.step * e.batch < e.rows) {
         const size_t start = e.step * e.batch;
         const size_t rows = e.rows - start < e.batch ? e.rows - start : e.batch;
-        if (!fresh_panels) pack(&run, rows, 1, 0);
-        fresh_panels = 1;
         run.rows = rows - e.block_start < plan->block ? rows - e.block_start : plan->block;
         gather(&run, e.x, e.x_row, e.target, e.target_row, e.order, start + e.block_start);
         barrier(&run);
-        forward(&run, NULL, rows >= PANEL_ROWS);
+        forward(&run, NULL);
         loss(&run, loss_scale(plan, rows));
         if (part == 0) plan->block_loss = sum_row_losses(&run);
         backward(&run, call->vectors->gradient, e.block_start > 0, NULL);
         e.block_start += run.rows;
-        if (part == 0) plan->pause = now() > deadline;
+        if (part == 0 && ++blocks % blocks_a_look == 0) plan->pause = now() > deadline;
         barrier(&run);
         e.batch_sum += plan->block_loss;
         const int pause = plan->pause;
@@ -596,7 +595,6 @@ static void run_epoch(void *context, int part, int parts) {
                 break;
             }
             update(&run, e.learning_rates[e.step], e.t + 1);
-            fresh_panels = 0;
             e.last_loss = loss;
             e.loss_sum += loss * (double)rows;
             e.last_squared_norm = norm;

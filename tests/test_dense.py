@@ -1,7 +1,7 @@
 """The dense layer: literals and exact integers, its parts, the distance to the twin, differences, and the edges.
 
 Sizes lie around the register tiles, the block of 256 terms (inputs forward, rows backward), and the sizes from which on
-the weights are packed, a panel is copied and a second thread helps. The product itself has test_gemm.py.
+a panel is copied and a second thread helps. The product itself has test_gemm.py.
 """
 
 import numpy as np
@@ -210,7 +210,7 @@ def test_no_rows(isa, f, dtype):
 @each_function
 @pytest.mark.parametrize("B, I, O", [(29, 33, 49), (70, BLOCK + 1, 65), (300, 150, 260)])
 def test_rows_and_columns_do_not_depend_on_their_place(isa, f, B, I, O, dtype):
-    # Nor on the shape around them: a small layer is neither packed nor shared out among threads.
+    # Nor on the shape around them: a small layer is neither copied in panels nor shared out among threads.
     x, W, b, dy = layer(B, I, O, dtype)
     y = ops.dense_forward(x, W, b, f)
     dx, dW, db = ops.dense_backward(dy, x, W, y, f)

@@ -1,7 +1,7 @@
 """Products of matrices: literals, exact integers, the order of summation, the twin, differences, and the edges.
 
 Sizes lie around the tiles of every instruction set (4, 6 or 14 rows; 8, 16 or 32 columns), around the block of 256
-terms, and around the sizes from which on the right side is packed and a second thread helps.
+terms, and around the sizes from which on panels of the right side are copied and a second thread helps.
 """
 
 import numpy as np
@@ -165,7 +165,7 @@ def test_empty(isa, M, N, K, transpose_a, transpose_b, dtype):
 @each_transpose
 @pytest.mark.parametrize("M, N, K", [(70, 70, 33), (29, 65, BLOCK + 1), (300, 100, 200)])
 def test_rows_and_columns_do_not_depend_on_their_place(isa, M, N, K, transpose_a, transpose_b, dtype):
-    # Nor on the shape around them: single rows and columns are neither packed nor shared out among threads.
+    # Nor on the shape around them: single rows and columns are neither copied nor shared out among threads.
     a, b = sides(M, N, K, transpose_a, transpose_b, dtype)
     c = ops.gemm(a, b, transpose_a, transpose_b)
     A, B = (a.T if transpose_a else a), (b.T if transpose_b else b)

@@ -318,3 +318,17 @@ def test_means_of_gradients_that_have_stopped_settle_at_zero(isa, dtype):
         m = state.copy()
         module.adam_step(w, g, m, v, 1, beta1=0.5)
         np.testing.assert_array_equal(m, expected)
+
+
+@each_dtype
+def test_mean_squares_settle_where_eps_rules(isa, dtype):
+    # beta2 = 1/2, t large: no correction. With eps = 1 the root of a subnormal adds nothing; a tiny eps is less.
+    tiny = np.finfo(dtype).tiny
+    state = np.array([tiny, 4 * tiny, 0, np.nan], dtype)
+    halves = state / 2
+    settled = np.array([0, 2 * tiny, 0, np.nan], dtype)
+    for module in (ops, reference):
+        for eps, expected in ((1.0, settled), (float(tiny), halves)):
+            w, g, m, v = np.ones(4, dtype), np.zeros(4, dtype), np.full(4, tiny * 8, dtype), state.copy()
+            module.adam_step(w, g, m, v, 10_000, beta2=0.5, eps=eps)
+            np.testing.assert_array_equal(v, expected)

@@ -47,7 +47,7 @@ def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-
     w -= learning_rate m^ / (sqrt(v^) + eps)
 
     m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the pull of the zeros that the means start from. An element
-    of m below the smallest normal number becomes 0.
+    of m below the smallest normal number becomes 0, and one of v where eps is so large that this changes nothing in w.
 
     Parameters
     ----------
@@ -66,6 +66,9 @@ def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-
     m[...] = beta1 * m + (1 - beta1) * g
     _settle(m)
     v[...] = beta2 * v + (1 - beta2) * (g * g)
+    real = np.finfo(v.dtype)
+    if root_scale * math.sqrt(real.tiny) < eps * float(real.epsneg) / 4:
+        _settle(v)
     w -= rate * m / (np.sqrt(v) * root_scale + eps)
 
 

@@ -12,7 +12,7 @@ static void FBP(dense_forward)(const struct fbp_dense *d, int part, int parts) {
     const struct fbp_gemm product = {
         .M = d->B, .N = d->O, .K = d->I,
         .a = d->x, .a_row = d->x_row, .a_col = 1,
-        .b = d->W, .b_row = d->O, .panels = d->W_panels,
+        .b = d->W, .b_row = d->O,
         .bias = d->b,
         .c = d->y, .c_row = d->y_row,
     };
@@ -41,7 +41,7 @@ static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int
     struct fbp_gemm product = {
         .M = d->I, .N = d->O, .K = d->B,
         .a = d->x, .a_row = 1, .a_col = d->x_row,
-        .b = d->dz, .b_row = d->dz_row,
+        .b = d->dz, .b_row = d->dz_row, .panels = d->dz_panels,
         .accumulate = d->accumulate,
         .c = d->dW, .c_row = d->O,
     };
@@ -53,7 +53,7 @@ static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int
     if (turn) {
         product.M = d->O, product.N = d->I;
         product.a = d->dz, product.a_col = d->dz_row;
-        product.b = d->x, product.b_row = d->x_row;
+        product.b = d->x, product.b_row = d->x_row, product.panels = NULL;
     }
     const struct finish finish = {.transpose = turn};
     gemm_share(&product, &finish, part, parts);
@@ -69,7 +69,7 @@ static void FBP(dense_backward_inputs)(const struct fbp_dense *d, int part, int 
     const struct fbp_gemm product = {
         .M = d->B, .N = d->I, .K = d->O,
         .a = d->dz, .a_row = d->dz_row, .a_col = 1,
-        .panels = d->WT_panels,
+        .b = d->W, .b_row = d->O, .b_transposed = 1,
         .c = d->dx, .c_row = d->dx_row,
     };
     const struct finish differentiate = {

@@ -72,13 +72,15 @@ static void FBP(sgd_step)(void *w, const void *g, void *v, double learning_rate,
  *   w = w - learning_rate/(1 - beta1^t) * m / (sqrt(v)/sqrt(1 - beta2^t) + eps)
  *
  * Kingma and Ba, Adam: A Method for Stochastic Optimization, ICLR 2015, algorithm 1; eps is added after the correction
- * and weight decay is L2, as in torch.optim.Adam. The square root and the quotient are exactly rounded. m is settled, v is
- * not: with a v of 0 and a tiny eps the quotient would grow rather than shrink. */
+ * and weight decay is L2, as in torch.optim.Adam. The square root and the quotient are exactly rounded. m is settled; so is v
+ * where eps is so much larger than the root of such a v that their sum is eps all the same. With a tiny eps the quotient of
+ * a v of 0 would grow rather than shrink. */
 
 struct adam {
     vreal beta1, rest1, beta2, rest2; /* rest = 1 - beta */
     vreal rate, correction, eps;      /* learning_rate/(1 - beta1^t), 1/sqrt(1 - beta2^t) */
     vreal weight_decay;
+    vreal least_v; /* below it v is settled: smallest_normal, or 0 */
 };
 
 /* Updates *m and *v and returns the new w. */
@@ -87,6 +89,7 @@ FBP_INLINE vreal adam_of(const struct adam *s, int decays, vreal w, vreal g, vre
         g = v_fma(s->weight_decay, w, g);
     *m = settled(v_fma(s->beta1, *m, v_mul(s->rest1, g)));
     *v = v_fma(s->beta2, *v, v_mul(v_mul(s->rest2, g), g));
+    *v = v_select(v_lt(*v, s->least_v), v_zero(), *v);
     return v_fnma(s->rate, v_div(*m, v_fma(v_sqrt(*v), s->correction, s->eps)), w);
 }
 
@@ -120,15 +123,18 @@ static double power(double base, uint64_t t) {
 /* w, g, m, v: (N,), none of them another. Writes w, m and v. t: the number of this step, from 1. */
 static void FBP(adam_step)(void *w, const void *g, void *m, void *v, uint64_t t, double learning_rate, double beta1,
                            double beta2, double eps, double weight_decay, size_t N) {
+    const double correction = 1 / sqrt(1 - power(beta2, t)), ulp = FBP_REAL == 32 ? 0x1p-24 : 0x1p-53;
+    const int eps_rules = correction * sqrt((double)smallest_normal) < eps * ulp / 4;
     const struct adam s = {
         .beta1 = v_set((real)beta1),
         .rest1 = v_set((real)(1 - beta1)),
         .beta2 = v_set((real)beta2),
         .rest2 = v_set((real)(1 - beta2)),
         .rate = v_set((real)(learning_rate / (1 - power(beta1, t)))),
-        .correction = v_set((real)(1 / sqrt(1 - power(beta2, t)))),
+        .correction = v_set((real)correction),
         .eps = v_set((real)eps),
         .weight_decay = v_set((real)weight_decay),
+        .least_v = v_set(eps_rules ? smallest_normal : 0),
     };
     if (weight_decay != 0)
         adam_each(&s, 1, w, g, m, v, N);

@@ -162,12 +162,12 @@ static void end(void)
 
 /* -------------------------------------------------------------------------------------------------- products */
 
-static void *packed(const void *b, size_t b_row, int transposed, size_t K, size_t N)
+static void *packed(const void *b, size_t b_row, size_t K, size_t N)
 {
     const size_t size = K * ((N + k->panel - 1) / k->panel) * k->panel;
     void *panels = vector(size), *in_parts = vector(size);
-    k->gemm_pack(b, b_row, transposed, panels, K, N, 0, 1);
-    for (int part = 0; part < 3; part++) k->gemm_pack(b, b_row, transposed, in_parts, K, N, part, 3);
+    k->gemm_pack(b, b_row, panels, K, N, 0, 1);
+    for (int part = 0; part < 3; part++) k->gemm_pack(b, b_row, in_parts, K, N, part, 3);
     same_vector(panels, in_parts, size, "gemm_pack depends on the number of parts");
     return panels;
 }
@@ -176,6 +176,14 @@ static const struct { size_t M, N, K; } PRODUCTS[] = {
     {1, 1, 1}, {5, 3, 7}, {14, 32, 16}, {15, 33, 17}, {6, 16, 256}, {29, 65, 257}, {131, 7, 20}, {43, 40, 530},
     {3, 9, 0}, {112, 300, 33},
 };
+
+static struct matrix transposed(struct matrix m, size_t gap)
+{
+    struct matrix t = random_matrix(m.columns, m.rows, gap);
+    for (size_t i = 0; i < m.rows; i++)
+        for (size_t j = 0; j < m.columns; j++) put(t.at, j * t.row + i, get(m.at, i * m.row + j));
+    return t;
+}
 
 static void check_gemm(void)
 {
@@ -186,7 +194,7 @@ static void check_gemm(void)
                 const size_t M = PRODUCTS[p].M, N = PRODUCTS[p].N, K = PRODUCTS[p].K;
                 struct matrix a = transpose_a ? random_matrix(K, M, 3) : random_matrix(M, K, 1);
                 struct matrix b = random_matrix(K, N, 2), c = random_matrix(M, N, 5);
-                struct matrix in_parts = copy(c), by_panels = copy(c);
+                struct matrix in_parts = copy(c), by_panels = copy(c), turned = copy(c), bt = transposed(b, 3);
                 struct fbp_gemm g = {
                     .M = M, .N = N, .K = K, .a = a.at,
                     .a_row = transpose_a ? 1 : a.row, .a_col = transpose_a ? a.row : 1,
@@ -197,11 +205,16 @@ static void check_gemm(void)
                 g.c = in_parts.at;
                 for (int part = 2; part >= 0; part--) k->gemm(&g, part, 3);
                 same(c, in_parts, "gemm depends on the number of parts");
-                g.c = by_panels.at, g.panels = packed(b.at, b.row, 0, K, N), g.b = NULL;
+                g.c = turned.at, g.b = bt.at, g.b_row = bt.row, g.b_transposed = 1;
+                k->gemm(&g, 1, 2);
+                k->gemm(&g, 0, 2);
+                same(c, turned, "gemm depends on whether B is given transposed");
+                g.c = by_panels.at, g.panels = packed(b.at, b.row, K, N), g.b = NULL, g.b_transposed = 0;
                 k->gemm(&g, 0, 1);
                 same(c, by_panels, "gemm depends on whether B is packed");
                 take_matrix(c);
                 take_matrix(in_parts);
+                take_matrix(turned);
                 take_matrix(by_panels);
             }
     end();
@@ -211,19 +224,17 @@ static void check_gemm(void)
 static void check_gemm_pack(void)
 {
     begin("gemm_pack", "");
-    for (size_t p = 0; p < COUNT(PRODUCTS); p++)
-        for (int transposed = 0; transposed < 2; transposed++) {
-            const size_t K = PRODUCTS[p].K, N = PRODUCTS[p].N, panel = k->panel;
-            struct matrix b = transposed ? random_matrix(N, K, 3) : random_matrix(K, N, 3);
-            const void *panels = packed(b.at, b.row, transposed, K, N);
-            for (size_t i = 0; i < K; i++)
-                for (size_t j = 0; j < (N + panel - 1) / panel * panel; j++) {
-                    double x = get(panels, (j / panel * K + i) * panel + j % panel);
-                    double expected = j >= N ? 0 : transposed ? get(b.at, j * b.row + i) : get(b.at, i * b.row + j);
-                    if (x != expected) fail("gemm_pack puts an element in the wrong place");
-                    if (j < N) take(x);
-                }
-        }
+    for (size_t p = 0; p < COUNT(PRODUCTS); p++) {
+        const size_t K = PRODUCTS[p].K, N = PRODUCTS[p].N, panel = k->panel;
+        struct matrix b = random_matrix(K, N, 3);
+        const void *panels = packed(b.at, b.row, K, N);
+        for (size_t i = 0; i < K; i++)
+            for (size_t j = 0; j < (N + panel - 1) / panel * panel; j++) {
+                double x = get(panels, (j / panel * K + i) * panel + j % panel);
+                if (x != (j >= N ? 0 : get(b.at, i * b.row + j))) fail("gemm_pack puts an element in the wrong place");
+                if (j < N) take(x);
+            }
+    }
     end();
 }
 
@@ -248,7 +259,7 @@ static void check_dense_forward(void)
             for (int bias = 0; bias < 2; bias++) {
                 const size_t B = LAYERS[l].B, I = LAYERS[l].I, O = LAYERS[l].O;
                 struct matrix x = random_matrix(B, I, 2), y = random_matrix(B, O, 3);
-                struct matrix in_parts = copy(y), by_panels = copy(y);
+                struct matrix in_parts = copy(y);
                 struct fbp_dense d = {
                     .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .W = vector(I * O), .b = bias ? vector(O) : NULL,
                     .activation = ACTIVATIONS[f].number, .alpha = ACTIVATIONS[f].alpha, .y = y.at, .y_row = y.row,
@@ -257,12 +268,8 @@ static void check_dense_forward(void)
                 d.y = in_parts.at;
                 for (int part = 0; part < 3; part++) k->dense_forward(&d, part, 3);
                 same(y, in_parts, "dense_forward depends on the number of parts");
-                d.y = by_panels.at, d.W_panels = packed(d.W, O, 0, I, O);
-                k->dense_forward(&d, 1, 2);
-                k->dense_forward(&d, 0, 2);
-                same(y, by_panels, "dense_forward depends on whether W is packed");
                 take_matrix(y);
-                take_matrix(by_panels);
+                take_matrix(in_parts);
             }
         end();
     }
@@ -277,6 +284,7 @@ static void check_dense_backward_weights(void)
                 const size_t B = LAYERS[l].B, I = LAYERS[l].I, O = LAYERS[l].O;
                 struct matrix x = random_matrix(B, I, 2), dz = random_matrix(B, O, 3);
                 void *dW = vector(I * O), *db = vector(O), *dW3 = copy_vector(dW, I * O), *db3 = copy_vector(db, O);
+                void *dW_by_panels = copy_vector(dW, I * O), *db_by_panels = copy_vector(db, O);
                 struct fbp_dense d = {
                     .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .dz = dz.at, .dz_row = dz.row, .dW = dW,
                     .db = bias ? db : NULL, .accumulate = accumulate,
@@ -286,6 +294,10 @@ static void check_dense_backward_weights(void)
                 for (int part = 2; part >= 0; part--) k->dense_backward_weights(&d, part, 3);
                 same_vector(dW, dW3, I * O, "dW depends on the number of parts");
                 same_vector(db, db3, O, "db depends on the number of parts");
+                d.dW = dW_by_panels, d.db = bias ? db_by_panels : NULL, d.dz_panels = packed(dz.at, dz.row, B, O);
+                for (int part = 0; part < 2; part++) k->dense_backward_weights(&d, part, 2);
+                same_vector(dW, dW_by_panels, I * O, "dW depends on whether dz is packed");
+                same_vector(db, db_by_panels, O, "db depends on whether dz is packed");
                 take_vector(dW, I * O);
                 take_vector(db, O);
             }
@@ -303,7 +315,7 @@ static void check_dense_backward_inputs(void)
                 struct matrix dx = random_matrix(B, I, 4), in_place = copy(x);
                 void *W = vector(I * O);
                 struct fbp_dense d = {
-                    .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .W = W, .WT_panels = packed(W, O, 1, O, I),
+                    .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .W = W,
                     .dz = dz.at, .dz_row = dz.row, .skip = skips ? skip.at : NULL, .skip_row = skip.row,
                     .x_activation = ACTIVATIONS[f].number, .x_alpha = ACTIVATIONS[f].alpha,
                     .dx = dx.at, .dx_row = dx.row,
