@@ -80,18 +80,31 @@ def _run(options):
     with Crew([FASTBP, *peers], kinds, core) as crew:
         for line in _who(crew, peers, missing):
             print(line)
-        limits = [crew.ask((FASTBP.name, kinds[0]), "limits")]
+        measurer = FASTBP.name, kinds[0]
+        source = crew.ask(measurer, "peak", "float32")[1]
+        peaks, bandwidths = {"float32": [], "float64": []}, [crew.ask(measurer, "bandwidth")]
         raced = []
         for number, cell in enumerate(options.cells):
             progress(f"{number + 1}/{len(options.cells)} {cell.name}")
+            if measurer in crew.workers:
+                peaks[cell.dtype].append(crew.ask(measurer, "peak", cell.dtype)[0])
             loaded, refused = crew.ask_all("load", cell)
             for kind in kinds:
                 raced.append((cell, kind, race(crew, cell, kind, options.rounds, loaded, refused, options.quick)))
         progress("")
-        limits.append(crew.ask((FASTBP.name, kinds[0]), "limits"))
+        if measurer in crew.workers:
+            bandwidths.append(crew.ask(measurer, "bandwidth"))
         about = {f"{name} {kind}": said for (name, kind), said in crew.about.items()}
 
-    found = results.collect(raced, limits, max(measure.caches(), default=None), len(cores.ALL_CORES))
+    limits = {
+        "peak": {dtype: max(seen) for dtype, seen in peaks.items() if seen},
+        "bandwidth": max(bandwidths),
+        "cache": max(measure.caches(), default=None),
+        "peak_source": source,
+        "peaks_seen": peaks,
+        "bandwidths_seen": bandwidths,
+    }
+    found = results.collect(raced, limits, len(cores.ALL_CORES))
     found = {
         "date": date,
         "seconds": perf_counter() - started,

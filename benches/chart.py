@@ -15,7 +15,7 @@ from .results import MODES, THREADS
 
 FORMATS = ("png", "svg", "pdf")
 COLORS = ["#1f77b4", "#d62728", "#ff9896", "#2ca02c", "#7f7f7f", "#9467bd"]
-BAR = 0.14  # inches
+BAR, GAP = 0.13, 1.2  # inches of a bar, bars between two cells
 
 
 def check(path):
@@ -35,33 +35,22 @@ def save(figure, path):
 
 def figure_of(found):
     """The chart of what the board found: see `results.collect`, and `board` for the rest."""
-    kinds = [kind for kind in THREADS if any(r["threads"] == kind for r in found["records"])]
-    modes = [mode for mode in MODES if any(r["mode"] == mode for r in found["records"])]
+    panels = [(mode, kind) for mode in MODES for kind in THREADS]
+    chosen = {panel: [r for r in found["records"] if (r["mode"], r["threads"]) == panel] for panel in panels}
+    chosen = {panel: records for panel, records in chosen.items() if records}
     peers = [name for name in found["peers"] if name != "fastbp"]
-    of = {
-        (mode, kind): [r for r in found["records"] if (r["mode"], r["threads"]) == (mode, kind)]
-        for mode in modes
-        for kind in kinds
-    }
-    heights = [max(len(of[mode, kind]) for kind in kinds) * (len(peers) + 1.5) * BAR + 0.6 for mode in modes]
-    figure, axes = plt.subplots(
-        len(modes),
-        len(kinds),
-        figsize=(7.5 * len(kinds), sum(heights)),
-        height_ratios=heights,
-        squeeze=False,
-        layout="constrained",
-    )
-    for row, mode in enumerate(modes):
-        for column, kind in enumerate(kinds):
-            _panel(axes[row][column], of[mode, kind], peers, found["peers"])
-            axes[row][column].set_title(f"{MODES[mode].split(',')[0].capitalize()}. {THREADS[kind].split(',')[0]}")
+    height = max(map(len, chosen.values())) * (len(peers) + GAP) * BAR + 1.5
+    size = (7 * len(chosen), height)
+    figure, axes = plt.subplots(1, len(chosen), figsize=size, squeeze=False, layout="constrained")
+    for axis, ((mode, kind), records) in zip(axes.flat, chosen.items()):
+        _panel(axis, records, peers, found["peers"])
+        axis.set_title(f"{MODES[mode].split(',')[0].capitalize()}. {THREADS[kind].split(',')[0]}")
     handles = {}
     for axis in axes.flat:
         for handle, label in zip(*axis.get_legend_handles_labels()):
             handles.setdefault(label, handle)
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(peers), frameon=False)
-    figure.supxlabel(caption(found), fontsize=8, x=0.02, ha="left")
+    figure.supxlabel(caption(found, len(chosen)), fontsize=8, x=0.02, ha="left")
     return figure
 
 
@@ -70,7 +59,7 @@ def _panel(axis, records, peers, labels):
     for number, peer in enumerate(peers):
         places, ratios = [], []
         for i, record in enumerate(records):
-            place = i * (len(peers) + 1.5) + number
+            place = i * (len(peers) + GAP) + number
             times, ours = (record["seconds"].get(name) for name in (peer, "fastbp"))
             if times and ours:
                 places.append(place)
@@ -89,7 +78,7 @@ def _panel(axis, records, peers, labels):
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_formatter("")
     axis.axvline(1, color="black", linewidth=0.8)
-    axis.set_yticks([i * (len(peers) + 1.5) + (len(peers) - 1) / 2 for i in range(len(records))])
+    axis.set_yticks([i * (len(peers) + GAP) + (len(peers) - 1) / 2 for i in range(len(records))])
     axis.set_yticklabels([record["name"] for record in records], fontsize=8)
     axis.invert_yaxis()
     axis.margins(y=0.01)
@@ -97,8 +86,8 @@ def _panel(axis, records, peers, labels):
     axis.set_axisbelow(True)
 
 
-def caption(found):
-    """The machine, the versions and the date."""
+def caption(found, panels):
+    """The machine, the versions and the date, in lines that fit below so many panels."""
     machine, peak = found["machine"], found["limits"]["peak"]["float32"]
     about = {}
     for key, said in found["about"].items():
@@ -109,4 +98,4 @@ def caption(found):
         f"{machine['processor']}, {machine['cores']} cores, {machine['isa']}, {peak / 1e9:.0f} GFLOP/s float32 a core; "
         f"{machine['compiler']}; Python {machine['python']}; {versions}. {found['date']}."
     )
-    return "\n".join(textwrap.wrap(text, 150))
+    return "\n".join(textwrap.wrap(text, 75 * panels))

@@ -31,19 +31,23 @@ class Peak:
 
 @functools.cache
 def peak(dtype="float32"):
-    """The multiply-add peak of this core with the instruction set in use.
+    """The multiply-add peak of this core with the instruction set in use. After peak.cache_clear() it is measured anew.
 
     By a probe of its own (peak.c), built with the machine's C compiler. Without one the C core's own product of
     matrices in the second-level cache stands in: it is less, so that shares come out too high, by a tenth or so.
     """
-    return _probed_peak(dtype) or _product_peak(dtype)
+    run, count, source = _probe(dtype, _core.isa()) or _product(dtype)
+    best, _ = seconds_a_call(run, 0.3, 60)
+    return Peak(2e-9 * count / best, source)
 
 
-def _probed_peak(dtype):
+@functools.cache
+def _probe(dtype, isa):
+    """(what to run, how many multiply-adds that is, what it is), or None without a compiler."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         return None
-    vector, flags = ISA_FLAGS[_core.isa()]
+    vector, flags = ISA_FLAGS[isa]
     real, ctype = ("float", ctypes.c_float) if dtype == "float32" else ("double", ctypes.c_double)
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "peak.so")
@@ -53,18 +57,15 @@ def _probed_peak(dtype):
             return None
         multiply_adds = ctypes.CDLL(str(library)).multiply_adds
     multiply_adds.restype = ctypes.c_double
-    result = ctype()
-    count = multiply_adds(100_000, ctypes.byref(result))
-    best, _ = seconds_a_call(lambda: multiply_adds(100_000, ctypes.byref(result)), 0.3, 60)
-    return Peak(2e-9 * count / best, "a probe in registers")
+    result = ctypes.byref(ctype())
+    return lambda: multiply_adds(100_000, result), multiply_adds(100_000, result), "a probe in registers"
 
 
-def _product_peak(dtype):
+def _product(dtype):
     M, K, N = 112, 256, 128
     a, b = np.ones((M, K), dtype), np.ones((K, N), dtype)
     c = np.empty((M, N), dtype)
-    best, _ = seconds_a_call(lambda: _core.gemm(a, b, False, False, c), 0.3, 60)
-    return Peak(2e-9 * M * K * N / best, "a product in the second-level cache")
+    return lambda: _core.gemm(a, b, False, False, c), M * N * K, "a product in the second-level cache"
 
 
 @functools.cache

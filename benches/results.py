@@ -63,27 +63,25 @@ def summary(records):
     return found
 
 
-def collect(raced, limits, cache, cores):
+def collect(raced, limits, cores):
     """What the files and tables say.
 
     Parameters
     ----------
     raced : list of (Cell, kind, what `crew.race` returned)
-    limits : list of dict
-        Measurements of what the core can do, at different times: the best counts.
-    cache : int or None
-        Bytes of the last-level cache.
+    limits : dict
+        What a core can do at best: "peak" {dtype: floating-point operations a second}, "bandwidth" in bytes a second,
+        "cache", the bytes of the last-level cache or None, and "peak_source".
     cores : int
         Of the kind "all": it can do so many times what a core can, at most.
 
     Returns
     -------
     dict
-        "limits": those measured and the best of them; "records": one for each cell and kind; "summary" {kind: see
+        "limits"; "records": one for each cell and kind; "summary" {kind: see
         `summary`}.
     """
-    peak = {dtype: max(limit["peak"][dtype] for limit in limits) for dtype in limits[0]["peak"]}
-    bandwidth = max(limit["bandwidth"] for limit in limits)
+    peak, bandwidth, cache = limits["peak"], limits["bandwidth"], limits["cache"]
     records = []
     for cell, kind, race in raced:
         used = cores if kind == "all" else 1
@@ -108,7 +106,7 @@ def collect(raced, limits, cache, cores):
         }
         records.append(record)
     return {
-        "limits": {"peak": peak, "bandwidth": bandwidth, "cache": cache, "measured": limits},
+        "limits": limits,
         "records": records,
         "summary": {
             kind: summary([r for r in records if r["threads"] == kind])
@@ -133,7 +131,7 @@ def lines(found):
     peak = ", ".join(f"{value / 1e9:.1f} GFLOP/s {dtype}" for dtype, value in limits["peak"].items())
     cache = "unknown" if limits["cache"] is None else f"{limits['cache'] / 2**20:.0f} MiB"
     text = [
-        f"One core: multiply-add peak {peak}, from {limits['measured'][0]['peak_source']}; memory "
+        f"One core: multiply-add peak {peak}, from {limits['peak_source']}; memory "
         f"{limits['bandwidth'] / 1e9:.1f} GB/s; last-level cache {cache}",
         EXPLANATION,
     ]

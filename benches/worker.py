@@ -53,15 +53,16 @@ class Work:
             return timing.seconds_a_call(self.one.predict, seconds, 1)[0]
         return timing.sample(self.one, seconds) / self.cell.steps
 
-    def limits(self):
-        """What this core can do: floating-point operations and bytes a second."""
+    def peak(self, dtype):
+        """(floating-point operations that this core can do a second, at this moment, and how that was found)"""
         measure.peak.cache_clear()
-        peaks = {dtype: measure.peak(dtype) for dtype in ("float32", "float64")}
-        return {
-            "peak": {dtype: 1e9 * peak.gflops for dtype, peak in peaks.items()},
-            "peak_source": peaks["float32"].source,
-            "bandwidth": measure.bandwidth(),
-        }
+        found = measure.peak(dtype)
+        return 1e9 * found.gflops, found.source
+
+    def bandwidth(self):
+        """Bytes a second between this core and memory, at this moment."""
+        measure.bandwidth.cache_clear()
+        return measure.bandwidth()
 
     def describe(self):
         return self.about()

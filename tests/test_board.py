@@ -166,11 +166,13 @@ def test_the_least_time_is_that_of_the_slower_limit():
     assert cell.least_seconds(1e6, 1e5, None) == 0.004
 
 
+LIMITS = {"peak": {"float32": 1e6}, "bandwidth": 1e6, "cache": None, "peak_source": "a guess"}
+
+
 def found():
     """What the board would find with two nets, one of them also on two cores, on a core of 1 MFLOP/s and 1 MB/s."""
     net = nets.Net((10, 20), 5, 10, "sgd")
     training, prediction = Cell("train", net, 10), Cell("predict", net, 3)
-    slow, quick = ({"peak": {"float32": p}, "peak_source": "a guess", "bandwidth": 1e6} for p in (5e5, 1e6))
     one = {"seconds": {"fastbp": [0.008, 0.010], "numpy": [0.032, 0.010]}, "kind_of": {}, "refused": {}}
     failed = {"seconds": {"fastbp": [0.0048]}, "kind_of": {}, "refused": {"numpy": ("failed", "no wish to")}}
     less = {"seconds": {"fastbp": [0.0024], "numpy": [0.0048]}, "kind_of": {}, "refused": {}}
@@ -181,7 +183,7 @@ def found():
         "about": {"fastbp one": {"version": "1"}, "numpy one": {"version": "2"}},
         "date": "today",
         "seconds": 1.0,
-        **results.collect(raced, [slow, quick], None, 2),
+        **results.collect(raced, LIMITS, 2),
     }
 
 
@@ -220,9 +222,8 @@ def test_text():
 
 def test_text_without_fastbp():
     raced = {"seconds": {"numpy": [0.001]}, "kind_of": {}, "refused": {"fastbp": ("failed", "ended by SIGILL")}}
-    limits = [{"peak": {"float32": 1e6}, "peak_source": "a guess", "bandwidth": 1e6}]
     cell = Cell("predict", nets.Net((10, 20), 5, 10, "sgd"), 3)
-    text = "\n".join(results.lines({**found(), **results.collect([(cell, "one", raced)], limits, None, 2)}))
+    text = "\n".join(results.lines({**found(), **results.collect([(cell, "one", raced)], LIMITS, 2)}))
     (row,) = [line for line in text.splitlines() if line.startswith("10-20 3 rows")]
     assert row.split() == ["10-20", "3", "rows", "failed", "1000"]
     assert "fastbp failed: ended by SIGILL (10-20 3 rows)" in text and "geometric mean" not in text
