@@ -52,6 +52,7 @@ struct step {
     size_t earlier_skip; /* STEP_ADD: a gradient already waiting for `skip`, to be joined to this one, or 0: none */
     size_t W, b;       /* offsets in the flat vector, reals */
     int has_bias;
+    struct fbp_dense dense; /* what of it is the same in every call */
 };
 
 struct fbp_plan {
@@ -153,6 +154,26 @@ static int add_steps(struct fbp_plan *plan, const struct fbp_layer *layers, size
     return depth == 0 && plan->n_steps > 0;
 }
 
+/* What a dense step's kernels are told in every call. Values and their gradients share their places. */
+static void describe_dense(struct fbp_plan *plan) {
+    for (size_t s = 0; s < plan->n_steps; s++) {
+        struct step *step = &plan->steps[s];
+        if (step->kind != STEP_DENSE) continue;
+        const struct value *in = &plan->values[step->in], *out = &plan->values[step->out];
+        void *x = plan->workspace + in->offset, *y = plan->workspace + out->offset;
+        step->dense = (struct fbp_dense){
+            .I = in->width, .O = out->width, .activation = out->activation, .alpha = out->alpha,
+            .x = x, .x_row = in->row, .y = y, .y_row = out->row,
+            .dz = y, .dz_row = out->row, .dx = x, .dx_row = in->row,
+            .x_activation = in->activation, .x_alpha = in->alpha,
+        };
+        if (in->skip) {
+            step->dense.skip = plan->workspace + plan->values[in->skip].offset;
+            step->dense.skip_row = plan->values[in->skip].row;
+        }
+    }
+}
+
 /* The workspace, zero: padding is read, though never used. A large one is in huge pages where the system has them: rows far
  * apart then do not each need a translation of their own. Returns 0 when there is no memory. */
 static int allocate_workspace(struct fbp_plan *plan) {
@@ -213,6 +234,7 @@ int fbp_plan_create(const struct fbp_plan_spec *spec, struct fbp_plan **result) 
         plan->norms = take(plan, (plan->parameters / NORM_CHUNK + 1) * sizeof(double));
     }
     if (!allocate_workspace(plan)) goto no_memory;
+    describe_dense(plan);
     free(open);
     *result = plan;
     return FBP_OK;
@@ -317,24 +339,13 @@ static void gather(struct run *run, const void *x, size_t x_row, const void *tar
     run->target_row = order ? plan->target_width : target_row;
 }
 
-static const void *value_of(const struct run *run, size_t v, size_t *row) {
-    const struct value *value = &run->plan->values[v];
-    *row = v ? value->row : run->x_row;
-    return v ? at(run->plan, value->offset) : run->x;
-}
-
-/* The dense layer of a step, with everything but what only one direction needs. */
+/* The dense layer of a step, for both directions, but for dW and db. */
 static struct fbp_dense dense_of(const struct run *run, const struct step *step) {
-    const struct fbp_plan *plan = run->plan;
-    const struct value *in = &plan->values[step->in], *out = &plan->values[step->out];
-    struct fbp_dense d = {
-        .B = run->rows, .I = in->width, .O = out->width,
-        .W = reals(plan, run->vectors->parameters, step->W),
-        .b = step->has_bias ? reals(plan, run->vectors->parameters, step->b) : NULL,
-        .activation = out->activation, .alpha = out->alpha,
-        .x_activation = in->activation, .x_alpha = in->alpha,
-    };
-    d.x = value_of(run, step->in, &d.x_row);
+    struct fbp_dense d = step->dense;
+    d.B = run->rows;
+    d.W = reals(run->plan, run->vectors->parameters, step->W);
+    if (step->has_bias) d.b = reals(run->plan, run->vectors->parameters, step->b);
+    if (!step->in) d.x = run->x, d.x_row = run->x_row;
     return d;
 }
 
@@ -347,7 +358,6 @@ static void forward(const struct run *run, void *y) {
         const struct value *out = &plan->values[step->out];
         if (step->kind == STEP_DENSE) {
             struct fbp_dense d = dense_of(run, step);
-            d.y = at(plan, out->offset), d.y_row = out->row;
             if (y && s == plan->n_steps - 1) d.y = y, d.y_row = out->width;
             k->dense_forward(&d, run->part, run->parts);
         } else {
@@ -400,14 +410,11 @@ static void backward(const struct run *run, void *gradient, int accumulate, void
             continue;
         }
         struct fbp_dense d = dense_of(run, step);
-        d.dz = at(plan, out->offset), d.dz_row = out->row;
         d.dW = (void *)reals(plan, gradient, step->W);
         d.db = step->has_bias ? (void *)reals(plan, gradient, step->b) : NULL;
         d.accumulate = accumulate;
         k->dense_backward_weights(&d, run->part, run->parts);
         if (!step->in && !dx) continue;
-        if (in->skip) d.skip = at(plan, plan->values[in->skip].offset), d.skip_row = plan->values[in->skip].row;
-        d.dx = at(plan, in->offset), d.dx_row = in->row;
         if (!step->in) d.dx = dx, d.dx_row = in->width;
         barrier(run); /* all have read x for dW before anyone writes its gradient over it */
         k->dense_backward_inputs(&d, run->part, run->parts);
