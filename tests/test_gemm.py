@@ -30,6 +30,10 @@ ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 27, 28, 29)
 COLUMNS = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)
 TERMS = (0, 1, 2, 7, 8, 9, 15, 16, 17, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 1)
 LARGE = [(65, 31, 300), (130, 257, 129), (127, 300, 300), (128, 300, 300), (200, 300, 513), (15, 1000, 300)]
+LARGE += [(58, 1024, 270)]  # the rows of B are a multiple of 4 KiB apart
+# Many rows and few columns, or the other way round: there one side lies across the lanes.
+NARROW = [(M, N, K) for M in (8, 16, 17, 33) for N in (1, 3, 6, 9, 10, 12, 13) for K in TERMS]
+NARROW += [(N, M, K) for M, N, K in NARROW]
 BOTH = (False, True)
 each_transpose = pytest.mark.parametrize("transpose_a, transpose_b", [(a, b) for a in BOTH for b in BOTH])
 
@@ -67,7 +71,7 @@ def test_products_worked_out_by_hand(isa, dtype):
 def test_exact_integers_in_every_size(isa, transpose_a, transpose_b, dtype):
     # NumPy's product of the same integers in float64 is exact as well, whatever its order: an independent library.
     some = [(M, N, K) for M in ROWS for N in COLUMNS for K in (1, 17, BLOCK + 1)]
-    for M, N, K in some + [(M, N, K) for M in (3, 15) for N in (7, 16, 33) for K in TERMS] + LARGE:
+    for M, N, K in some + [(M, N, K) for M in (3, 15) for N in (7, 16, 33) for K in TERMS] + LARGE + NARROW:
         a, b = EXACT[(K, M) if transpose_a else (M, K)], EXACT[(N, K) if transpose_b else (K, N)]
         c = ops.gemm(a.astype(dtype), b.astype(dtype), transpose_a, transpose_b)
         expected = (a.T if transpose_a else a) @ (b.T if transpose_b else b)
@@ -180,7 +184,8 @@ def test_rows_and_columns_do_not_depend_on_their_place(isa, M, N, K, transpose_a
 @each_dtype
 @each_transpose
 def test_the_same_bits_on_every_instruction_set(transpose_a, transpose_b, dtype):
-    for M, N, K in [(M, N, K) for M in ROWS for N in (1, 17, 33, 65) for K in (0, 1, 9, BLOCK, BLOCK + 1)] + LARGE:
+    some = [(M, N, K) for M in ROWS for N in (1, 17, 33, 65) for K in (0, 1, 9, BLOCK, BLOCK + 1)]
+    for M, N, K in some + LARGE + NARROW:
         a, b = sides(M, N, K, transpose_a, transpose_b, dtype)
         assert_same_on_fused(ops.gemm, a, b, transpose_a, transpose_b)
 
@@ -249,7 +254,7 @@ def test_large_and_small_numbers(isa, dtype):
 @pytest.mark.parametrize("place", PLACES)
 def test_nothing_outside_the_arrays_is_touched(isa, transpose_a, transpose_b, place, dtype):
     some = [(M, N, K) for M in (1, 5, 13, 15, 29) for N in (1, 7, 9, 17, 31, 33, 65) for K in (1, 9, 17, BLOCK + 1)]
-    for M, N, K in some + LARGE:
+    for M, N, K in some + LARGE + NARROW[::5]:
         a, b = sides(M, N, K, transpose_a, transpose_b, dtype)
         c = guarded_empty((M, N), dtype, place)
         _core.gemm(guarded(a, place), guarded(b, place), transpose_a, transpose_b, c)

@@ -19,21 +19,40 @@ static void FBP(dense_forward)(const struct fbp_dense *d, int part, int parts) {
     const struct finish activate = {
         .forward = d->activation != FBP_IDENTITY, .activation = d->activation, .alpha = (real)d->alpha,
     };
-    gemm_share(&product, &activate, part, parts);
+    product_share(&product, &activate, part, parts);
 }
 
-/* db (O,) (+)= column sums of dz (B, O), over columns [first, end). Blocks of FBP_BLOCK rows, as in a product. */
+/* db (+)= column sums of dz (B, columns), in blocks of FBP_BLOCK rows, as in a product. `vectors` is constant at every call;
+ * with more than one, each is whole. */
+FBP_SPECIALIZE void column_sums_of(const int vectors, const real *dz, size_t dz_row, int accumulate, real *db, size_t B,
+                                   size_t columns) {
+    size_t left = B;
+    do { /* once even when B is 0: the sum is then 0 */
+        const size_t rows = left < FBP_BLOCK ? left : FBP_BLOCK;
+        vreal sum[4];
+        FBP_UNROLL
+        for (int v = 0; v < vectors; v++) sum[v] = v_zero();
+        for (size_t b = 0; b < rows; b++, dz += dz_row)
+            FBP_UNROLL
+            for (int v = 0; v < vectors; v++)
+                sum[v] = v_add(sum[v], vectors > 1 ? v_load(dz + v * LANES) : v_load_n(dz, columns));
+        FBP_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            real *to = db + v * LANES;
+            const size_t n = vectors > 1 ? LANES : columns;
+            v_store_n(to, accumulate ? v_add(v_load_n(to, n), sum[v]) : sum[v], n);
+        }
+        accumulate = 1;
+        left -= rows;
+    } while (left);
+}
+
+/* db (O,) (+)= column sums of dz (B, O), over columns [first, end). Four vectors at a time: an addition waits for the one
+ * before it. */
 static void column_sums(const real *dz, size_t dz_row, int accumulate, real *db, size_t B, size_t first, size_t end) {
-    for (size_t j = first; j < end; j += LANES) {
-        size_t b = 0;
-        do { /* once even when B is 0: the sum is then 0 */
-            const size_t stop = B - b < FBP_BLOCK ? B : b + FBP_BLOCK;
-            const int add = accumulate || b > 0;
-            vreal sum = v_zero();
-            for (; b < stop; b++) sum = v_add(sum, v_load_n(dz + b * dz_row + j, end - j));
-            v_store_n(db + j, add ? v_add(v_load_n(db + j, end - j), sum) : sum, end - j);
-        } while (b < B);
-    }
+    size_t j = first;
+    for (; j + 4 * LANES <= end; j += 4 * LANES) column_sums_of(4, dz + j, dz_row, accumulate, db + j, B, 4 * LANES);
+    for (; j < end; j += LANES) column_sums_of(1, dz + j, dz_row, accumulate, db + j, B, end - j);
 }
 
 /* dW (I, O) = x^T (I, B) dz (B, O) and db (O,) = column sums of dz; added to them when `accumulate`. db may be NULL. */
@@ -56,7 +75,7 @@ static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int
         product.b = d->x, product.b_row = d->x_row, product.panels = NULL;
     }
     const struct finish finish = {.transpose = turn};
-    gemm_share(&product, &finish, part, parts);
+    product_share(&product, &finish, part, parts);
     if (d->db) {
         const size_t vectors = (d->O + LANES - 1) / LANES;
         const size_t first = vectors * part / parts * LANES, end = vectors * (part + 1) / parts * LANES;
@@ -77,5 +96,5 @@ static void FBP(dense_backward_inputs)(const struct fbp_dense *d, int part, int 
         .skip = d->skip, .skip_row = d->skip_row,
         .saved = d->x, .saved_row = d->x_row,
     };
-    gemm_share(&product, &differentiate, part, parts);
+    product_share(&product, &differentiate, part, parts);
 }

@@ -27,6 +27,9 @@ enum {
     ROW_GROUP = 3,
     ROW_GROUPS = (TILE_ROWS + ROW_GROUP - 1) / ROW_GROUP,
     CHUNK_TILES = (FBP_BLOCK + TILE_ROWS - 1) / TILE_ROWS, /* tiles in a chunk of rows */
+    COPY_TILES = 5,         /* with fewer tiles a copy of B costs more than it saves */
+    FETCH_TILES = 4,
+    FAR_BYTES = 512 * 1024, /* B from this size on is fetched before it is copied */
 };
 
 /* What a tile does to its sums before it stores them. */
@@ -47,13 +50,15 @@ struct strip {
     const real *saved; size_t saved_row; /* for TILE_SLOPE; may be c */
     real *c; size_t c_row;
     size_t last;                 /* columns in the last vector: LANES, or fewer when the tile is `partial` */
+    real *copy;                  /* where the rows of B are to lie TILE_COLUMNS apart, or NULL: no copy */
 };
 
 /* rows, vectors and partial are constants at every call, so that the loops over them unroll and acc lives in registers.
  * Rows are addressed in groups of three from one pointer (p, p + a_row, p + 2 a_row): a pointer for each of 14 rows would
  * not fit the general registers. What is done to the sums is asked once for all of them, and the loop over the tiles is in
  * here: of a short K a tile has little time for anything else. */
-FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int partial, const struct strip *s) {
+FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int partial, const int copies,
+                              const struct strip *s) {
     const size_t a_row = s->a_row, a_col = s->a_col, b_row = s->b_row, last = s->last;
     const real *a = s->a, *sum = s->sum, *saved = s->saved;
     real *c = s->c;
@@ -78,6 +83,7 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
         FBP_UNROLL
         for (int g = 0; g < ROW_GROUPS; g++) p[g] = a + (g * ROW_GROUP < rows ? g * ROW_GROUP : 0) * a_row;
         const real *b = s->b;
+        real *copy = s->copy;
         for (size_t k = s->K; k; k--) {
             vreal bk[WIDE_VECTORS];
             FBP_UNROLL
@@ -88,6 +94,11 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
                 vreal aik = v_set(p[i / ROW_GROUP][(i % ROW_GROUP) * a_row]);
                 FBP_UNROLL
                 for (int j = 0; j < vectors; j++) acc[i][j] = v_fma(aik, bk[j], acc[i][j]);
+            }
+            if (copies) {
+                FBP_UNROLL
+                for (int j = 0; j < vectors; j++) v_store(copy + j * LANES, bk[j]);
+                copy += TILE_COLUMNS;
             }
             b += b_row;
             FBP_UNROLL
@@ -128,7 +139,7 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
 
 FBP_SPECIALIZE void strip_run_rows(int rows, const int vectors, const int partial, const struct strip *s) {
     switch (rows) {
-#define ROWS(n) case n: strip_run(n <= TILE_ROWS ? n : 1, vectors, partial, s); return
+#define ROWS(n) case n: strip_run(n <= TILE_ROWS ? n : 1, vectors, partial, 0, s); return
     ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6); ROWS(7);
     ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12); ROWS(13); ROWS(14);
 #undef ROWS
@@ -141,7 +152,7 @@ _Static_assert(TILE_ROWS <= 14 && TILE_VECTORS <= 2, "strip_run_rows and strip_d
  * at a time instead, and reads longer runs of B's rows. */
 FBP_SPECIALIZE void strip_run_wide(size_t columns, const int partial, const struct strip *s) {
     switch ((columns + LANES - 1) / LANES) {
-#define VECTORS(n) case n: strip_run(1, n <= WIDE_VECTORS ? n : 1, partial, s); return
+#define VECTORS(n) case n: strip_run(1, n <= WIDE_VECTORS ? n : 1, partial, 0, s); return
     VECTORS(2); VECTORS(3); VECTORS(4); VECTORS(5); VECTORS(6); VECTORS(7); VECTORS(8);
 #undef VECTORS
     }
@@ -149,7 +160,11 @@ FBP_SPECIALIZE void strip_run_wide(size_t columns, const int partial, const stru
 
 static void strip_dispatch(size_t rows, size_t columns, const struct strip *s) {
     const int partial = s->last < LANES;
-    if (columns > TILE_COLUMNS) {
+    if (s->copy) {
+        if (rows == TILE_ROWS) strip_run(TILE_ROWS, TILE_VECTORS, 0, 1, s);
+        else if (rows == TILE_ROWS - 1) strip_run(TILE_ROWS - 1, TILE_VECTORS, 0, 1, s);
+        else strip_run(TILE_ROWS - 2, TILE_VECTORS, 0, 1, s);
+    } else if (columns > TILE_COLUMNS) {
         if (partial) strip_run_wide(columns, 1, s);
         else strip_run_wide(columns, 0, s);
     } else if (TILE_VECTORS > 1 && columns > LANES) {
@@ -170,25 +185,24 @@ static struct row_tiles row_tiles_of(size_t M) {
     return (struct row_tiles){count, rows, M - rows * count};
 }
 
+static size_t rows_of(const struct row_tiles *tiles, size_t tile) { return tiles->rows + (tile < tiles->larger); }
+
 static size_t first_row(const struct row_tiles *tiles, size_t tile) {
     return tile * tiles->rows + (tile < tiles->larger ? tile : tiles->larger);
 }
 
-/* Tiles [first, end) of a panel. s says where the first begins. */
+/* Tiles [first, end) of a panel. s says where the first begins, and then where the next would. */
 static void run_tiles(const struct row_tiles *tiles, size_t first, size_t end, size_t columns, struct strip *s) {
-    if (first < tiles->larger) {
-        s->tiles = (end < tiles->larger ? end : tiles->larger) - first;
-        strip_dispatch(tiles->rows + 1, columns, s);
+    while (first < end) {
+        const size_t rows = rows_of(tiles, first);
+        s->tiles = (first < tiles->larger && tiles->larger < end ? tiles->larger : end) - first;
+        strip_dispatch(rows, columns, s);
         first += s->tiles;
-        if (first == end) return;
-        const size_t rows = s->tiles * (tiles->rows + 1);
-        s->a += rows * s->a_row;
-        s->c += rows * s->c_row;
-        if (s->sum) s->sum += rows * s->sum_row;
-        if (s->saved) s->saved += rows * s->saved_row;
+        s->a += s->tiles * rows * s->a_row;
+        s->c += s->tiles * rows * s->c_row;
+        s->sum += s->tiles * rows * s->sum_row;
+        s->saved += s->tiles * rows * s->saved_row;
     }
-    s->tiles = end - first;
-    strip_dispatch(tiles->rows, columns, s);
 }
 
 /* What becomes of C = A B, besides being stored. */
@@ -201,18 +215,19 @@ struct finish {
     int transpose;             /* c is C transposed, (N, M), rows c_row apart; with `accumulate` only one block of k */
 };
 
-/* c = (product + skip) * f'(saved), for rows from i, columns from j of C. product: rows TILE_COLUMNS apart; changed. */
-static void finish_backward(const struct finish *f, real *product, size_t i, size_t j, real *c, size_t c_row, size_t rows,
-                            size_t columns) {
+/* c = (product + skip) * f'(saved), for rows from i, columns from j of C. product is changed, up to LANES - 1 elements past
+ * the end of each row. */
+static void finish_backward(const struct finish *f, real *product, size_t product_row, size_t i, size_t j, real *c,
+                            size_t c_row, size_t rows, size_t columns) {
     if (f->skip)
         for (size_t r = 0; r < rows; r++)
             for (size_t k = 0; k < columns; k += LANES) {
                 vreal skip = v_load_n(f->skip + (i + r) * f->skip_row + j + k, columns - k);
-                real *p = product + r * TILE_COLUMNS + k;
+                real *p = product + r * product_row + k;
                 v_store(p, v_add(v_load(p), skip));
             }
-    activation_backward_rows(product, TILE_COLUMNS, f->saved + i * f->saved_row + j, f->saved_row, f->activation, f->alpha,
-                             c, c_row, rows, columns);
+    activation_backward_rows(product, product_row, f->saved + i * f->saved_row + j, f->saved_row, f->activation, f->alpha, c,
+                             c_row, rows, columns);
 }
 
 /* c[j][i] (+)= product[i][j]. product: rows TILE_COLUMNS apart, with room for a multiple of LANES of them. */
@@ -230,32 +245,73 @@ static void finish_transposed(const real *product, int accumulate, real *c, size
 }
 
 /* to[k][j] = b[k][j], rows TILE_COLUMNS apart; zero for j >= columns. */
-static void copy_panel(const real *b, size_t b_row, real *to, size_t K, size_t columns) {
-    if (columns == TILE_COLUMNS) {
-        for (size_t k = 0; k < K; k++)
-            FBP_UNROLL
-            for (int j = 0; j < TILE_COLUMNS; j += LANES) v_store(to + k * TILE_COLUMNS + j, v_load(b + k * b_row + j));
+static void copy_rows(const real *b, size_t b_row, real *to, size_t K, size_t columns) {
+    for (size_t k = 0; k < K; k++, b += b_row, to += TILE_COLUMNS)
+        for (size_t j = 0; j < TILE_COLUMNS; j += LANES)
+            v_store(to + j, columns >= TILE_COLUMNS ? v_load(b + j) : j < columns ? v_load_n(b + j, columns - j) : v_zero());
+}
+
+/* to[j][i] = from[i][j] in a block LANES x LANES of which only `rows` and `columns` exist; zero for the missing
+ * rows. What there is of missing columns is not to be used. */
+static void turn_edge(const real *from, size_t from_row, size_t rows, size_t columns, real *to, size_t to_row) {
+    real edge[LANES * LANES];
+    if (columns <= LANES / 4) {
+        for (size_t i = 0; i < LANES; i++)
+            for (size_t j = 0; j < columns; j++) to[j * to_row + i] = i < rows ? from[i * from_row + j] : 0;
         return;
     }
-    for (size_t k = 0; k < K; k++)
-        for (size_t j = 0; j < TILE_COLUMNS; j += LANES)
-            v_store(to + k * TILE_COLUMNS + j, j < columns ? v_load_n(b + k * b_row + j, columns - j) : v_zero());
+    for (size_t i = 0; i < LANES; i++)
+        v_store(edge + i * LANES, i < rows ? v_load_n(from + i * from_row, columns) : v_zero());
+    v_transpose(edge, LANES, to, to_row);
 }
 
 /* to[k][j] = b[j][k], likewise. to has room for K rounded up to a multiple of LANES. */
-static void turn_panel(const real *b, size_t b_row, real *to, size_t K, size_t columns) {
-    real edge[LANES * LANES];
+static void turn_rows(const real *b, size_t b_row, real *to, size_t K, size_t columns) {
     for (size_t j = 0; j < columns; j += LANES)
         for (size_t k = 0; k < K; k += LANES) {
             const real *from = b + j * b_row + k;
-            size_t from_row = b_row;
-            if (columns - j < LANES || K - k < LANES) { /* nothing past the ends is to be read */
-                for (size_t r = 0; r < LANES; r++)
-                    v_store(edge + r * LANES, j + r < columns ? v_load_n(from + r * b_row, K - k) : v_zero());
-                from = edge, from_row = LANES;
-            }
-            v_transpose(from, from_row, to + k * TILE_COLUMNS + j, TILE_COLUMNS);
+            real *block = to + k * TILE_COLUMNS + j;
+            if (columns - j < LANES || K - k < LANES)
+                turn_edge(from, b_row, columns - j, K - k, block, TILE_COLUMNS);
+            else v_transpose(from, b_row, block, TILE_COLUMNS);
         }
+}
+
+/* A block of k of a panel of B. */
+struct block { const real *b; size_t b_row; int transposed; size_t K, columns; };
+
+static struct block block_of(const struct fbp_gemm *g, size_t k, size_t j, size_t width) {
+    return (struct block){
+        .b = (const real *)g->b + (g->b_transposed ? j * g->b_row + k : k * g->b_row + j), .b_row = g->b_row,
+        .transposed = g->b_transposed,
+        .K = g->K - k < FBP_BLOCK ? g->K - k : FBP_BLOCK, .columns = g->N - j < width ? g->N - j : width,
+    };
+}
+
+static void copy_block(const struct block *block, real *to) {
+    (block->transposed ? turn_rows : copy_rows)(block->b, block->b_row, to, block->K, block->columns);
+}
+
+/* Asks for rows [first, end) of a block as they lie in memory. */
+static void fetch_block(const struct block *block, size_t first, size_t end) {
+    const size_t columns = block->transposed ? block->K : block->columns;
+    for (size_t r = first; r < end; r++)
+        for (size_t j = 0; j < columns; j += LANES) FBP_FETCH(block->b + r * block->b_row + j);
+}
+
+/* Runs tiles [first, end) of a panel, and asks for the next block of B before each of the last few: earlier, and lines whose
+ * addresses share few cache sets would be gone again when they are copied. */
+static void run_tiles_and_fetch(const struct row_tiles *tiles, size_t first, size_t end, size_t columns, struct strip *s,
+                                const struct block *next) {
+    const size_t rows = next->transposed ? next->columns : next->K;
+    size_t left = end - first < FETCH_TILES ? end - first : FETCH_TILES, done = 0;
+    run_tiles(tiles, first, end - left, columns, s);
+    for (; left; left--) {
+        const size_t share = (rows - done) / left;
+        fetch_block(next, done, done + share);
+        done += share;
+        run_tiles(tiles, end - left, end - left + 1, columns, s);
+    }
 }
 
 /* Tiles are numbered down the rows of one panel, then the next panel, and each part takes a run of them. */
@@ -272,11 +328,15 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
     const int waits = f->backward || f->transpose; /* C may be what `saved` is, or lies the other way: not to hold sums */
     enum { ROOM = (CHUNK_TILES * TILE_ROWS + LANES - 1) / LANES * LANES };
     real waiting[ROOM * TILE_COLUMNS], near[FBP_BLOCK * TILE_COLUMNS];
+    const int fetches = g->K * g->N * sizeof(real) >= FAR_BYTES;
 
     size_t number = 0; /* of the first tile of the chunk and panel */
     for (size_t chunk = 0; chunk < chunks; chunk++) {
         const size_t chunk_first = chunks > 1 ? tiles.count * chunk / chunks : 0;
         const size_t chunk_tiles = (chunks > 1 ? tiles.count * (chunk + 1) / chunks : tiles.count) - chunk_first;
+        /* Rows of B a multiple of 4 KiB apart share few cache sets, and would be read from far away by each tile. */
+        const int copies_b =
+            !g->panels && (g->b_transposed || (chunk_tiles >= COPY_TILES && g->b_row * sizeof(real) % 4096 == 0));
         for (size_t panel = 0; panel < panels; panel++, number += chunk_tiles) {
             if (number + chunk_tiles <= begin) continue;
             if (number >= end) return;
@@ -285,8 +345,6 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
             const size_t i = first_row(&tiles, first), rows = first_row(&tiles, last) - i;
             const size_t j = panel * width, columns = g->N - j < width ? g->N - j : width;
             real *const c = (real *)g->c + (f->transpose ? j * g->c_row + i : i * g->c_row + j);
-            /* Rows of B far apart lie on a page each, and share few cache sets. */
-            const int copies = !g->panels && (g->b_transposed || (last - first >= 8 && g->b_row * sizeof(real) >= 1024));
             size_t k = 0;
             do { /* once even when K is 0: C is then the bias, or 0 */
                 const size_t K = g->K - k < FBP_BLOCK ? g->K - k : FBP_BLOCK;
@@ -295,39 +353,174 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
                 struct strip s = {
                     .K = K,
                     .a = (const real *)g->a + i * g->a_row + k * g->a_col, .a_row = g->a_row, .a_col = g->a_col,
+                    .b = (const real *)g->b + k * g->b_row + j, .b_row = g->b_row,
                     .bias = g->bias && !k ? (const real *)g->bias + j : NULL,
                     .c = stores ? c : waiting, .c_row = stores ? g->c_row : TILE_COLUMNS,
                     .last = columns % LANES ? columns % LANES : LANES,
                 };
-                if (g->panels) {
-                    s.b = (const real *)g->panels + (panel * g->K + k) * TILE_COLUMNS, s.b_row = TILE_COLUMNS;
-                } else {
-                    s.b = (const real *)g->b + (g->b_transposed ? j * g->b_row + k : k * g->b_row + j), s.b_row = g->b_row;
-                    if (copies) {
-                        (g->b_transposed ? turn_panel : copy_panel)(s.b, s.b_row, near, K, columns);
-                        s.b = near, s.b_row = TILE_COLUMNS;
-                    }
-                }
+                if (g->panels) s.b = (const real *)g->panels + (panel * g->K + k) * TILE_COLUMNS, s.b_row = TILE_COLUMNS;
                 if (waits && k) s.sum = waiting, s.sum_row = TILE_COLUMNS;
                 else if (k || (g->accumulate && !f->transpose)) s.sum = c, s.sum_row = g->c_row;
                 if (is_last && relu_forward) s.finish = TILE_RELU;
                 if (is_last && relu_backward)
                     s.finish = TILE_SLOPE, s.saved = f->saved + i * f->saved_row + j, s.saved_row = f->saved_row;
-                run_tiles(&tiles, first, last, columns, &s);
+                size_t tile = first;
+                if (copies_b) {
+                    const struct block now = block_of(g, k, j, width);
+                    if (!now.transposed && columns == TILE_COLUMNS && rows_of(&tiles, first) >= TILE_ROWS - 2) {
+                        s.copy = near;
+                        run_tiles(&tiles, tile, tile + 1, columns, &s);
+                        s.copy = NULL;
+                        tile++;
+                    } else copy_block(&now, near);
+                    s.b = near, s.b_row = TILE_COLUMNS;
+                }
+                if (copies_b && fetches && !(is_last && panel + 1 == panels)) {
+                    const struct block next = is_last ? block_of(g, 0, j + width, width) : block_of(g, k + K, j, width);
+                    run_tiles_and_fetch(&tiles, tile, last, columns, &s, &next);
+                } else run_tiles(&tiles, tile, last, columns, &s);
                 k += K;
             } while (k < g->K);
             if (f->transpose) finish_transposed(waiting, g->accumulate, c, g->c_row, rows, columns);
-            else if (f->backward && !relu_backward) finish_backward(f, waiting, i, j, c, g->c_row, rows, columns);
+            else if (f->backward && !relu_backward) finish_backward(f, waiting, TILE_COLUMNS, i, j, c, g->c_row, rows, columns);
             else if (f->forward && !relu_forward)
                 activation_forward_rows(c, g->c_row, f->activation, f->alpha, rows, columns);
         }
     }
 }
 
+/* A product with few columns would leave most lanes idle. There the rows of A are taken LANES at a time into the lanes, by
+ * transposing blocks of A, and each column of C is an accumulator. The shuffles of one block and the multiply-adds of the
+ * block before it run side by side, on different execution ports, so that x W with 10 columns takes little more than its
+ * multiply-adds. The chains are those of the tiles. dz W^T of a few rows is such a product too, seen as (W dz^T)^T. */
+enum {
+    NARROW = TILE_ROWS < 12 ? TILE_ROWS : 12, /* columns at most */
+    NARROW_ROOM = (NARROW + LANES - 1) / LANES * LANES,
+};
+
+/* C (M, N) = f(A B + bias), with N <= NARROW, M >= LANES. */
+struct narrow {
+    size_t M, N, K;
+    const real *a; size_t a_row;          /* A[i][k] = a[i * a_row + k] */
+    const real *b; size_t b_row, b_col;   /* B[k][j] = b[k * b_row + j * b_col] */
+    const real *bias;                     /* (N,) or NULL */
+    real *c; size_t c_row;                /* C[i][j] = c[i * c_row + j], or c[j * c_row + i] when `c_transposed` */
+    int c_transposed;
+};
+
+/* The last k of a block, fewer than LANES of them from `k` on: where their rows begin. */
+static const real *narrow_tail(const real *a, size_t a_row, size_t k, size_t K, real *block) {
+    if (K < LANES) {
+        turn_edge(a, a_row, LANES, K, block, LANES);
+        return block;
+    }
+    v_transpose(a + K - LANES, a_row, block, LANES); /* whole, since the k before are there to be read */
+    return block + (LANES - (K - k)) * LANES;
+}
+
+/* out[j][r] = bias[j] + sum over k of a[r][k] b[k][j], for LANES rows of a, over one block of k. `columns` is a constant at
+ * every call. Blocks of LANES k stay in registers, where there are enough. */
+FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const real *a, const real *b, const real *bias,
+                               size_t K, real *out) {
+    const size_t a_row = n->a_row, b_row = n->b_row, b_col = n->b_col;
+    vreal acc[NARROW];
+    real block[LANES * LANES], tail[LANES * LANES]; /* two, since only one that no function sees can be all registers */
+    FBP_UNROLL
+    for (int j = 0; j < columns; j++) acc[j] = bias ? v_set(bias[j]) : v_zero();
+#define NARROW_STEP(from) { \
+        const vreal ak = v_load(from); \
+        FBP_UNROLL \
+        for (int j = 0; j < columns; j++) acc[j] = v_fma(ak, v_set(b[j * b_col]), acc[j]); \
+        b += b_row; \
+    }
+    size_t k = 0;
+    for (; k + LANES <= K; k += LANES) {
+        v_transpose(a + k, a_row, block, LANES);
+        FBP_UNROLL
+        for (int l = 0; l < LANES; l++) NARROW_STEP(block + l * LANES)
+    }
+    if (k < K)
+        for (const real *at = narrow_tail(a, a_row, k, K, tail); k < K; k++, at += LANES) NARROW_STEP(at)
+#undef NARROW_STEP
+    FBP_UNROLL
+    for (int j = 0; j < columns; j++) v_store(out + j * LANES, acc[j]);
+}
+
+static void narrow_dispatch(const struct narrow *n, const real *a, const real *b, const real *bias, size_t K, real *out) {
+    switch (n->N) {
+#define COLUMNS(count) case count: narrow_run(count <= NARROW ? count : 1, n, a, b, bias, K, out); return
+    COLUMNS(1); COLUMNS(2); COLUMNS(3); COLUMNS(4); COLUMNS(5); COLUMNS(6);
+    COLUMNS(7); COLUMNS(8); COLUMNS(9); COLUMNS(10); COLUMNS(11); COLUMNS(12);
+#undef COLUMNS
+    }
+}
+
+static void narrow_share(const struct narrow *n, const struct finish *f, int part, int parts) {
+    const size_t groups = (n->M + LANES - 1) / LANES, end = groups * (part + 1) / parts;
+    real sum[NARROW_ROOM * LANES] = {0}, chain[NARROW_ROOM * LANES], turned[LANES * LANES];
+    for (size_t group = groups * part / parts; group < end; group++) {
+        /* The last group reads some rows of the one before again, rather than past the end. */
+        const size_t first = group * LANES, i = first + LANES <= n->M ? first : n->M - LANES;
+        size_t k = 0;
+        do { /* once even when K is 0 */
+            const size_t K = n->K - k < FBP_BLOCK ? n->K - k : FBP_BLOCK;
+            narrow_dispatch(n, n->a + i * n->a_row + k, n->b + k * n->b_row, k ? NULL : n->bias, K, k ? chain : sum);
+            if (k)
+                for (size_t j = 0; j < n->N * LANES; j += LANES)
+                    v_store(sum + j, v_add(v_load(sum + j), v_load(chain + j)));
+            k += K;
+        } while (k < n->K);
+        if (n->c_transposed) {
+            /* past the end of a row of sums lie those of rows of A that the group before has done */
+            finish_backward(f, sum + (first - i), LANES, 0, first, n->c + first, n->c_row, n->N, i + LANES - first);
+            continue;
+        }
+        if (f->forward) activation_forward_rows(sum, LANES, f->activation, f->alpha, n->N, LANES);
+        for (size_t j = 0; j < n->N; j += LANES) {
+            v_transpose(sum + j * LANES, LANES, turned, LANES);
+            for (size_t r = first; r < i + LANES; r++)
+                v_store_n(n->c + r * n->c_row + j, v_load(turned + (r - i) * LANES), n->N - j);
+        }
+    }
+}
+
+/* A product as a narrow one, when that is the quicker way. A tile's row costs a multiply-add for each k and LANES columns;
+ * here it is N / LANES of one, the shuffles, and the turning back of C. */
+static int narrow_forward(const struct fbp_gemm *g, struct narrow *n) {
+    enum { SHUFFLES = 2, TURNING = 120 };
+    const size_t lanes = (g->N + LANES - 1) / LANES * LANES;
+    if (g->N > NARROW || g->M < LANES || g->a_col != 1 || g->panels || g->b_transposed || g->accumulate ||
+        g->K * lanes < g->K * (g->N + SHUFFLES) + TURNING)
+        return 0;
+    *n = (struct narrow){
+        .M = g->M, .N = g->N, .K = g->K, .a = g->a, .a_row = g->a_row, .b = g->b, .b_row = g->b_row, .b_col = 1,
+        .bias = g->bias, .c = g->c, .c_row = g->c_row,
+    };
+    return 1;
+}
+
+/* The same for few rows and B transposed. */
+static int narrow_backward(const struct fbp_gemm *g, struct narrow *n) {
+    if (g->M > NARROW || g->N < LANES || g->a_col != 1 || !g->b_transposed || g->bias || g->accumulate) return 0;
+    *n = (struct narrow){
+        .M = g->N, .N = g->M, .K = g->K, .a = g->b, .a_row = g->b_row, .b = g->a, .b_row = 1, .b_col = g->a_row,
+        .c = g->c, .c_row = g->c_row, .c_transposed = 1,
+    };
+    return 1;
+}
+
+/* C = A B by the quickest way. */
+static void product_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
+    struct narrow n;
+    if (!f->transpose && (f->backward ? narrow_backward(g, &n) : narrow_forward(g, &n) || narrow_backward(g, &n)))
+        narrow_share(&n, f, part, parts);
+    else gemm_share(g, f, part, parts);
+}
+
 /* C (M, N) = A (M, K) B (K, N), plus the bias, added to C when `accumulate`. nan and inf as the multiply-adds give. */
 static void FBP(gemm)(const struct fbp_gemm *product, int part, int parts) {
     const struct finish nothing = {0};
-    gemm_share(product, &nothing, part, parts);
+    product_share(product, &nothing, part, parts);
 }
 
 /* panels[j / TILE_COLUMNS][k][j % TILE_COLUMNS] = B[k][j], zero for j >= N. Parts share the panels. Goes through a few rows
@@ -340,7 +533,7 @@ static void FBP(gemm_pack)(const void *b_, size_t b_row, void *panels_, size_t K
     for (size_t k = 0; k < K; k += ROWS_AT_ONCE)
         for (size_t panel = first; panel < end; panel++) {
             const size_t j = panel * TILE_COLUMNS, columns = N - j < TILE_COLUMNS ? N - j : TILE_COLUMNS;
-            copy_panel(b + k * b_row + j, b_row, (real *)panels_ + (panel * K + k) * TILE_COLUMNS,
+            copy_rows(b + k * b_row + j, b_row, (real *)panels_ + (panel * K + k) * TILE_COLUMNS,
                        K - k < ROWS_AT_ONCE ? K - k : ROWS_AT_ONCE, columns);
         }
 }

@@ -175,6 +175,9 @@ static void *packed(const void *b, size_t b_row, size_t K, size_t N)
 static const struct { size_t M, N, K; } PRODUCTS[] = {
     {1, 1, 1}, {5, 3, 7}, {14, 32, 16}, {15, 33, 17}, {6, 16, 256}, {29, 65, 257}, {131, 7, 20}, {43, 40, 530},
     {3, 9, 0}, {112, 300, 33},
+    {60, 1022, 270}, {132, 1022, 5},                               /* with the gap, rows of B are 4 KiB apart: copied */
+    {16, 1, 255}, {33, 10, 257}, {40, 3, 513}, {19, 12, 512}, {17, 6, 41}, /* narrow: rows of A in the lanes */
+    {3, 50, 300}, {12, 33, 257}, {6, 16, 40},                      /* few rows: rows of a transposed B in the lanes */
 };
 
 static struct matrix transposed(struct matrix m, size_t gap)
@@ -248,7 +251,7 @@ _Static_assert(COUNT(ACTIVATIONS) == FBP_ACTIVATIONS, "every activation has a ro
 
 static const struct { size_t B, I, O; } LAYERS[] = {
     {1, 1, 1}, {1, 33, 17}, {7, 5, 3}, {37, 16, 32}, {64, 130, 31}, {259, 19, 40}, {40, 270, 300}, {5, 3, 530},
-    {300, 130, 3}, {21, 333, 10}, {2, 40, 1},
+    {300, 130, 3}, {21, 333, 10}, {2, 40, 1}, {3, 40, 300}, {11, 35, 20}, {70, 33, 1024}, {1, 100, 64},
 };
 
 static void check_dense_forward(void)
