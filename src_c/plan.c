@@ -33,7 +33,8 @@ enum {
     HUGE_PAGE = 2 * 1024 * 1024,
     ROWS_AHEAD = 8              /* how far ahead of the copying a minibatch's rows are fetched */
 };
-static const double FLOPS_A_LOOK = 2e6;   /* work between two looks at the clock, which takes as long as a tiny net's layer */
+static const double FLOPS_A_LOOK = 4e7;   /* work between two looks at the clock, for each second of a time slice: about a thousandth
+                                             of it. A look takes as long as a tiny net's layer. */
 static const double FLOPS_A_THREAD = 3e6; /* work in a block of rows that pays for one more thread: some 30 microseconds */
 
 struct value {
@@ -570,7 +571,8 @@ static void run_epoch(void *context, int part, int parts) {
     struct fbp_epoch e = *call->epoch;
     struct run run = {.plan = plan, .vectors = call->vectors, .part = part, .parts = parts};
     const double deadline = part == 0 ? now() + e.seconds : 0;
-    const size_t blocks_a_look = 1 + (size_t)(FLOPS_A_LOOK / (plan->flops_a_row * (double)plan->block));
+    const double slice = e.seconds < 1 ? e.seconds : 1;
+    const size_t blocks_a_look = 1 + (size_t)(FLOPS_A_LOOK * slice / (plan->flops_a_row * (double)plan->block));
     size_t blocks = 0;
     int status = FBP_OK;
     if (part == 0) plan->pause = 0;
