@@ -264,6 +264,42 @@ static void check_transpose(void)
     }
 }
 
+/* Rows that end at a page without access, or begin at one: both ways, and back into a second matrix. */
+static void check_columns(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), items = page / sizeof(real);
+    char *map = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED || mprotect(map, page, PROT_NONE) || mprotect(map + 2 * page, page, PROT_NONE)) {
+        fail("mmap", 0);
+        return;
+    }
+    real *first = (real *)(void *)(map + page);
+    for (size_t n = 1; n <= QUARTER; n++) {
+        for (size_t row = n; row <= n + LANES; row++) {
+            for (int end = 0; end < 2; end++) {
+                const size_t length = (LANES - 1) * row + n;
+                real *p = end ? first + items - length : first, got[LANES];
+                vreal c[QUARTER];
+                for (size_t i = 0; i < items; i++) first[i] = (real)(i + 1);
+                v_load_columns(p, row, n, c);
+                for (size_t j = 0; j < QUARTER; j++) {
+                    v_store(got, c[j]);
+                    for (size_t i = 0; i < LANES; i++)
+                        if (!same(got[i], j < n ? p[i * row + j] : 0)) fail("v_load_columns", (long)(n * 100 + row));
+                    c[j] = v_add(c[j], v_set(10000));
+                }
+                v_store_columns(c, p, row, n);
+                for (size_t k = 0; k < items; k++) {
+                    size_t at = (size_t)(first + k - p);
+                    int written = first + k >= p && at < length && at % row < n;
+                    if (first[k] != (real)(k + 1) + (written ? 10000 : 0)) fail("v_store_columns", (long)(n * 100 + row));
+                }
+            }
+        }
+    }
+    munmap(map, 3 * page);
+}
+
 /* -------------------------------------------------------------------------------------------- 2. functions */
 
 #if FBP_REAL == 32
@@ -431,6 +467,7 @@ int main(int argc, char **argv)
     check_lanes();
     check_memory();
     check_transpose();
+    check_columns();
     check_literals();
     check_functions(scale);
     print_bits();
