@@ -214,7 +214,7 @@ FBP_INLINE vreal loss_of(int loss, vreal z, vreal t, vreal tau, vreal *slope) {
         vreal e = v_exp(v_neg(v_abs(z))), rest = v_sub(one, t);
         vreal above = v_fnma(t, e, rest), below = v_fma(rest, e, v_neg(t));
         *slope = v_div(v_select(v_ge(z, zero), above, below), v_add(one, e));
-        return v_add(v_fnma(z, t, v_max(zero, z)), v_log1p(e));
+        return v_add(v_fnma(z, t, v_max(zero, z)), v_log1p_unit(e));
     }
     case FBP_PINBALL: {
         vreal u = v_sub(t, z), level = v_select(v_lt(u, zero), v_sub(tau, one), tau);

@@ -407,6 +407,25 @@ static void check_functions(double scale)
     }
 }
 
+/* v_log1p_unit: the bits of v_log1p from 0 to 1, those on both sides of sqrt(2) - 1 among them. */
+static void check_log1p_unit(double scale)
+{
+    real x[LANES], one_way[LANES], other_way[LANES];
+    random_state = 3;
+    for (long trial = 0; trial < (long)(1e6 * scale) + 1000; trial++) {
+        for (int i = 0; i < LANES; i++) {
+            double u = random_unit(), small = ldexp(u, -(int)(random_word() % 160));
+            double border = 0.41421356237309505 + (u - 0.5) * ldexp(1, 6 - FRACTION);
+            x[i] = (real)(trial % 3 == 0 ? u : trial % 3 == 1 ? small : border);
+        }
+        if (trial == 0) x[0] = 0, x[1] = 1, x[2] = real_of(1), x[3] = REAL_MIN, x[4] = (real)NAN;
+        v_store(one_way, v_log1p(v_load(x)));
+        v_store(other_way, v_log1p_unit(v_load(x)));
+        for (int i = 0; i < LANES; i++)
+            if (!same(one_way[i], other_way[i])) fail("v_log1p_unit", trial);
+    }
+}
+
 /* By hand: where the exact result is a value everyone knows. */
 static void check_literals(void)
 {
@@ -470,6 +489,7 @@ int main(int argc, char **argv)
     check_columns();
     check_literals();
     check_functions(scale);
+    check_log1p_unit(scale);
     print_bits();
     if (failures) {
         printf("%d failures\n", failures);
