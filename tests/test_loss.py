@@ -1,7 +1,7 @@
 """Losses: literals, the distance to the twin, differences, and the edges.
 
-The core takes narrow rows one to a lane and wider ones along the row, and rows in blocks of 256: sizes here lie on both
-sides of each border.
+The core takes narrow rows one to a lane, unless there are few, and wider ones along the row, and rows in blocks of 256:
+sizes here lie on both sides of each border.
 """
 
 import math

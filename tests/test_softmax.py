@@ -1,6 +1,7 @@
 """Softmax: literals, the distance to the twin, differences, and the edges.
 
-The core takes rows of up to eight columns one to a lane and wider ones along the row: widths here lie on both sides.
+The core takes rows of up to sixteen columns one to a lane, unless there are few, and wider ones along the row: widths
+and numbers of rows here lie on both sides.
 """
 
 import numpy as np

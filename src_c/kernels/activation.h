@@ -29,7 +29,7 @@ FBP_INLINE vreal activation_of(vreal z, int activation, real alpha) {
         return v_tanh(z);
     case FBP_SOFTPLUS: {
         vreal e = v_exp(v_neg(v_abs(v_mul(v_set(alpha), z))));
-        return v_add(v_max(v_zero(), z), v_div(v_log1p(e), v_set(alpha)));
+        return v_add(v_max(v_zero(), z), v_div(v_log1p_unit(e), v_set(alpha)));
     }
     default:
         return z;

@@ -6,16 +6,35 @@
  * is where a caller puts the 1/B or 1/(B C) of a mean. Nothing is dropped: a loss is the whole formula, constants
  * included.
  *
- * A row's loss is summed in reals, as softmax.h says for narrow and wide rows, and then stored as a double; adding rows
- * up is left to the caller. A nan in a row of z or of the target, and an inf in z where no line below says otherwise,
+ * A row's loss is summed in reals, in the order that softmax.h describes, and then stored as a double; adding rows up is
+ * left to the caller. A nan in a row of z or of the target, and an inf in z where no line below says otherwise,
  * makes the row's loss nan or inf. */
 
 /* row_loss[i] = lane i, for i < rows <= LANES. */
 FBP_INLINE void rows_store(double *row_loss, vreal v, size_t rows) {
     _Alignas(64) real lane[LANES];
     v_store(lane, v);
-    for (size_t i = 0; i < rows; i++)
-        row_loss[i] = (double)lane[i];
+    if (rows < LANES) {
+        for (size_t i = 0; i < rows; i++)
+            row_loss[i] = (double)lane[i];
+    } else {
+        for (size_t i = 0; i < LANES; i++)
+            row_loss[i] = (double)lane[i];
+    }
+}
+
+/* Lane i = labels[i], for i < rows <= LANES: those of narrow rows, which are exact as reals. The other lanes 0. */
+FBP_INLINE vreal labels_load(const int64_t *labels, size_t rows) {
+    _Alignas(64) real lane[LANES];
+    if (rows < LANES) {
+        v_store(lane, v_zero());
+        for (size_t i = 0; i < rows; i++)
+            lane[i] = (real)(int32_t)labels[i];
+    } else {
+        for (size_t i = 0; i < LANES; i++)
+            lane[i] = (real)(int32_t)labels[i];
+    }
+    return v_load(lane);
 }
 
 /* ------------------------------------------------------------------------------- softmax cross-entropy
@@ -30,37 +49,73 @@ FBP_INLINE void rows_store(double *row_loss, vreal v, size_t rows) {
  * whose two parts are both >= 0: nothing cancels, whatever the size of z. A z_j of -inf is allowed where t_j is 0, and
  * adds nothing to the loss; elsewhere it makes the loss inf. A row of z with a nan or an inf has a nan loss. */
 
-/* Rows of at most NARROW columns; labels and target: one of them, the other NULL, which is known where this is called. */
-FBP_INLINE void softmax_cross_entropy_narrow(const real *z, size_t z_row, const int64_t *labels, const real *target,
-                                             size_t target_row, real scale, real *dz, size_t dz_row, double *row_loss,
-                                             size_t B, size_t C) {
-    const vreal zero = v_zero(), one = v_set(1);
-    for (size_t b = 0; b < B; b += LANES) {
-        size_t rows = B - b < LANES ? B - b : LANES;
-        vreal columns[NARROW], t[NARROW], e[NARROW], m, label = zero;
-        if (labels) {
-            _Alignas(64) real lane[LANES] = {0}; /* a label below NARROW is exact as a real */
-            for (size_t i = 0; i < rows; i++)
-                lane[i] = (real)labels[b + i];
-            label = v_load(lane);
+/* Vectors, and blocks of LANES narrow rows, to work on at a time. */
+#define CHUNK_VECTORS 64
+#define CHUNK_BLOCKS 16
+
+/* Rows of C <= NARROW columns, at most CHUNK_VECTORS / C and at most CHUNK_BLOCKS times LANES. by_label, which is known
+ * where this is called, says which of labels and target there is. Each step goes over all rows before the next begins,
+ * as the steps of LANES rows are one chain of instructions that wait for each other. */
+FBP_INLINE void softmax_cross_entropy_narrow(int by_label, const real *z, size_t z_row, const int64_t *labels,
+                                             const real *target, size_t target_row, real scale, real *dz,
+                                             size_t dz_row, double *row_loss, size_t rows, size_t C) {
+    const vreal zero = v_zero(), one = v_set(1), factor = v_set(scale);
+    const size_t blocks = (rows + LANES - 1) / LANES;
+    vreal x[CHUNK_VECTORS + QUARTER], t[CHUNK_VECTORS + QUARTER]; /* C a block; x: z, z - m, its exponential, dz */
+    vreal label[CHUNK_BLOCKS], sum[CHUNK_BLOCKS], total[CHUNK_BLOCKS], weighted[CHUNK_BLOCKS];
+    for (size_t k = 0; k < blocks; k++) {
+        const size_t b = k * LANES, n = rows - b < LANES ? rows - b : LANES;
+        columns_load(z + b * z_row, z_row, x + k * C, n, C);
+        if (by_label)
+            label[k] = labels_load(labels + b, n);
+        else
+            columns_load(target + b * target_row, target_row, t + k * C, n, C);
+    }
+    for (size_t k = 0; k < blocks; k++) {
+        vreal *d = x + k * C, m = columns_greatest(d, C), index = zero, chosen = zero, terms[NARROW];
+        FBP_ROLLED
+        for (size_t j = 0; j < C; j++, index = v_add(index, one)) {
+            d[j] = v_sub(d[j], m);
+            if (by_label)
+                chosen = v_select(v_eq(label[k], index), d[j], chosen);
+            else
+                terms[j] = v_select(v_eq(t[k * C + j], zero), zero, v_mul(t[k * C + j], d[j]));
         }
-        for (size_t j = 0; j < C; j++) {
-            columns[j] = column_load(z + b * z_row + j, z_row, rows);
-            t[j] = labels ? v_select(v_eq(label, v_set((real)j)), one, zero)
-                          : column_load(target + b * target_row + j, target_row, rows);
-        }
-        vreal sum = columns_exp(columns, C, &m, e), total = zero, weighted = zero;
-        for (size_t j = 0; j < C; j++) {
-            total = v_add(total, t[j]);
-            weighted = v_add(weighted, v_select(v_eq(t[j], zero), zero, v_mul(t[j], v_sub(columns[j], m))));
-        }
-        rows_store(row_loss + b, v_sub(v_mul(total, v_log(sum)), weighted), rows);
-        vreal share = v_div(total, sum);
-        for (size_t j = 0; j < C; j++) {
-            vreal slope = v_fma(e[j], share, v_neg(t[j]));
-            column_store(dz + b * dz_row + j, dz_row, v_mul(v_set(scale), slope), rows);
+        weighted[k] = by_label ? chosen : columns_sum(terms, C);
+    }
+    for (size_t i = 0; i < blocks * C; i++)
+        x[i] = v_exp(x[i]);
+    for (size_t k = 0; k < blocks; k++) {
+        vreal *e = x + k * C, index = zero;
+        sum[k] = columns_sum(e, C);
+        total[k] = by_label ? one : columns_sum(t + k * C, C);
+        const vreal share = v_div(total[k], sum[k]);
+        FBP_ROLLED
+        for (size_t j = 0; j < C; j++, index = v_add(index, one)) {
+            vreal tj = by_label ? v_select(v_eq(label[k], index), one, zero) : t[k * C + j];
+            e[j] = v_mul(factor, v_fma(e[j], share, v_neg(tj)));
         }
     }
+    for (size_t k = 0; k < blocks; k++) {
+        const size_t b = k * LANES, n = rows - b < LANES ? rows - b : LANES;
+        columns_store(x + k * C, dz + b * dz_row, dz_row, n, C);
+        rows_store(row_loss + b, v_sub(by_label ? v_log(sum[k]) : v_mul(total[k], v_log(sum[k])), weighted[k]), n);
+    }
+}
+
+/* All rows that go LANES at a time. Returns their number: the others come after them. */
+FBP_INLINE size_t softmax_cross_entropy_by_lane(int by_label, const real *z, size_t z_row, const int64_t *labels,
+                                                const real *target, size_t target_row, real scale, real *dz,
+                                                size_t dz_row, double *row_loss, size_t B, size_t C) {
+    if (C == 0 || C > NARROW)
+        return 0;
+    const size_t end = rows_by_lane(B);
+    const size_t most = LANES * (CHUNK_VECTORS / C < CHUNK_BLOCKS ? CHUNK_VECTORS / C : CHUNK_BLOCKS);
+    for (size_t b = 0; b < end; b += most)
+        softmax_cross_entropy_narrow(by_label, z + b * z_row, z_row, by_label ? labels + b : NULL,
+                                     by_label ? NULL : target + b * target_row, target_row, scale, dz + b * dz_row,
+                                     dz_row, row_loss + b, end - b < most ? end - b : most, C);
+    return end;
 }
 
 /* target: int64 (B,), in [0, C). target_row and parameters are not read. */
@@ -70,23 +125,34 @@ static void FBP(softmax_cross_entropy_labels)(const void *z_, size_t z_row, cons
     const real *z = z_, scale = (real)scale_;
     real *dz = dz_;
     const int64_t *labels = target;
-    (void)target_row, (void)parameters;
-    if (C <= NARROW) {
-        softmax_cross_entropy_narrow(z, z_row, labels, NULL, 0, scale, dz, dz_row, row_loss, B, C);
-        return;
-    }
+    const vreal zero = v_zero(), one = v_set(1), factor = v_set(scale);
     real sums[LANES], shifted[LANES]; /* of LANES rows, which share one logarithm */
-    for (size_t b = 0; b < B; b++) {
+    (void)target_row, (void)parameters;
+    size_t b = softmax_cross_entropy_by_lane(1, z, z_row, labels, NULL, 0, scale, dz, dz_row, row_loss, B, C);
+    for (size_t i = 0; b < B; b++) {
         const real *zb = z + b * z_row;
         real *dzb = dz + b * dz_row, m = row_greatest(zb, C);
-        size_t i = b % LANES, y = (size_t)labels[b];
+        const size_t y = (size_t)labels[b];
         shifted[i] = zb[y] - m;
-        sums[i] = row_exp(zb, m, dzb, C);
-        real inverse = 1 / sums[i], slope = dzb[y] * inverse - 1;
-        row_scale(dzb, scale * inverse, C);
-        dzb[y] = scale * slope;
-        if (i == LANES - 1 || b == B - 1)
-            rows_store(row_loss + (b - i), v_sub(v_log(v_load_n(sums, i + 1)), v_load_n(shifted, i + 1)), i + 1);
+        if (C <= LANES) { /* in one vector, which does not go through memory and back */
+            const vreal e = v_exp(v_sub(v_load_n(zb, C), v_set(m)));
+            const vreal t = v_select(m_first(y + 1), v_select(m_first(y), zero, one), zero);
+            sums[i] = v_sum(v_select(m_first(C), e, zero));
+            v_store_n(dzb, v_mul(factor, v_fma(e, v_set(1 / sums[i]), v_neg(t))), C);
+        } else {
+            sums[i] = row_exp(zb, m, dzb, C);
+            const vreal share = v_set(1 / sums[i]), slope = v_mul(factor, v_fma(v_set(dzb[y]), share, v_neg(one)));
+            for (size_t j = 0; j < C; j += LANES)
+                v_store_n(dzb + j, v_mul(factor, v_mul(v_load_n(dzb + j, C - j), share)), C - j);
+            v_store_n(dzb + y, slope, 1);
+        }
+        if (++i == LANES || b == B - 1) {
+            /* One row is had from registers: what was just stored as a scalar is slow to load as a vector. */
+            const vreal s = i == 1 ? v_set(sums[0]) : v_load_n(sums, i);
+            const vreal d = i == 1 ? v_set(shifted[0]) : v_load_n(shifted, i);
+            rows_store(row_loss + (b + 1 - i), v_sub(v_log(s), d), i);
+            i = 0;
+        }
     }
 }
 
@@ -96,19 +162,16 @@ static void FBP(softmax_cross_entropy_probabilities)(const void *z_, size_t z_ro
                                                      void *dz_, size_t dz_row, double *row_loss, size_t B, size_t C) {
     const real *z = z_, *target = target_, scale = (real)scale_;
     real *dz = dz_;
-    (void)parameters;
-    if (C <= NARROW) {
-        softmax_cross_entropy_narrow(z, z_row, NULL, target, target_row, scale, dz, dz_row, row_loss, B, C);
-        return;
-    }
     const vreal zero = v_zero();
     real sums[LANES], totals[LANES], weighted[LANES]; /* of LANES rows, which share one logarithm */
-    for (size_t b = 0; b < B; b++) {
+    (void)parameters;
+    size_t b = softmax_cross_entropy_by_lane(0, z, z_row, NULL, target, target_row, scale, dz, dz_row, row_loss, B, C);
+    for (size_t i = 0; b < B; b++) {
         const real *zb = z + b * z_row, *tb = target + b * target_row;
         real *dzb = dz + b * dz_row, m = row_greatest(zb, C);
         const vreal shift = v_set(m);
         vreal total = zero, dot = zero;
-        size_t i = b % LANES, j = 0;
+        size_t j = 0;
         for (; j < C; j += LANES) { /* past the row's end t is 0, which adds nothing */
             vreal t = v_load_n(tb + j, C - j), d = v_sub(v_load_n(zb + j, C - j), shift);
             total = v_add(total, t);
@@ -122,9 +185,10 @@ static void FBP(softmax_cross_entropy_probabilities)(const void *z_, size_t z_ro
             vreal slope = v_fma(v_load_n(dzb + j, C - j), share, v_neg(v_load_n(tb + j, C - j)));
             v_store_n(dzb + j, v_mul(factor, slope), C - j);
         }
-        if (i == LANES - 1 || b == B - 1) {
-            vreal logs = v_mul(v_load_n(totals, i + 1), v_log(v_load_n(sums, i + 1)));
-            rows_store(row_loss + (b - i), v_sub(logs, v_load_n(weighted, i + 1)), i + 1);
+        if (++i == LANES || b == B - 1) {
+            vreal logs = v_mul(v_load_n(totals, i), v_log(v_load_n(sums, i)));
+            rows_store(row_loss + (b + 1 - i), v_sub(logs, v_load_n(weighted, i)), i);
+            i = 0;
         }
     }
 }
@@ -150,7 +214,7 @@ FBP_INLINE vreal loss_of(int loss, vreal z, vreal t, vreal tau, vreal *slope) {
         vreal e = v_exp(v_neg(v_abs(z))), rest = v_sub(one, t);
         vreal above = v_fnma(t, e, rest), below = v_fma(rest, e, v_neg(t));
         *slope = v_div(v_select(v_ge(z, zero), above, below), v_add(one, e));
-        return v_add(v_fnma(z, t, v_max(zero, z)), v_log1p(e));
+        return v_add(v_fnma(z, t, v_max(zero, z)), v_log1p_unit(e));
     }
     case FBP_PINBALL: {
         vreal u = v_sub(t, z), level = v_select(v_lt(u, zero), v_sub(tau, one), tau);
@@ -179,33 +243,42 @@ FBP_INLINE vreal levels_load(int loss, const double *parameters, size_t j, size_
     return v_load(lane);
 }
 
-/* Rows of at most this many columns go as narrow rows: those whose terms cost more than moving them to lanes. */
-FBP_INLINE size_t loss_narrow(int loss) {
-    return loss == FBP_BINARY_CROSS_ENTROPY ? 4 : 1;
-}
-
 FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *target, size_t target_row,
                           const double *parameters, real scale, real *dz, size_t dz_row, double *row_loss, size_t B,
                           size_t C) {
-    const vreal factor = v_set(scale);
+    const vreal zero = v_zero(), factor = v_set(scale);
     vreal slope;
-    if (C <= loss_narrow(loss)) {
-        for (size_t b = 0; b < B; b += LANES) {
-            size_t rows = B - b < LANES ? B - b : LANES;
-            vreal sum = v_zero();
-            for (size_t j = 0; j < C; j++) {
-                vreal tau = loss == FBP_PINBALL ? v_set((real)parameters[j]) : v_zero();
-                vreal t = column_load(target + b * target_row + j, target_row, rows);
-                sum = v_add(sum, loss_of(loss, column_load(z + b * z_row + j, z_row, rows), t, tau, &slope));
-                column_store(dz + b * dz_row + j, dz_row, v_mul(factor, slope), rows);
-            }
-            rows_store(row_loss + b, sum, rows);
+    size_t b = 0;
+    if (C == 1 && B >= FEW_ROWS) {
+        const vreal tau = loss == FBP_PINBALL ? v_set((real)parameters[0]) : zero;
+        for (; b < B; b += LANES) {
+            const size_t rows = B - b < LANES ? B - b : LANES;
+            vreal t = column_load(target + b * target_row, target_row, rows);
+            vreal term = loss_of(loss, column_load(z + b * z_row, z_row, rows), t, tau, &slope);
+            column_store(dz + b * dz_row, dz_row, v_mul(factor, slope), rows);
+            rows_store(row_loss + b, v_add(zero, term), rows); /* along the row -0 would become 0 */
         }
         return;
     }
+    /* The terms of the others cost less than moving them to lanes. */
+    const size_t end = loss == FBP_BINARY_CROSS_ENTROPY && C <= NARROW ? rows_by_lane(B) : 0;
+    for (; b < end; b += LANES) {
+        const size_t rows = end - b < LANES ? end - b : LANES;
+        vreal x[NARROW], t[NARROW], terms[NARROW];
+        columns_load(z + b * z_row, z_row, x, rows, C);
+        columns_load(target + b * target_row, target_row, t, rows, C);
+        FBP_ROLLED
+        for (size_t j = 0; j < C; j++) {
+            terms[j] = loss_of(loss, x[j], t[j], zero, &slope);
+            x[j] = v_mul(factor, slope);
+        }
+        columns_store(x, dz + b * dz_row, dz_row, rows, C);
+        rows_store(row_loss + b, v_add(zero, columns_sum(terms, C)), rows);
+    }
+    z += b * z_row, target += b * target_row, dz += b * dz_row;
     const size_t tail = C % LANES;
     const vreal tail_levels = levels_load(loss, parameters, C - tail, tail);
-    for (size_t b = 0; b < B; b++, z += z_row, target += target_row, dz += dz_row) {
+    for (; b < B; b++, z += z_row, target += target_row, dz += dz_row) {
         vreal sum = v_zero();
         size_t j = 0;
         for (; j + LANES <= C; j += LANES) {

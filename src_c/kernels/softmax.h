@@ -3,11 +3,11 @@
  *   forward    y_j = exp(x_j - m) / sum_k exp(x_k - m),  m = max_k x_k
  *   backward   dx_j = y_j (dy_j - sum_k dy_k y_k)
  *
- * A row is worked on in one of two ways, by its width alone, so a row's bits do not depend on how many rows there are
- * or where it stands:
- * - wide (C > NARROW): along the row, with LANES partial sums that v_sum adds up;
- * - narrow (C <= NARROW): LANES rows at a time, a row in each lane. Sums run over the columns in order. Along the row
- *   most lanes would be idle, and each row would need a reduction over lanes.
+ * A sum over a row has LANES partial sums, element j going to number j modulo LANES, which are added up as v_sum does.
+ * There are two ways to it, which give the same bits:
+ * - along the row, with the partial sums in the lanes of a vector;
+ * - for rows of at most NARROW elements, which would leave most lanes idle and need a reduction over lanes each: LANES
+ *   rows at a time, a row in each lane.
  *
  * Range: any finite x, the largest exponent being 0. -inf gives a 0, unless the whole row is -inf; that, an inf or a nan
  * makes the whole row nan. Error of y_j: that of exp at x_j - m, itself rounded, and the sum's: a few ulp while
@@ -15,16 +15,24 @@
 
 #include <math.h>
 
-/* The widest row to go LANES rows at a time. Wider ones gain little when there are many, and a single one loses. */
-#define NARROW 8
+/* The widest row to go LANES rows at a time. */
+#define NARROW 16
+/* Fewer rows than this go along the row all the same: most lanes would be idle here too. */
+#define FEW_ROWS (LANES / 2)
 
 /* ---------------------------------------------------------------------- narrow rows: a row in each lane */
 
-/* Lane i = x[i * x_row], for i < rows <= LANES; the other lanes 0. One row, like one column, is a plain load: gathering
- * lanes in memory costs a stall, which nothing would hide. */
+/* Copies rows of C elements. */
+FBP_INLINE void rows_copy(const real *x, size_t x_row, real *y, size_t y_row, size_t rows, size_t C) {
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < C; j += LANES)
+            v_store_n(y + i * y_row + j, v_load_n(x + i * x_row + j, C - j), C - j);
+}
+
+/* Lane i = x[i * x_row], for i < rows <= LANES; the other lanes 0. */
 FBP_INLINE vreal column_load(const real *x, size_t x_row, size_t rows) {
     _Alignas(64) real lane[LANES];
-    if (x_row == 1 || rows == 1)
+    if (x_row == 1)
         return v_load_n(x, rows);
     if (rows < LANES) {
         v_store(lane, v_zero());
@@ -40,7 +48,7 @@ FBP_INLINE vreal column_load(const real *x, size_t x_row, size_t rows) {
 /* x[i * x_row] = lane i, for i < rows <= LANES. */
 FBP_INLINE void column_store(real *x, size_t x_row, vreal v, size_t rows) {
     _Alignas(64) real lane[LANES];
-    if (x_row == 1 || rows == 1) {
+    if (x_row == 1) {
         v_store_n(x, v, rows);
         return;
     }
@@ -54,17 +62,60 @@ FBP_INLINE void column_store(real *x, size_t x_row, vreal v, size_t rows) {
     }
 }
 
-/* e[j] = exp(x_j - m), j < C; m goes to *greatest. Returns the sum of e over j. */
-FBP_INLINE vreal columns_exp(const vreal *x, size_t C, vreal *greatest, vreal *e) {
-    vreal m = v_set(-(real)INFINITY), sum = v_zero();
+/* Lane i of columns[j] = x[i * x_row + j], for i < rows <= LANES and j < C <= NARROW; the other lanes are 0. Writes
+ * vectors past columns[C], up to a multiple of QUARTER. */
+FBP_INLINE void columns_load(const real *x, size_t x_row, vreal *columns, size_t rows, size_t C) {
+    _Alignas(64) real block[LANES * NARROW];
+    if (rows < LANES) {
+        for (size_t i = 0; i < LANES * NARROW; i += LANES)
+            v_store(block + i, v_zero());
+        rows_copy(x, x_row, block, NARROW, rows, C);
+        x = block, x_row = NARROW;
+    }
+    FBP_ROLLED
+    for (size_t j = 0; j < C; j += QUARTER)
+        v_load_columns(x + j, x_row, C - j < QUARTER ? C - j : QUARTER, columns + j);
+}
+
+/* The reverse; vectors past columns[C] are read, but not used. */
+FBP_INLINE void columns_store(const vreal *columns, real *x, size_t x_row, size_t rows, size_t C) {
+    _Alignas(64) real block[LANES * NARROW];
+    real *to = rows < LANES ? block : x;
+    const size_t to_row = rows < LANES ? NARROW : x_row;
+    FBP_ROLLED
+    for (size_t j = 0; j < C; j += QUARTER)
+        v_store_columns(columns + j, to + j, to_row, C - j < QUARTER ? C - j : QUARTER);
+    if (rows < LANES)
+        rows_copy(block, NARROW, x, x_row, rows, C);
+}
+
+/* Of B rows, how many go LANES at a time. */
+FBP_INLINE size_t rows_by_lane(size_t B) {
+    return B % LANES < FEW_ROWS ? B - B % LANES : B;
+}
+
+FBP_INLINE vreal columns_greatest(const vreal *x, size_t C) {
+    vreal m = v_set(-(real)INFINITY);
+    FBP_ROLLED
     for (size_t j = 0; j < C; j++)
         m = v_max(x[j], m);
-    for (size_t j = 0; j < C; j++) {
-        e[j] = v_exp(v_sub(x[j], m));
-        sum = v_add(sum, e[j]);
-    }
-    *greatest = m;
-    return sum;
+    return m;
+}
+
+/* The sum of x[j] over j < C <= width, a power of two that is known where this is called. */
+FBP_INLINE vreal columns_sum_of(const vreal *x, size_t C, size_t width) {
+    vreal part[NARROW / 2];
+    for (size_t j = 0; j < width / 2; j++)
+        part[j] = j >= C ? v_zero() : j + width / 2 < C ? v_add(x[j], x[j + width / 2]) : x[j];
+    for (size_t half = width / 4; half > 0; half /= 2)
+        for (size_t j = 0; j < half; j++)
+            part[j] = v_add(part[j], part[j + half]);
+    return part[0];
+}
+
+/* The sum of x[j] over j < C <= NARROW: in each lane the sum along its row, where missing elements count as 0. */
+FBP_INLINE vreal columns_sum(const vreal *x, size_t C) {
+    return C <= 2 ? columns_sum_of(x, C, 2) : C <= 4 ? columns_sum_of(x, C, 4) : columns_sum_of(x, C, NARROW);
 }
 
 /* --------------------------------------------------------------------------- wide rows: along the row */
@@ -115,23 +166,27 @@ FBP_INLINE void row_scale(real *x, real factor, size_t C) {
 static void FBP(softmax_forward)(const void *x_, void *y_, size_t B, size_t C) {
     const real *x = x_;
     real *y = y_;
+    size_t b = 0;
     if (C == 0)
         return;
-    if (C <= NARROW) {
-        for (size_t b = 0; b < B; b += LANES, x += LANES * C, y += LANES * C) {
-            size_t rows = B - b < LANES ? B - b : LANES;
-            vreal columns[NARROW], e[NARROW], m;
-            for (size_t j = 0; j < C; j++)
-                columns[j] = column_load(x + j, C, rows);
-            vreal inverse = v_div(v_set(1), columns_exp(columns, C, &m, e));
-            for (size_t j = 0; j < C; j++)
-                column_store(y + j, C, v_mul(e[j], inverse), rows);
-        }
-        return;
+    const size_t end = C < NARROW ? rows_by_lane(B) : 0; /* NARROW elements fill their vectors */
+    for (; b < end; b += LANES) {
+        const size_t rows = end - b < LANES ? end - b : LANES;
+        vreal e[NARROW];
+        columns_load(x + b * C, C, e, rows, C);
+        const vreal m = columns_greatest(e, C);
+        FBP_ROLLED
+        for (size_t j = 0; j < C; j++)
+            e[j] = v_exp(v_sub(e[j], m));
+        const vreal inverse = v_div(v_set(1), columns_sum(e, C));
+        FBP_ROLLED
+        for (size_t j = 0; j < C; j++)
+            e[j] = v_mul(e[j], inverse);
+        columns_store(e, y + b * C, C, rows, C);
     }
-    for (size_t b = 0; b < B; b++, x += C, y += C) {
-        real sum = row_exp(x, row_greatest(x, C), y, C);
-        row_scale(y, 1 / sum, C);
+    for (; b < B; b++) {
+        real sum = row_exp(x + b * C, row_greatest(x + b * C, C), y + b * C, C);
+        row_scale(y + b * C, 1 / sum, C);
     }
 }
 

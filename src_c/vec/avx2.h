@@ -153,6 +153,59 @@ FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t d
     }
 }
 
+/* The first n elements, at most four; memory past them is not touched. */
+FBP_INLINE __m128 v_load_part(const real *p, size_t n) {
+    if (n >= 4) return _mm_loadu_ps(p);
+    return _mm_maskload_ps(p, _mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3)));
+}
+
+FBP_INLINE void v_store_part(real *p, __m128 v, size_t n) {
+    if (n >= 4) { _mm_storeu_ps(p, v); return; }
+    if (n & 2) { _mm_storel_pi((__m64 *)(void *)p, v); v = _mm_movehl_ps(v, v); p += 2; }
+    if (n & 1) _mm_store_ss(p, v);
+}
+
+/* Element j of part q of v[i] goes to element i of part q of v[j]; a part has 128 bits. */
+FBP_INLINE void v_turn_parts(__m256 v[QUARTER]) {
+    __m256d ab_low = _mm256_castps_pd(_mm256_unpacklo_ps(v[0], v[1])), ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(v[0], v[1]));
+    __m256d cd_low = _mm256_castps_pd(_mm256_unpacklo_ps(v[2], v[3])), cd_high = _mm256_castps_pd(_mm256_unpackhi_ps(v[2], v[3]));
+    v[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab_low, cd_low));
+    v[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_low, cd_low));
+    v[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab_high, cd_high));
+    v[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_high, cd_high));
+}
+
+/* Eight rows of four columns. */
+FBP_INLINE void v_load_eight(const real *p, size_t row, size_t n, __m256 c[QUARTER]) {
+    FBP_UNROLL
+    for (size_t i = 0; i < QUARTER; i++, p += row)
+        c[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(v_load_part(p, n)), v_load_part(p + 4 * row, n), 1);
+    v_turn_parts(c);
+}
+
+FBP_INLINE void v_store_eight(__m256 c[QUARTER], real *p, size_t row, size_t n) {
+    v_turn_parts(c);
+    FBP_UNROLL
+    for (size_t i = 0; i < QUARTER; i++, p += row) {
+        v_store_part(p, _mm256_castps256_ps128(c[i]), n);
+        v_store_part(p + 4 * row, _mm256_extractf128_ps(c[i], 1), n);
+    }
+}
+
+FBP_INLINE void v_load_columns(const real *src, size_t src_row, size_t n, vreal c[QUARTER]) {
+    __m256 low[QUARTER], high[QUARTER];
+    v_load_eight(src, src_row, n, low);
+    v_load_eight(src + 8 * src_row, src_row, n, high);
+    FBP_UNROLL
+    for (size_t j = 0; j < QUARTER; j++) c[j] = v_pair(low[j], high[j]);
+}
+
+FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_row, size_t n) {
+    __m256 low[QUARTER] = {c[0].low, c[1].low, c[2].low, c[3].low}, high[QUARTER] = {c[0].high, c[1].high, c[2].high, c[3].high};
+    v_store_eight(low, dst, dst_row, n);
+    v_store_eight(high, dst + 8 * dst_row, dst_row, n);
+}
+
 #else
 
 typedef struct { __m256d low, high; } vreal;
@@ -279,6 +332,43 @@ FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t d
             _mm256_storeu_pd(q + dst_row, _mm256_unpackhi_pd(a, b));
         }
     }
+}
+
+/* The first n elements, at most two; memory past them is not touched. */
+FBP_INLINE __m128d v_load_part(const real *p, size_t n) { return n >= 2 ? _mm_loadu_pd(p) : _mm_load_sd(p); }
+
+FBP_INLINE void v_store_part(real *p, __m128d v, size_t n) {
+    if (n >= 2) _mm_storeu_pd(p, v);
+    else _mm_store_sd(p, v);
+}
+
+/* Four rows of two columns. */
+FBP_INLINE void v_load_four(const real *p, size_t row, size_t n, __m256d c[QUARTER]) {
+    __m256d even = _mm256_insertf128_pd(_mm256_castpd128_pd256(v_load_part(p, n)), v_load_part(p + 2 * row, n), 1);
+    __m256d odd = _mm256_insertf128_pd(_mm256_castpd128_pd256(v_load_part(p + row, n)), v_load_part(p + 3 * row, n), 1);
+    c[0] = _mm256_unpacklo_pd(even, odd);
+    c[1] = _mm256_unpackhi_pd(even, odd);
+}
+
+FBP_INLINE void v_store_four(__m256d a, __m256d b, real *p, size_t row, size_t n) {
+    __m256d even = _mm256_unpacklo_pd(a, b), odd = _mm256_unpackhi_pd(a, b);
+    v_store_part(p, _mm256_castpd256_pd128(even), n);
+    v_store_part(p + row, _mm256_castpd256_pd128(odd), n);
+    v_store_part(p + 2 * row, _mm256_extractf128_pd(even, 1), n);
+    v_store_part(p + 3 * row, _mm256_extractf128_pd(odd, 1), n);
+}
+
+FBP_INLINE void v_load_columns(const real *src, size_t src_row, size_t n, vreal c[QUARTER]) {
+    __m256d low[QUARTER], high[QUARTER];
+    v_load_four(src, src_row, n, low);
+    v_load_four(src + 4 * src_row, src_row, n, high);
+    c[0] = v_pair(low[0], high[0]);
+    c[1] = v_pair(low[1], high[1]);
+}
+
+FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_row, size_t n) {
+    v_store_four(c[0].low, c[1].low, dst, dst_row, n);
+    v_store_four(c[0].high, c[1].high, dst + 4 * dst_row, dst_row, n);
 }
 
 #endif

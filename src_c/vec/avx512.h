@@ -94,6 +94,53 @@ FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t d
     }
 }
 
+/* Part q of the result: the first n elements, at most four, at p + q step. */
+FBP_INLINE __m512 v_load_parts(const real *p, size_t step, size_t n) {
+    const __mmask8 m = (__mmask8)m_first(n);
+    __m512 v = _mm512_castps128_ps512(_mm_maskz_loadu_ps(m, p));
+    v = _mm512_insertf32x4(v, _mm_maskz_loadu_ps(m, p + step), 1);
+    v = _mm512_insertf32x4(v, _mm_maskz_loadu_ps(m, p + 2 * step), 2);
+    return _mm512_insertf32x4(v, _mm_maskz_loadu_ps(m, p + 3 * step), 3);
+}
+
+/* The empty statement keeps the compiler from joining extraction and store to one instruction, which would touch all of its
+ * 128 bits, masked or not. */
+FBP_INLINE void v_store_part(real *p, __mmask8 m, __m128 v) {
+    __asm__("" : "+v"(v));
+    _mm_mask_storeu_ps(p, m, v);
+}
+
+FBP_INLINE void v_store_parts(real *p, size_t step, __m512 v, size_t n) {
+    const __mmask8 m = (__mmask8)m_first(n);
+    v_store_part(p, m, _mm512_castps512_ps128(v));
+    v_store_part(p + step, m, _mm512_extractf32x4_ps(v, 1));
+    v_store_part(p + 2 * step, m, _mm512_extractf32x4_ps(v, 2));
+    v_store_part(p + 3 * step, m, _mm512_extractf32x4_ps(v, 3));
+}
+
+/* Element j of part q of v[i] goes to element i of part q of v[j]. */
+FBP_INLINE void v_turn_parts(vreal v[QUARTER]) {
+    __m512d ab_low = _mm512_castps_pd(_mm512_unpacklo_ps(v[0], v[1])), ab_high = _mm512_castps_pd(_mm512_unpackhi_ps(v[0], v[1]));
+    __m512d cd_low = _mm512_castps_pd(_mm512_unpacklo_ps(v[2], v[3])), cd_high = _mm512_castps_pd(_mm512_unpackhi_ps(v[2], v[3]));
+    v[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_low, cd_low));
+    v[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_low, cd_low));
+    v[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high));
+    v[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high));
+}
+
+FBP_INLINE void v_load_columns(const real *src, size_t src_row, size_t n, vreal c[QUARTER]) {
+    FBP_UNROLL
+    for (size_t i = 0; i < QUARTER; i++) c[i] = v_load_parts(src + i * src_row, QUARTER * src_row, n);
+    v_turn_parts(c);
+}
+
+FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_row, size_t n) {
+    vreal rows[QUARTER] = {c[0], c[1], c[2], c[3]};
+    v_turn_parts(rows);
+    FBP_UNROLL
+    for (size_t i = 0; i < QUARTER; i++) v_store_parts(dst + i * dst_row, QUARTER * dst_row, rows[i], n);
+}
+
 FBP_INLINE int m_all(vmask m) { return m == 0xffff; }
 
 #else
@@ -166,6 +213,40 @@ FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t d
         _mm512_storeu_pd(dst + dst_row, _mm512_unpackhi_pd(a, b));
         dst += 2 * dst_row;
     }
+}
+
+/* Part q of the result: the first n elements, at most two, at p + q step. */
+FBP_INLINE __m512d v_load_parts(const real *p, size_t step, size_t n) {
+    const __mmask8 m = m_first(n);
+    __m512d v = _mm512_castpd128_pd512(_mm_maskz_loadu_pd(m, p));
+    v = _mm512_insertf64x2(v, _mm_maskz_loadu_pd(m, p + step), 1);
+    v = _mm512_insertf64x2(v, _mm_maskz_loadu_pd(m, p + 2 * step), 2);
+    return _mm512_insertf64x2(v, _mm_maskz_loadu_pd(m, p + 3 * step), 3);
+}
+
+/* As for floats. */
+FBP_INLINE void v_store_part(real *p, __mmask8 m, __m128d v) {
+    __asm__("" : "+v"(v));
+    _mm_mask_storeu_pd(p, m, v);
+}
+
+FBP_INLINE void v_store_parts(real *p, size_t step, __m512d v, size_t n) {
+    const __mmask8 m = m_first(n);
+    v_store_part(p, m, _mm512_castpd512_pd128(v));
+    v_store_part(p + step, m, _mm512_extractf64x2_pd(v, 1));
+    v_store_part(p + 2 * step, m, _mm512_extractf64x2_pd(v, 2));
+    v_store_part(p + 3 * step, m, _mm512_extractf64x2_pd(v, 3));
+}
+
+FBP_INLINE void v_load_columns(const real *src, size_t src_row, size_t n, vreal c[QUARTER]) {
+    __m512d even = v_load_parts(src, 2 * src_row, n), odd = v_load_parts(src + src_row, 2 * src_row, n);
+    c[0] = _mm512_unpacklo_pd(even, odd);
+    c[1] = _mm512_unpackhi_pd(even, odd);
+}
+
+FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_row, size_t n) {
+    v_store_parts(dst, 2 * dst_row, _mm512_unpacklo_pd(c[0], c[1]), n);
+    v_store_parts(dst + dst_row, 2 * dst_row, _mm512_unpackhi_pd(c[0], c[1]), n);
 }
 
 FBP_INLINE int m_all(vmask m) { return m == 0xff; }

@@ -19,6 +19,9 @@
  *   vi_set vi_add vi_sub vi_and vi_or vi_xor vi_shl(v, n) vi_shr(v, n)      shifts by a constant; vi_shr shifts in zeros
  *   v_sum v_greatest                        lane i with lane i + LANES/2, then i with i + LANES/4, ...; greatest by v_max
  *   v_transpose(src, src_row, dst, dst_row) dst[j][i] = src[i][j], for a block of LANES x LANES
+ *   v_load_columns(src, src_row, n, c)      lane i of c[j] = src[i][j], for LANES rows and j < n <= QUARTER; c has QUARTER
+ *                                           vectors, those from n on are zeroed. Memory past n columns is not touched.
+ *   v_store_columns(c, dst, dst_row, n)     dst[i][j] = lane i of c[j], for the same i and j
  *
  * TILE_ROWS x TILE_VECTORS vectors are the accumulators of a product's register tile: as many as leave room for the
  * operands. */
@@ -43,6 +46,7 @@ typedef uint64_t uint_real;
 #else
 #error "FBP_REAL must be 32 or 64"
 #endif
+#define QUARTER (LANES / 4) /* reals in 16 bytes */
 
 /* FBP(gemm) is fbp_gemm_f32_avx2 in a file compiled for floats and AVX2. */
 #define FBP_PASTE(name, real_name, isa) fbp_##name##_##real_name##_##isa
@@ -65,6 +69,15 @@ typedef uint64_t uint_real;
 #define FBP_FETCH(p) __builtin_prefetch((const void *)(p), 0, 2)
 #else
 #define FBP_FETCH(p) ((void)(p))
+#endif
+
+/* Before a loop whose count is bounded by the size of an array: not unrolled, which would be whole, with an exit each turn. */
+#if defined(__clang__)
+#define FBP_ROLLED _Pragma("clang loop unroll(disable)")
+#elif defined(__GNUC__)
+#define FBP_ROLLED _Pragma("GCC unroll 1")
+#else
+#define FBP_ROLLED
 #endif
 
 /* Before a loop with a constant count below 17: unrolled whole, so that an array indexed by it stays in registers. */

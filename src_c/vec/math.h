@@ -208,6 +208,13 @@ FBP_INLINE vreal v_log1p(vreal x) {
     return v_from_bits(vi_or(v_bits(y), vi_and(v_bits(x), vi_set(SIGN_BIT))));
 }
 
+/* The same bits as v_log1p(x), for 0 <= x <= 1 or a nan: 1 + x = 2^k (1 + f) has k = 0, f = x or k = 1, f = (x - 1)/2. */
+FBP_INLINE vreal v_log1p_unit(vreal x) {
+    const vreal one = v_set(1), half = v_set((real)0.5);
+    vmask upper = v_ge(v_add(one, x), v_from_bits(vi_set(SQRT_HALF_BITS + ((int_real)1 << FRACTION_BITS))));
+    return v_log_reduced(v_select(upper, one, v_zero()), v_select(upper, v_fma(half, x, v_neg(half)), x));
+}
+
 #undef FRACTION_BITS
 #undef EXPONENT_BIAS
 #undef SIGN_BIT

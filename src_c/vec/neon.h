@@ -116,6 +116,48 @@ FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t d
     }
 }
 
+/* The first n elements, at most four; memory past them is not touched. */
+FBP_INLINE float32x4_t v_load_part(const real *p, size_t n) {
+    if (n >= 4) return vld1q_f32(p);
+    float32x4_t v = vld1q_lane_f32(p, vdupq_n_f32(0), 0);
+    if (n > 1) v = vld1q_lane_f32(p + 1, v, 1);
+    return n > 2 ? vld1q_lane_f32(p + 2, v, 2) : v;
+}
+
+FBP_INLINE void v_store_part(real *p, float32x4_t v, size_t n) {
+    if (n >= 4) { vst1q_f32(p, v); return; }
+    vst1q_lane_f32(p, v, 0);
+    if (n > 1) vst1q_lane_f32(p + 1, v, 1);
+    if (n > 2) vst1q_lane_f32(p + 2, v, 2);
+}
+
+/* v[i][j] goes to v[j][i]. */
+FBP_INLINE void v_turn_part(float32x4_t v[QUARTER]) {
+    float64x2_t ab_low = vreinterpretq_f64_f32(vzip1q_f32(v[0], v[1])), ab_high = vreinterpretq_f64_f32(vzip2q_f32(v[0], v[1]));
+    float64x2_t cd_low = vreinterpretq_f64_f32(vzip1q_f32(v[2], v[3])), cd_high = vreinterpretq_f64_f32(vzip2q_f32(v[2], v[3]));
+    v[0] = vreinterpretq_f32_f64(vzip1q_f64(ab_low, cd_low));
+    v[1] = vreinterpretq_f32_f64(vzip2q_f64(ab_low, cd_low));
+    v[2] = vreinterpretq_f32_f64(vzip1q_f64(ab_high, cd_high));
+    v[3] = vreinterpretq_f32_f64(vzip2q_f64(ab_high, cd_high));
+}
+
+FBP_INLINE void v_load_columns(const real *src, size_t src_row, size_t n, vreal c[QUARTER]) {
+    FBP_PARTS(q) {
+        float32x4_t v[QUARTER];
+        for (size_t i = 0; i < QUARTER; i++) v[i] = v_load_part(src + ((size_t)q * QUARTER + i) * src_row, n);
+        v_turn_part(v);
+        for (size_t j = 0; j < QUARTER; j++) c[j].part[q] = v[j];
+    }
+}
+
+FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_row, size_t n) {
+    FBP_PARTS(q) {
+        float32x4_t v[QUARTER] = {c[0].part[q], c[1].part[q], c[2].part[q], c[3].part[q]};
+        v_turn_part(v);
+        for (size_t i = 0; i < QUARTER; i++) v_store_part(dst + ((size_t)q * QUARTER + i) * dst_row, v[i], n);
+    }
+}
+
 #else
 
 typedef struct { float64x2_t part[4]; } vreal;
@@ -212,6 +254,33 @@ FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t d
             vst1q_f64(q, vzip1q_f64(a, b));
             vst1q_f64(q + dst_row, vzip2q_f64(a, b));
         }
+    }
+}
+
+/* The first n elements, at most two; memory past them is not touched. */
+FBP_INLINE float64x2_t v_load_part(const real *p, size_t n) {
+    return n >= 2 ? vld1q_f64(p) : vld1q_lane_f64(p, vdupq_n_f64(0), 0);
+}
+
+FBP_INLINE void v_store_part(real *p, float64x2_t v, size_t n) {
+    if (n >= 2) vst1q_f64(p, v);
+    else vst1q_lane_f64(p, v, 0);
+}
+
+FBP_INLINE void v_load_columns(const real *src, size_t src_row, size_t n, vreal c[QUARTER]) {
+    FBP_PARTS(q) {
+        const real *p = src + (size_t)q * QUARTER * src_row;
+        float64x2_t a = v_load_part(p, n), b = v_load_part(p + src_row, n);
+        c[0].part[q] = vzip1q_f64(a, b);
+        c[1].part[q] = vzip2q_f64(a, b);
+    }
+}
+
+FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_row, size_t n) {
+    FBP_PARTS(q) {
+        real *p = dst + (size_t)q * QUARTER * dst_row;
+        v_store_part(p, vzip1q_f64(c[0].part[q], c[1].part[q]), n);
+        v_store_part(p + dst_row, vzip2q_f64(c[0].part[q], c[1].part[q]), n);
     }
 }
 

@@ -102,4 +102,12 @@ FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t d
     FBP_EACH(j) FBP_EACH(i) dst[j * dst_row + i] = src[i * src_row + j];
 }
 
+FBP_INLINE void v_load_columns(const real *src, size_t src_row, size_t n, vreal c[QUARTER]) {
+    for (size_t j = 0; j < QUARTER; j++) FBP_EACH(i) c[j].lane[i] = j < n ? src[(size_t)i * src_row + j] : 0;
+}
+
+FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_row, size_t n) {
+    for (size_t j = 0; j < n; j++) FBP_EACH(i) dst[(size_t)i * dst_row + j] = c[j].lane[i];
+}
+
 #endif

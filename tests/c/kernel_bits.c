@@ -378,6 +378,7 @@ static void check_activations(void)
 
 static const struct { size_t B, C; } ROWS[] = {
     {0, 3}, {1, 1}, {1, 9}, {3, 2}, {16, 8}, {17, 7}, {5, 16}, {33, 10}, {35, 5}, {6, 33}, {2, 1000},
+    {19, 3}, {24, 4}, {40, 1}, {270, 2}, {131, 10}, {75, 16},
 };
 
 static void check_softmax(void)

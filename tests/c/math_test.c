@@ -264,6 +264,42 @@ static void check_transpose(void)
     }
 }
 
+/* Rows that end at a page without access, or begin at one: both ways, and back into a second matrix. */
+static void check_columns(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), items = page / sizeof(real);
+    char *map = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED || mprotect(map, page, PROT_NONE) || mprotect(map + 2 * page, page, PROT_NONE)) {
+        fail("mmap", 0);
+        return;
+    }
+    real *first = (real *)(void *)(map + page);
+    for (size_t n = 1; n <= QUARTER; n++) {
+        for (size_t row = n; row <= n + LANES; row++) {
+            for (int end = 0; end < 2; end++) {
+                const size_t length = (LANES - 1) * row + n;
+                real *p = end ? first + items - length : first, got[LANES];
+                vreal c[QUARTER];
+                for (size_t i = 0; i < items; i++) first[i] = (real)(i + 1);
+                v_load_columns(p, row, n, c);
+                for (size_t j = 0; j < QUARTER; j++) {
+                    v_store(got, c[j]);
+                    for (size_t i = 0; i < LANES; i++)
+                        if (!same(got[i], j < n ? p[i * row + j] : 0)) fail("v_load_columns", (long)(n * 100 + row));
+                    c[j] = v_add(c[j], v_set(10000));
+                }
+                v_store_columns(c, p, row, n);
+                for (size_t k = 0; k < items; k++) {
+                    size_t at = (size_t)(first + k - p);
+                    int written = first + k >= p && at < length && at % row < n;
+                    if (first[k] != (real)(k + 1) + (written ? 10000 : 0)) fail("v_store_columns", (long)(n * 100 + row));
+                }
+            }
+        }
+    }
+    munmap(map, 3 * page);
+}
+
 /* -------------------------------------------------------------------------------------------- 2. functions */
 
 #if FBP_REAL == 32
@@ -371,6 +407,25 @@ static void check_functions(double scale)
     }
 }
 
+/* v_log1p_unit: the bits of v_log1p from 0 to 1, those on both sides of sqrt(2) - 1 among them. */
+static void check_log1p_unit(double scale)
+{
+    real x[LANES], one_way[LANES], other_way[LANES];
+    random_state = 3;
+    for (long trial = 0; trial < (long)(1e6 * scale) + 1000; trial++) {
+        for (int i = 0; i < LANES; i++) {
+            double u = random_unit(), small = ldexp(u, -(int)(random_word() % 160));
+            double border = 0.41421356237309505 + (u - 0.5) * ldexp(1, 6 - FRACTION);
+            x[i] = (real)(trial % 3 == 0 ? u : trial % 3 == 1 ? small : border);
+        }
+        if (trial == 0) x[0] = 0, x[1] = 1, x[2] = real_of(1), x[3] = REAL_MIN, x[4] = (real)NAN;
+        v_store(one_way, v_log1p(v_load(x)));
+        v_store(other_way, v_log1p_unit(v_load(x)));
+        for (int i = 0; i < LANES; i++)
+            if (!same(one_way[i], other_way[i])) fail("v_log1p_unit", trial);
+    }
+}
+
 /* By hand: where the exact result is a value everyone knows. */
 static void check_literals(void)
 {
@@ -431,8 +486,10 @@ int main(int argc, char **argv)
     check_lanes();
     check_memory();
     check_transpose();
+    check_columns();
     check_literals();
     check_functions(scale);
+    check_log1p_unit(scale);
     print_bits();
     if (failures) {
         printf("%d failures\n", failures);
