@@ -39,8 +39,9 @@ class Network:
     parameters : (P,) array of dtype
         All parameters in one vector: for each dense layer W row by row, then b. Change it in place or assign to it,
         which copies.
-    weights : list of (W, b)
-        Views of `parameters`: W (inputs, outputs), b (outputs,), or None for a layer without bias.
+    weights : tuple of (W, b)
+        Views of `parameters`: W (inputs, outputs), b (outputs,), or None for a layer without bias. They are changed in
+        place: ``net.weights[0][0][:] = W``.
 
     Raises
     ------
@@ -79,10 +80,10 @@ class Network:
         self._outputs = steps[-1].outputs
         self._records = [step.record for step in steps]
         self._parameters = aligned_vector(layers_.count(steps), dtype)
-        self._weights = [
+        self._weights = tuple(
             (self._parameters[W].reshape(shape), None if b is None else self._parameters[b])
             for W, shape, b in layers_.slices(steps)
-        ]
+        )
         self._plan = None
         self._plan_rows = 0
         self._lock = threading.Lock()
@@ -92,7 +93,7 @@ class Network:
     layers = property(lambda self: self._layers)
     dtype = property(lambda self: self._dtype)
     seed = property(lambda self: self._seed)
-    weights = property(lambda self: list(self._weights))
+    weights = property(lambda self: self._weights)
 
     @property
     def parameters(self):
