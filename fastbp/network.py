@@ -118,7 +118,7 @@ class Network:
         Parameters
         ----------
         X : (rows, inputs) float32 or float64 array
-            Converted to the net's dtype where it differs; rows >= 1.
+            Converted to the net's dtype where it differs; rows >= 1. Quickest when contiguous.
         allow_nonfinite : bool
             Take nan and inf in X for what they are, rather than refusing them.
 
@@ -135,6 +135,11 @@ class Network:
         ValueError
             When X does not have two dimensions, a row at least and `inputs` columns, or holds nan or inf.
         """
+        plan = self._plan
+        if plan is not None and allow_nonfinite is False:
+            y = plan.try_predict(X)
+            if y is not None:
+                return y
         X = self.checked_inputs("X", X, declarative.flag("allow_nonfinite", allow_nonfinite))
         rows = len(X)
         y = np.empty((rows, self._outputs), self._dtype)
@@ -148,7 +153,7 @@ class Network:
         rows = plan_rows(rows)
         with self._lock:
             plan = self._plan
-            if plan is None or rows > self._plan_rows or plan.isa != _core.isa():
+            if plan is None or rows > self._plan_rows or plan.outdated:
                 plan = _core.Plan(self._dtype.name, self._records, rows, 0, -1, None, False, None, self._parameters)
                 self._plan, self._plan_rows = plan, rows
             return plan
