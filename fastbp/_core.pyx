@@ -1,15 +1,16 @@
 # cython: language_level=3, binding=False, always_allow_keywords=False, cdivision=True
-"""The door to C: pointers in, a call without the GIL, a status out.
+"""The door to C: pointers in, a call without the GIL unless it is short, a status out.
 
-Functions here take arrays that are ready (contiguous, aligned, of one real dtype) and say so when they are not, but
-not as kindly as the functions in fastbp.ops. Whatever comes in, C gets pointers and sizes that agree. Arrays are seen
-through the buffer protocol: nothing here knows how NumPy stores them.
+Functions here take arrays that are ready (plain, contiguous, aligned, of one real dtype) and say so when they are not,
+but not as kindly as the functions in fastbp.ops, which come here first and explain when they are sent away: so nothing
+may pass here that would not pass there. Whatever comes in, C gets pointers and sizes that agree. Arrays are seen through
+the buffer protocol: nothing here knows how NumPy stores them.
 
-Argument order: inputs, hyperparameters, outputs.
+Argument order: inputs, hyperparameters, outputs. Outputs that are left out are made, and returned.
 """
 
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -36,15 +37,26 @@ cdef extern from "Python.h":
     int PyObject_GetBuffer(object exporter, Py_buffer *view, int flags)
     void PyBuffer_Release(Py_buffer *view)
     void PyErr_Clear()
+    # Variadic in C. Here for two arguments: unlike a call as Cython writes it, it makes no tuple of them.
+    object PyObject_CallFunctionObjArgs(object function, PyObject *argument1, PyObject *argument2, void *end)
+
+    ctypedef struct PyThreadState
+    PyThreadState *PyEval_SaveThread()
+    void PyEval_RestoreThread(PyThreadState *state)
 
     ctypedef void *PyThread_type_lock
     PyThread_type_lock PyThread_allocate_lock()
     void PyThread_free_lock(PyThread_type_lock lock)
     int PyThread_acquire_lock(PyThread_type_lock lock, int wait) nogil
+    int PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int interruptible) nogil
     void PyThread_release_lock(PyThread_type_lock lock)
+    unsigned long PyThread_get_thread_ident()
+    int PyErr_CheckSignals() except -1
 
 
 cdef extern from "fbp.h" nogil:
+    enum:
+        FBP_BLOCK
     enum:
         FBP_OK
         FBP_NO_MEMORY
@@ -58,6 +70,7 @@ cdef extern from "fbp.h" nogil:
     enum:
         FBP_SOFTMAX_CROSS_ENTROPY_LABELS
         FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES
+        FBP_BINARY_CROSS_ENTROPY
         FBP_PINBALL
         FBP_LOSSES
     enum:
@@ -327,21 +340,34 @@ cdef struct Arguments:
 cdef enum:
     ANY = -1  # any number of dimensions
 
+cdef object ndarray = numpy.ndarray
+cdef object empty = numpy.empty
+cdef object float32 = numpy.dtype("float32")
+cdef object float64 = numpy.dtype("float64")
 
-cdef Py_buffer *take(Arguments *args, str name, object x, char format, int ndim, int flags) except NULL:
-    """Get the buffer of an argument: C-contiguous, aligned, of the format and the number of dimensions wanted.
 
-    format: b'r' for reals, b'i' for 64-bit and b'u' for unsigned 32-bit integers, b'd' for doubles.
-    flags: PyBUF_WRITABLE when C writes to it, else 0.
+cdef enum Flaw:
+    READY
+    NOT_PLAIN
+    NOT_CONTIGUOUS
+    WRONG_DTYPE
+    WRONG_DIMENSIONS
+    MISALIGNED
+
+
+cdef Flaw look_at(Arguments *args, object x, char format, int ndim, int flags) noexcept:
+    """Get the buffer of an argument into args.views[args.count - 1], unless it has a flaw: `take` says what is wanted.
+
+    What is no ndarray has a flaw, and so has an instance of a subclass: a masked array hides elements.
     """
     cdef Py_buffer *view = &args.views[args.count]
     cdef char got
     cdef bint right
+    if type(x) is not ndarray:
+        return NOT_PLAIN
     if PyObject_GetBuffer(x, view, PyBUF_ND | PyBUF_FORMAT | flags) != 0:
         PyErr_Clear()
-        if hasattr(x, "__array_interface__"):
-            raise ValueError(f"{name} must be {'a writeable' if flags else 'a'} C-contiguous array")
-        raise TypeError(f"{name} must be an array, got {type(x).__name__}")
+        return NOT_CONTIGUOUS
     args.count += 1
     got = view.format[0] if view.format != NULL and view.format[0] != 0 and view.format[1] == 0 else 0
     if format == b'r':
@@ -351,19 +377,43 @@ cdef Py_buffer *take(Arguments *args, str name, object x, char format, int ndim,
             args.item = view.itemsize
     elif format == b'i':
         right = (got == b'l' or got == b'q') and view.itemsize == 8
+    elif format == b'n':
+        right = (got == b'i' or got == b'l' or got == b'q') and (view.itemsize == 4 or view.itemsize == 8)
     elif format == b'u':
         right = (got == b'I' or got == b'L') and view.itemsize == 4
     else:
         right = got == b'd' and view.itemsize == 8
     if not right:
+        return WRONG_DTYPE
+    if ndim != ANY and view.ndim != ndim:
+        return WRONG_DIMENSIONS
+    if <uintptr_t>view.buf % <size_t>view.itemsize != 0:
+        return MISALIGNED
+    return READY
+
+
+cdef Py_buffer *take(Arguments *args, str name, object x, char format, int ndim, int flags) except NULL:
+    """Get the buffer of an argument: C-contiguous, aligned, of the format and the number of dimensions wanted.
+
+    format: b'r' for reals, b'i' for 64-bit, b'n' for 64-bit or 32-bit and b'u' for unsigned 32-bit integers, b'd' for
+    doubles.
+    flags: PyBUF_WRITABLE when C writes to it, else 0.
+    """
+    cdef Py_buffer *view = &args.views[args.count]
+    cdef Flaw flaw = look_at(args, x, format, ndim, flags)
+    if flaw == READY:
+        return view
+    if flaw == NOT_PLAIN:
+        raise TypeError(f"{name} must be a plain array, got {type(x).__name__}")
+    if flaw == NOT_CONTIGUOUS:
+        raise ValueError(f"{name} must be {'a writeable' if flags else 'a'} C-contiguous array")
+    if flaw == WRONG_DTYPE:
         expected = {b'r': "float32 or float64 like the others", b'i': "int64", b'u': "uint32"}.get(format, "float64")
         raise TypeError(f"{name} must be an array of {expected}, got format "
                         f"{(<bytes>view.format).decode() if view.format != NULL else 'B'!r}")
-    if ndim != ANY and view.ndim != ndim:
+    if flaw == WRONG_DIMENSIONS:
         raise ValueError(f"{name} must have {ndim} dimensions, got {view.ndim}")
-    if <uintptr_t>view.buf % <size_t>view.itemsize != 0:
-        raise ValueError(f"{name} must be aligned to {view.itemsize} bytes")
-    return view
+    raise ValueError(f"{name} must be aligned to {view.itemsize} bytes")
 
 
 cdef inline Py_buffer *real(Arguments *args, str name, object x, int ndim) except NULL:
@@ -396,6 +446,51 @@ cdef int match_size(str name, const Py_buffer *view, size_t size) except -1:
     return 0
 
 
+cdef int match_shape(str name, const Py_buffer *view, const Py_buffer *like) except -1:
+    cdef int i
+    if view.ndim == like.ndim:
+        for i in range(view.ndim):
+            if view.shape[i] != like.shape[i]:
+                break
+        else:
+            return 0
+    raise ValueError(f"{name} must have the shape of the first array")
+
+
+cdef inline object new_array(shape, Py_ssize_t item):
+    return PyObject_CallFunctionObjArgs(empty, <PyObject *>shape, <PyObject *>(float32 if item == 4 else float64), NULL)
+
+
+cdef double LEAST_ABOVE_0 = 5e-324  # the smallest double
+
+
+cdef double number(str name, object value, double least, double end) except? -1:
+    """The value of a float or an int in [least, end). Other numbers and bools are for the caller to convert or refuse."""
+    cdef double real
+    if type(value) is not float and type(value) is not int:
+        raise TypeError(f"{name} must be a float, got {type(value).__name__}")
+    real = value
+    if not least <= real < end:
+        raise ValueError(f"{name} must be in [{least}, {end}), got {value}")
+    return real
+
+
+cdef enum:
+    SHORT = 4096  # reals that C takes some microseconds for, the slowest functions included
+    MULTIPLY_ADDS_A_REAL = 16  # that take as long
+
+
+cdef inline PyThreadState *let_go(double reals) noexcept:
+    """Release the GIL, unless what follows is over in a moment: other threads would then be let in for a time slice of
+    5 ms or more. No Python until `take_back`."""
+    return PyEval_SaveThread() if reals > SHORT else NULL
+
+
+cdef inline void take_back(PyThreadState *state) noexcept:
+    if state != NULL:
+        PyEval_RestoreThread(state)
+
+
 cdef int known_activation(int activation) except -1:
     if not 0 <= activation < FBP_ACTIVATIONS:
         raise ValueError(f"there is no activation {activation}")
@@ -418,8 +513,9 @@ cdef Py_ssize_t first_outside(const int64_t *values, size_t N, uint64_t end) noe
 
 cdef int within(str name, const int64_t *values, size_t N, uint64_t end) except -1:
     cdef Py_ssize_t i
-    with nogil:
-        i = first_outside(values, N, end)
+    state = let_go(N)
+    i = first_outside(values, N, end)
+    take_back(state)
     if i >= 0:
         raise ValueError(f"{name}[{i}] is {values[i]}; it must be in 0 .. {<int64_t>end - 1}")
     return 0
@@ -445,6 +541,12 @@ cdef int threads_for(size_t M, size_t N, size_t K) noexcept:
     return 1 if parts < 2 else default_threads if parts > default_threads else <int>parts
 
 
+cdef void run(int parts, fbp_part_fn *fn, void *context, double multiply_adds) noexcept:
+    state = let_go(multiply_adds / MULTIPLY_ADDS_A_REAL)
+    fbp_pool_run(parts, fn, context)
+    take_back(state)
+
+
 cdef struct Product:
     const fbp_kernels *kernels
     fbp_gemm gemm
@@ -455,7 +557,7 @@ cdef void product_part(void *context, int part, int parts) noexcept nogil:
     p.kernels.gemm(&p.gemm, part, parts)
 
 
-def gemm(a, b, bint transpose_a, bint transpose_b, c):
+def gemm(a, b, bint transpose_a, bint transpose_b, c=...):
     """c (M, N) = a b, either transposed first or not."""
     cdef Arguments args
     cdef Product p
@@ -464,16 +566,18 @@ def gemm(a, b, bint transpose_a, bint transpose_b, c):
     try:
         a_ = real(&args, "a", a, 2)
         b_ = real(&args, "b", b, 2)
-        c_ = real_out(&args, "c", c, 2)
         memset(&p, 0, sizeof(p))
         p.kernels = kernels_for(args.item)
         p.gemm.M, p.gemm.K = a_.shape[transpose_a], a_.shape[not transpose_a]
         p.gemm.N = b_.shape[not transpose_b]
         if <size_t>b_.shape[transpose_b] != p.gemm.K:
             raise ValueError(f"a gives {p.gemm.K} terms to each sum, b {b_.shape[transpose_b]}")
+        if c is ...:
+            c = new_array((p.gemm.M, p.gemm.N), args.item)
+        c_ = real_out(&args, "c", c, 2)
         match("c", c_, p.gemm.M, p.gemm.N)
         if p.gemm.M == 0 or p.gemm.N == 0:
-            return
+            return c
         p.gemm.a, p.gemm.a_row, p.gemm.a_col = a_.buf, a_.shape[1], 1
         if transpose_a:
             p.gemm.a_row, p.gemm.a_col = 1, a_.shape[1]
@@ -481,8 +585,8 @@ def gemm(a, b, bint transpose_a, bint transpose_b, c):
         p.gemm.c, p.gemm.c_row = c_.buf, p.gemm.N
         p.gemm.b_transposed = transpose_b
         parts = threads_for(p.gemm.M, p.gemm.N, p.gemm.K)
-        with nogil:
-            fbp_pool_run(parts, product_part, &p)
+        run(parts, product_part, &p, <double>p.gemm.M * p.gemm.N * p.gemm.K)
+        return c
     finally:
         release(&args)
 
@@ -517,7 +621,7 @@ cdef int begin_layer(Layer *l, const Py_buffer *x, const Py_buffer *W, int activ
     return 0
 
 
-def dense_forward(x, W, b, int activation, double alpha, y):
+def dense_forward(x, W, b, int activation, double alpha, y=...):
     """y (B, O) = f(x W + b); b may be None."""
     cdef Arguments args
     cdef Layer l
@@ -531,22 +635,25 @@ def dense_forward(x, W, b, int activation, double alpha, y):
             b_ = real(&args, "b", b, 1)
             match_size("b", b_, l.dense.O)
             l.dense.b = b_.buf
+        if y is ...:
+            y = new_array((x_.shape[0], W_.shape[1]), args.item)
         y_ = real_out(&args, "y", y, 2)
         match("y", y_, l.dense.B, l.dense.O)
         if l.dense.B == 0:
-            return
+            return y
         l.dense.y, l.dense.y_row = y_.buf, l.dense.O
         parts = threads_for(l.dense.B, l.dense.I, l.dense.O)
-        with nogil:
-            fbp_pool_run(parts, forward_part, &l)
+        run(parts, forward_part, &l, <double>l.dense.B * l.dense.I * l.dense.O)
+        return y
     finally:
         release(&args)
 
 
-def dense_backward(dy, x, W, y, int activation, double alpha, dx, dW, db):
+def dense_backward(dy, x, W, y, int activation, double alpha, dx=..., dW=..., db=...):
     """dx (B, I), dW (I, O) and db (O,) from dy (B, O); y may be None when f is the identity."""
     cdef Arguments args
     cdef Layer l
+    cdef Py_buffer *y_ = NULL
     cdef void *dz_block = NULL
     cdef void *dz
     cdef int parts
@@ -557,6 +664,13 @@ def dense_backward(dy, x, W, y, int activation, double alpha, dx, dW, db):
         W_ = real(&args, "W", W, 2)
         begin_layer(&l, x_, W_, activation, alpha)
         match("dy", dy_, l.dense.B, l.dense.O)
+        if y is not None or activation != FBP_IDENTITY:
+            y_ = real(&args, "y", y, 2)
+            match("y", y_, l.dense.B, l.dense.O)
+        if dx is ...:
+            dx = new_array((x_.shape[0], x_.shape[1]), args.item)
+            dW = new_array((W_.shape[0], W_.shape[1]), args.item)
+            db = new_array(W_.shape[1], args.item)
         dx_ = real_out(&args, "dx", dx, 2)
         dW_ = real_out(&args, "dW", dW, 2)
         db_ = real_out(&args, "db", db, 1)
@@ -568,17 +682,15 @@ def dense_backward(dy, x, W, y, int activation, double alpha, dx, dW, db):
         if l.dense.B == 0:
             memset(dW_.buf, 0, dW_.len)
             memset(db_.buf, 0, db_.len)
-            return
+            return dx, dW, db
         if activation != FBP_IDENTITY:
-            y_ = real(&args, "y", y, 2)
-            match("y", y_, l.dense.B, l.dense.O)
             dz = scratch(l.dense.B * l.dense.O, args.item, &dz_block)
             l.dense.dz = dz
             with nogil:
                 l.kernels.activation_backward(dy_.buf, y_.buf, activation, alpha, dz, l.dense.B * l.dense.O)
         parts = threads_for(l.dense.B, l.dense.I, l.dense.O)
-        with nogil:
-            fbp_pool_run(parts, backward_part, &l)
+        run(parts, backward_part, &l, <double>l.dense.B * l.dense.I * l.dense.O)
+        return dx, dW, db
     finally:
         free(dz_block)
         release(&args)
@@ -586,26 +698,30 @@ def dense_backward(dy, x, W, y, int activation, double alpha, dx, dW, db):
 
 # ------------------------------------------------------------------------------- activation, softmax and loss
 
-def activation_forward(x, int activation, double alpha, y):
+def activation_forward(x, int activation, double alpha, y=...):
     """y = f(x), element by element."""
     cdef Arguments args
     cdef size_t N
     args.count = args.item = 0
     try:
         x_ = real(&args, "x", x, ANY)
+        if y is ...:
+            y = new_array(x.shape, args.item)
         y_ = real_out(&args, "y", y, ANY)
         N = elements(x_)
         match_size("y", y_, N)
         known_activation(activation)
         kernels = kernels_for(args.item)
         if N:
-            with nogil:
-                kernels.activation_forward(x_.buf, activation, alpha, y_.buf, N)
+            state = let_go(N)
+            kernels.activation_forward(x_.buf, activation, alpha, y_.buf, N)
+            take_back(state)
+        return y
     finally:
         release(&args)
 
 
-def activation_backward(dy, y, int activation, double alpha, dx):
+def activation_backward(dy, y, int activation, double alpha, dx=...):
     """dx = dy f'(x), from y = f(x), element by element."""
     cdef Arguments args
     cdef size_t N
@@ -613,38 +729,46 @@ def activation_backward(dy, y, int activation, double alpha, dx):
     try:
         dy_ = real(&args, "dy", dy, ANY)
         y_ = real(&args, "y", y, ANY)
+        match_shape("y", y_, dy_)
+        if dx is ...:
+            dx = new_array(dy.shape, args.item)
         dx_ = real_out(&args, "dx", dx, ANY)
         N = elements(dy_)
-        match_size("y", y_, N)
         match_size("dx", dx_, N)
         known_activation(activation)
         kernels = kernels_for(args.item)
         if N:
-            with nogil:
-                kernels.activation_backward(dy_.buf, y_.buf, activation, alpha, dx_.buf, N)
+            state = let_go(N)
+            kernels.activation_backward(dy_.buf, y_.buf, activation, alpha, dx_.buf, N)
+            take_back(state)
+        return dx
     finally:
         release(&args)
 
 
-def softmax_forward(x, y):
+def softmax_forward(x, y=...):
     """y (B, C): the softmax of each row of x."""
     cdef Arguments args
     cdef size_t B, C
     args.count = args.item = 0
     try:
         x_ = real(&args, "x", x, 2)
-        y_ = real_out(&args, "y", y, 2)
         B, C = x_.shape[0], x_.shape[1]
+        if y is ...:
+            y = new_array((B, C), args.item)
+        y_ = real_out(&args, "y", y, 2)
         match("y", y_, B, C)
         kernels = kernels_for(args.item)
         if B and C:
-            with nogil:
-                kernels.softmax_forward(x_.buf, y_.buf, B, C)
+            state = let_go(<double>B * C)
+            kernels.softmax_forward(x_.buf, y_.buf, B, C)
+            take_back(state)
+        return y
     finally:
         release(&args)
 
 
-def softmax_backward(dy, y, dx):
+def softmax_backward(dy, y, dx=...):
     """dx (B, C) = y (dy - sum(dy y)), row by row."""
     cdef Arguments args
     cdef size_t B, C
@@ -652,14 +776,18 @@ def softmax_backward(dy, y, dx):
     try:
         dy_ = real(&args, "dy", dy, 2)
         y_ = real(&args, "y", y, 2)
-        dx_ = real_out(&args, "dx", dx, 2)
         B, C = dy_.shape[0], dy_.shape[1]
         match("y", y_, B, C)
+        if dx is ...:
+            dx = new_array((B, C), args.item)
+        dx_ = real_out(&args, "dx", dx, 2)
         match("dx", dx_, B, C)
         kernels = kernels_for(args.item)
         if B and C:
-            with nogil:
-                kernels.softmax_backward(dy_.buf, y_.buf, dx_.buf, B, C)
+            state = let_go(<double>B * C)
+            kernels.softmax_backward(dy_.buf, y_.buf, dx_.buf, B, C)
+            take_back(state)
+        return dx
     finally:
         release(&args)
 
@@ -686,25 +814,47 @@ cdef double loss_sum(const fbp_kernels *kernels, int kind, const void *z, const 
     return total
 
 
-def loss(int kind, z, target, parameters, bint reduction_sum, dz):
-    """The loss of z (B, C) against target, and its gradient into dz (B, C).
+cdef const double *quantile_levels(Arguments *args, object quantiles, size_t C, void **block) except NULL:
+    """C quantile levels from a float, a list or tuple of C floats, or a float64 array (C,)."""
+    cdef double *levels = <double *>scratch(C, sizeof(double), block)
+    cdef size_t i
+    if type(quantiles) is float:
+        for i in range(C):
+            levels[i] = quantiles
+    elif type(quantiles) is tuple or type(quantiles) is list:
+        if <size_t>len(quantiles) != C:
+            raise ValueError(f"quantiles has {len(quantiles)} levels; there are {C} columns")
+        for i in range(C):
+            levels[i] = number("quantiles", quantiles[i], 0, 1)
+    else:
+        quantiles_ = take(args, "quantiles", quantiles, b'd', 1, 0)
+        match_size("quantiles", quantiles_, C)
+        memcpy(levels, quantiles_.buf, C * sizeof(double))
+    for i in range(C):
+        if not 0 < levels[i] < 1:
+            raise ValueError(f"quantiles must be between 0 and 1, got {levels[i]}")
+    return levels
 
-    target: int64 (B,) for labels, else like z. parameters: None, or float64 (C,) quantile levels for the pinball loss.
+
+def loss(int kind, z, target, parameters, bint reduction_sum, dz=...):
+    """The loss of z (B, C) against target, and its gradient into dz (B, C). Where dz is left out: (loss, dz).
+
+    target: int64 (B,) for labels, else like z. parameters: None, or the levels of the pinball loss: see
+    `quantile_levels`.
     """
     cdef Arguments args
     cdef size_t B, C, count
     cdef double scale, total
     cdef const void *target_at
     cdef const double *levels = NULL
-    cdef void *block = NULL
+    cdef void *block = NULL  # of the labels, or of the levels
+    cdef bint made
     args.count = args.item = 0
     if not 0 <= kind < FBP_LOSSES:
         raise ValueError(f"there is no loss {kind}")
     try:
         z_ = real(&args, "z", z, 2)
         B, C = z_.shape[0], z_.shape[1]
-        dz_ = real_out(&args, "dz", dz, 2)
-        match("dz", dz_, B, C)
         if C == 0:
             raise ValueError("z must have at least one column")
         if kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
@@ -719,9 +869,12 @@ def loss(int kind, z, target, parameters, bint reduction_sum, dz):
             match("target", target_, B, C)
             target_at = target_.buf
         if kind == FBP_PINBALL:
-            levels_ = take(&args, "quantiles", parameters, b'd', 1, 0)
-            match_size("quantiles", levels_, C)
-            levels = <const double *>levels_.buf
+            levels = quantile_levels(&args, parameters, C, &block)
+        made = dz is ...
+        if made:
+            dz = new_array((B, C), args.item)
+        dz_ = real_out(&args, "dz", dz, 2)
+        match("dz", dz_, B, C)
         if B == 0 and not reduction_sum:
             raise ValueError("z has no rows: there is no mean of nothing")
         count = B
@@ -731,11 +884,61 @@ def loss(int kind, z, target, parameters, bint reduction_sum, dz):
             count = 1
         scale = 1 / <double>count
         kernels = kernels_for(args.item)
-        with nogil:
-            total = loss_sum(kernels, kind, z_.buf, target_at, levels, scale, dz_.buf, B, C)
-        return total / <double>count
+        state = let_go(<double>B * C)
+        total = loss_sum(kernels, kind, z_.buf, target_at, levels, scale, dz_.buf, B, C)
+        take_back(state)
+        total /= <double>count
+        return (total, dz) if made else total
     finally:
         free(block)
+        release(&args)
+
+
+cdef bint all_probabilities(const void *values, Py_ssize_t item, size_t N) noexcept nogil:
+    """Whether all are in [0, 1]; nan is not."""
+    cdef bint right = True
+    cdef size_t i
+    if item == sizeof(float):
+        for i in range(N):
+            right &= (<const float *>values)[i] >= 0 and (<const float *>values)[i] <= 1
+    else:
+        for i in range(N):
+            right &= (<const double *>values)[i] >= 0 and (<const double *>values)[i] <= 1
+    return right
+
+
+def ready(x, target, Py_ssize_t item, size_t inputs, size_t outputs, int loss):
+    """Whether x (rows, inputs) and the target of a loss are what C takes, as they stand: arrays of one real type (labels
+    of int64), finite, the target within its range, and a row at least. What is wrong otherwise, the caller finds out."""
+    cdef Arguments args
+    cdef size_t rows
+    cdef bint right
+    args.count, args.item = 0, item
+    try:
+        if look_at(&args, x, b'r', 2, 0) != READY or <size_t>args.views[0].shape[1] != inputs:
+            return False
+        rows = args.views[0].shape[0]
+        kernels = kernels_for(item)
+        if loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+            right = look_at(&args, target, b'i', 1, 0) == READY
+        else:
+            right = look_at(&args, target, b'r', 2, 0) == READY and <size_t>args.views[1].shape[1] == outputs
+        if not right or rows == 0 or <size_t>args.views[1].shape[0] != rows:
+            return False
+        target_at = args.views[1].buf
+        state = let_go(<double>rows * (inputs + outputs))
+        right = kernels.all_finite(args.views[0].buf, rows * inputs)
+        if not right:
+            pass
+        elif loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+            right = first_outside(<const int64_t *>target_at, rows, outputs) < 0
+        elif loss <= FBP_BINARY_CROSS_ENTROPY:
+            right = all_probabilities(target_at, item, rows * outputs)
+        else:
+            right = kernels.all_finite(target_at, rows * outputs)
+        take_back(state)
+        return right
+    finally:
         release(&args)
 
 
@@ -752,53 +955,69 @@ def check_labels(str name, labels, uint64_t classes):
 
 # ----------------------------------------------------------------------------------- optimizer, reduce and rng
 
-def sgd_step(w, g, v, double learning_rate, double momentum, double weight_decay):
-    """Update w and v in place; v may be None when momentum is 0."""
+def sgd_step(w, g, v, learning_rate, momentum, weight_decay):
+    """Update w and v in place; v may be None when momentum is 0, and is left alone then."""
     cdef Arguments args
     cdef size_t N
     cdef void *v_at = NULL
+    cdef double rate, mu, decay
     args.count = args.item = 0
     try:
         w_ = real_out(&args, "w", w, ANY)
         g_ = real(&args, "g", g, ANY)
-        N = elements(w_)
-        match_size("g", g_, N)
-        if momentum != 0:
+        match_shape("g", g_, w_)
+        rate = number("learning_rate", learning_rate, 0, INFINITY)
+        mu = number("momentum", momentum, 0, 1)
+        decay = number("weight_decay", weight_decay, 0, INFINITY)
+        if v is not None or mu != 0:
             v_ = real_out(&args, "v", v, ANY)
-            match_size("v", v_, N)
-            v_at = v_.buf
+            match_shape("v", v_, w_)
+            if mu != 0:
+                v_at = v_.buf
+        N = elements(w_)
         kernels = kernels_for(args.item)
         if N:
-            with nogil:
-                kernels.sgd_step(w_.buf, g_.buf, v_at, learning_rate, momentum, weight_decay, N)
+            state = let_go(N)
+            kernels.sgd_step(w_.buf, g_.buf, v_at, rate, mu, decay, N)
+            take_back(state)
     finally:
         release(&args)
 
 
-def adam_step(w, g, m, v, uint64_t t, double learning_rate, double beta1, double beta2, double eps,
-              double weight_decay):
+def adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay):
     """Update w, m and v in place in step t, from 1."""
     cdef Arguments args
     cdef size_t N
+    cdef int64_t step
+    cdef double rate, mean, square, least, decay
     args.count = args.item = 0
     try:
         w_ = real_out(&args, "w", w, ANY)
         g_ = real(&args, "g", g, ANY)
         m_ = real_out(&args, "m", m, ANY)
         v_ = real_out(&args, "v", v, ANY)
+        match_shape("g", g_, w_)
+        match_shape("m", m_, w_)
+        match_shape("v", v_, w_)
+        step = t if type(t) is int else 0
+        if step < 1:
+            raise (ValueError if type(t) is int else TypeError)(f"t must be an int from 1 on, got {t!r}")
+        rate = number("learning_rate", learning_rate, 0, INFINITY)
+        mean = number("beta1", beta1, 0, 1)
+        square = number("beta2", beta2, 0, 1)
+        least = number("eps", eps, LEAST_ABOVE_0, INFINITY)
+        decay = number("weight_decay", weight_decay, 0, INFINITY)
         N = elements(w_)
-        match_size("g", g_, N)
-        match_size("m", m_, N)
-        match_size("v", v_, N)
         kernels = kernels_for(args.item)
         if N:
-            with nogil:
-                kernels.adam_step(w_.buf, g_.buf, m_.buf, v_.buf, t, learning_rate, beta1, beta2, eps, weight_decay, N)
+            state = let_go(N)
+            kernels.adam_step(w_.buf, g_.buf, m_.buf, v_.buf, step, rate, mean, square, least, decay, N)
+            take_back(state)
     finally:
         release(&args)
 
 
-def add(a, b, c):
+def add(a, b, c=...):
     """c = a + b."""
     cdef Arguments args
     cdef size_t N
@@ -806,14 +1025,18 @@ def add(a, b, c):
     try:
         a_ = real(&args, "a", a, ANY)
         b_ = real(&args, "b", b, ANY)
+        match_shape("b", b_, a_)
+        if c is ...:
+            c = new_array(a.shape, args.item)
         c_ = real_out(&args, "c", c, ANY)
         N = elements(a_)
-        match_size("b", b_, N)
         match_size("c", c_, N)
         kernels = kernels_for(args.item)
         if N:
-            with nogil:
-                kernels.add(a_.buf, b_.buf, c_.buf, N)
+            state = let_go(N)
+            kernels.add(a_.buf, b_.buf, c_.buf, N)
+            take_back(state)
+        return c
     finally:
         release(&args)
 
@@ -829,8 +1052,9 @@ def sum_squares(x):
         N = elements(x_)
         kernels = kernels_for(args.item)
         if N:
-            with nogil:
-                total = kernels.sum_squares(x_.buf, N)
+            state = let_go(N)
+            total = kernels.sum_squares(x_.buf, N)
+            take_back(state)
         return total
     finally:
         release(&args)
@@ -847,8 +1071,9 @@ def all_finite(x):
         N = elements(x_)
         kernels = kernels_for(args.item)
         if N:
-            with nogil:
-                finite = kernels.all_finite(x_.buf, N)
+            state = let_go(N)
+            finite = kernels.all_finite(x_.buf, N)
+            take_back(state)
         return finite != 0
     finally:
         release(&args)
@@ -904,23 +1129,56 @@ def random_permutation(uint64_t seed, uint64_t stream, Py_ssize_t n):
 
 # --------------------------------------------------------------------------------------------------- the plan
 
-# Integers that C will use as positions, in memory of our own: they stay in range whatever becomes of the array.
-cdef struct Positions:
-    int64_t *at
-    size_t room
+# Memory of a plan's own, which grows.
+cdef struct Room:
+    void *at
+    size_t bytes
 
 
-cdef int copy_positions(Positions *positions, str name, const Py_buffer *view, uint64_t end) except -1:
-    cdef size_t N = elements(view)
-    if N > positions.room:
-        free(positions.at)
-        positions.room = 0
-        positions.at = <int64_t *>malloc(N * sizeof(int64_t))
-        if positions.at == NULL:
+cdef void *room_for(Room *room, size_t bytes, str name) except NULL:
+    if bytes > room.bytes or room.at == NULL:
+        free(room.at)
+        room.bytes = 0
+        room.at = malloc(bytes + 1)
+        if room.at == NULL:
             raise MemoryError(f"no memory for a copy of {name}")
-        positions.room = N
-    memcpy(positions.at, view.buf, N * sizeof(int64_t))
-    return within(name, positions.at, N, end)
+        room.bytes = bytes
+    return room.at
+
+
+cdef const int64_t *copied_positions(Room *room, str name, const Py_buffer *view) except NULL:
+    """Integers that C will use as positions, in memory of our own: once checked they stay in range, whatever becomes of
+    the array."""
+    cdef size_t N = elements(view), i
+    cdef int64_t *positions = <int64_t *>room_for(room, N * sizeof(int64_t), name)
+    if view.itemsize == sizeof(int64_t):
+        memcpy(positions, view.buf, N * sizeof(int64_t))
+    else:
+        for i in range(N):
+            positions[i] = (<const int32_t *>view.buf)[i]
+    return positions
+
+
+cdef const int64_t *checked_positions(Room *room, str name, const Py_buffer *view, uint64_t end) except NULL:
+    positions = copied_positions(room, name, view)
+    within(name, positions, elements(view), end)
+    return positions
+
+
+cdef const void *converted(Room *room, str name, const Py_buffer *view, Py_ssize_t item) except NULL:
+    """Reals of size `item`: those of the view itself, or a copy, in which what is too large is infinite."""
+    cdef size_t N = elements(view), i
+    cdef void *copy
+    if view.itemsize == item:
+        return view.buf
+    copy = room_for(room, N * item, name)
+    if item == sizeof(float):
+        for i in range(N):
+            (<float *>copy)[i] = <float>(<const double *>view.buf)[i]
+    else:
+        for i in range(N):
+            (<double *>copy)[i] = (<const float *>view.buf)[i]
+    return copy
 
 
 cdef int to_status(int status) except -1:
@@ -929,6 +1187,81 @@ cdef int to_status(int status) except -1:
     if status == FBP_BAD_PLAN:
         raise ValueError("steps must hold a layer, and residual blocks that nest")
     return status
+
+
+cdef class Updates:
+    """The count of a trainer's updates, and the lock that whoever makes some must hold: ``with updates: ...``.
+
+    The lock lets in the thread that holds it again, as threading.RLock does. It is one of our own since
+    `Plan.try_step` takes it and counts its update without a call of Python: half a microsecond less.
+
+    Parameters
+    ----------
+    done : int
+        Updates made already.
+
+    Attributes
+    ----------
+    done : int
+    last_loss : float or None
+        The loss of the last update.
+    """
+
+    cdef PyThread_type_lock lock
+    cdef unsigned long owner  # while depth is not 0
+    cdef int depth
+    cdef public uint64_t done
+    cdef public object last_loss
+
+    def __cinit__(self, uint64_t done):
+        self.done = done
+        self.lock = PyThread_allocate_lock()
+        if self.lock == NULL:
+            raise MemoryError("no memory for a lock")
+
+    def __dealloc__(self):
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    def __reduce__(self):
+        raise TypeError("Updates cannot be pickled: save the trainer")
+
+    cdef bint begin(self) noexcept:
+        """Take the lock if nobody holds it, this thread included."""
+        if not PyThread_acquire_lock(self.lock, 0):
+            return False
+        self.owner = PyThread_get_thread_ident()
+        self.depth = 1
+        return True
+
+    cdef void end(self) noexcept:
+        self.depth -= 1
+        if self.depth == 0:
+            PyThread_release_lock(self.lock)
+
+    def __enter__(self):
+        cdef unsigned long here = PyThread_get_thread_ident()
+        cdef int got
+        if self.depth and self.owner == here:
+            self.depth += 1
+            return self
+        got = PyThread_acquire_lock(self.lock, 0)
+        while got != 1:
+            with nogil:  # until it is free, or a signal comes
+                got = PyThread_acquire_lock_timed(self.lock, -1, 1)
+            if got != 1:
+                PyErr_CheckSignals()
+        self.owner, self.depth = here, 1
+        return self
+
+    def __exit__(self, *exception):
+        if not self.depth or self.owner != PyThread_get_thread_ident():
+            raise RuntimeError("the lock is not held by this thread")
+        self.end()
+
+
+cdef enum:
+    AT_ONCE = 1 << 24  # multiply-adds, rows times parameters, between two looks at signals: some milliseconds
 
 
 cdef class Plan:
@@ -969,7 +1302,9 @@ cdef class Plan:
     cdef Arguments epoch_held    # x, target and learning rates of the epoch
     cdef bint epoch_on
     cdef uint64_t step_t         # updates done when the last call of `step` was made, its own included if it made one
-    cdef Positions epoch_labels, epoch_order, labels
+    cdef Room epoch_labels, epoch_order, labels, x_room, target_room
+    cdef size_t most_rows        # that `try_predict` and `try_step` take
+    cdef double multiply_adds    # in the forward pass of a row
 
     def __cinit__(self, str dtype, steps, Py_ssize_t rows, int threads, int loss, loss_parameters, bint reduction_sum,
                   optimizer, parameters, gradient=None, moment1=None, moment2=None):
@@ -998,6 +1333,8 @@ cdef class Plan:
         levels_taken = self.outputs if loss == FBP_PINBALL else 0
         if <size_t>len(loss_parameters) != levels_taken:
             raise ValueError(f"loss_parameters has {len(loss_parameters)} levels; this loss takes {levels_taken}")
+        self.most_rows = rows if rows < FBP_BLOCK else max(<size_t>FBP_BLOCK, AT_ONCE // count)
+        self.multiply_adds = count
         self.loss_kind = loss
         self.kernels = spec.kernels = kernels_for(4 if dtype == "float32" else 8)
         self.held.item = self.epoch_held.item = self.kernels.item
@@ -1050,6 +1387,8 @@ cdef class Plan:
         free(self.epoch_labels.at)
         free(self.epoch_order.at)
         free(self.labels.at)
+        free(self.x_room.at)
+        free(self.target_room.at)
         if self.lock != NULL:
             PyThread_free_lock(self.lock)
 
@@ -1071,6 +1410,9 @@ cdef class Plan:
     cdef void leave(self) noexcept:
         PyThread_release_lock(self.lock)
 
+    cdef PyThreadState *let_go_for(self, int passes, size_t rows) noexcept:
+        return let_go(passes * self.multiply_adds / MULTIPLY_ADDS_A_REAL * rows)
+
     cdef Py_buffer *take_x(self, Arguments *args, object x) except NULL:
         args.count, args.item = 0, self.kernels.item
         view = real(args, "x", x, 2)
@@ -1089,12 +1431,11 @@ cdef class Plan:
             match("target", view, rows, self.outputs)
         return view
 
-    cdef const void *target_pointer(self, Positions *labels, const Py_buffer *view) except NULL:
+    cdef const void *target_pointer(self, Room *labels, const Py_buffer *view) except NULL:
         """Where C may read the target; for labels a checked copy. The lock is held."""
         if self.loss_kind != FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
             return view.buf
-        copy_positions(labels, "target", view, self.outputs)
-        return labels.at
+        return checked_positions(labels, "target", view, self.outputs)
 
     cdef size_t target_row(self) noexcept nogil:
         return 1 if self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else self.outputs
@@ -1116,6 +1457,11 @@ cdef class Plan:
     def isa(self):
         return self.kernels.isa.decode()
 
+    @property
+    def outdated(self):
+        """Whether another instruction set has been chosen since the plan was made."""
+        return self.kernels != kernels_for(self.kernels.item)
+
     def threads_for(self, size_t rows):
         """The number of threads that a minibatch of so many rows would use."""
         return fbp_plan_threads(self.plan, rows)
@@ -1131,8 +1477,9 @@ cdef class Plan:
             match("y", y_, x_.shape[0], self.outputs)
             if x_.shape[0]:
                 self.enter()
-                with nogil:
-                    status = fbp_plan_forward(self.plan, &self.vectors, x_.buf, self.inputs, x_.shape[0], y_.buf)
+                state = self.let_go_for(1, x_.shape[0])
+                status = fbp_plan_forward(self.plan, &self.vectors, x_.buf, self.inputs, x_.shape[0], y_.buf)
+                take_back(state)
                 self.leave()
             to_status(status)
         finally:
@@ -1151,9 +1498,10 @@ cdef class Plan:
                 self.enter()
                 try:
                     at = self.target_pointer(&self.labels, target_)
-                    with nogil:
-                        status = fbp_plan_loss(self.plan, &self.vectors, x_.buf, self.inputs, at, self.target_row(),
-                                               x_.shape[0], &loss)
+                    state = self.let_go_for(1, x_.shape[0])
+                    status = fbp_plan_loss(self.plan, &self.vectors, x_.buf, self.inputs, at, self.target_row(),
+                                           x_.shape[0], &loss)
+                    take_back(state)
                 finally:
                     self.leave()
             to_status(status)
@@ -1183,9 +1531,10 @@ cdef class Plan:
             try:
                 at = self.target_pointer(&self.labels, target_)
                 self.gradient_is_overwritten()
-                with nogil:
-                    status = fbp_plan_gradient(self.plan, &self.vectors, x_.buf, self.inputs, at, self.target_row(),
-                                               x_.shape[0], &loss, dx_at)
+                state = self.let_go_for(3, x_.shape[0])
+                status = fbp_plan_gradient(self.plan, &self.vectors, x_.buf, self.inputs, at, self.target_row(),
+                                           x_.shape[0], &loss, dx_at)
+                take_back(state)
             finally:
                 self.leave()
             to_status(status)
@@ -1211,21 +1560,42 @@ cdef class Plan:
                 self.enter()
                 try:
                     at = self.target_pointer(&self.labels, target_)
-                    with nogil:
-                        status = fbp_plan_example_gradients(self.plan, &self.vectors, x_.buf, self.inputs, at,
-                                                            self.target_row(), x_.shape[0], <double *>losses_.buf,
-                                                            gradients_.buf)
+                    state = self.let_go_for(3, x_.shape[0])
+                    status = fbp_plan_example_gradients(self.plan, &self.vectors, x_.buf, self.inputs, at,
+                                                        self.target_row(), x_.shape[0], <double *>losses_.buf,
+                                                        gradients_.buf)
+                    take_back(state)
                 finally:
                     self.leave()
             to_status(status)
         finally:
             release(&args)
 
+    cdef int make_step(self, const void *x, const void *target, size_t rows, double learning_rate, uint64_t t,
+                       double *loss) noexcept:
+        """One update. The lock is held."""
+        cdef fbp_epoch once
+        cdef int status
+        memset(&once, 0, sizeof(once))
+        once.x, once.x_row = x, self.inputs
+        once.target, once.target_row = target, self.target_row()
+        once.rows = once.batch = rows
+        once.learning_rates = &learning_rate
+        once.seconds = INFINITY
+        once.t = t
+        self.gradient_is_overwritten()
+        state = self.let_go_for(3, rows)
+        status = fbp_plan_epoch(self.plan, &self.vectors, &once)
+        take_back(state)
+        self.step_t = once.t
+        loss[0] = once.last_loss if status == FBP_OK else once.failed_loss
+        return status
+
     def step(self, x, target, double learning_rate, uint64_t t):
         """Make one update with the minibatch (x, target), after t others; return (status, loss)."""
         cdef Arguments args
         cdef int status
-        cdef fbp_epoch once
+        cdef double loss
         args.count = 0
         if not self.can_step:
             raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
@@ -1234,24 +1604,111 @@ cdef class Plan:
             target_ = self.take_target(&args, target, x_.shape[0])
             if x_.shape[0] == 0:
                 raise ValueError("x has no rows")
-            memset(&once, 0, sizeof(once))
-            once.x, once.x_row = x_.buf, self.inputs
-            once.target_row = self.target_row()
-            once.rows = once.batch = x_.shape[0]
-            once.learning_rates = &learning_rate
-            once.seconds = INFINITY
-            once.t = t
             self.enter()
             try:
-                once.target = self.target_pointer(&self.labels, target_)
-                self.gradient_is_overwritten()
-                with nogil:
-                    status = fbp_plan_epoch(self.plan, &self.vectors, &once)
+                at = self.target_pointer(&self.labels, target_)
+                status = self.make_step(x_.buf, at, x_.shape[0], learning_rate, t, &loss)
             finally:
-                self.step_t = once.t
                 self.leave()
-            return to_status(status), once.last_loss if status == FBP_OK else once.failed_loss
+            return to_status(status), loss
         finally:
+            release(&args)
+
+    # What follows is for calls that are made again and again. It raises no errors and names no causes: where something
+    # is not as it must be, nothing is done, None is returned, and the caller's own checks find out.
+
+    cdef Py_buffer *glance_at_x(self, Arguments *args, object x) noexcept:
+        """The buffer of x (rows, I), of either real type and with few enough rows; or NULL. NULL, too, when another
+        instruction set has been chosen."""
+        args.count = args.item = 0
+        if self.kernels != kernels_for(self.kernels.item) or look_at(args, x, b'r', 2, 0) != READY:
+            return NULL
+        view = &args.views[0]
+        if <size_t>view.shape[1] != self.inputs or not 0 < <size_t>view.shape[0] <= self.most_rows:
+            return NULL
+        if view.itemsize != <Py_ssize_t>self.kernels.item and view.shape[0] > FBP_BLOCK:
+            return NULL  # its copy would take much memory for good
+        return view
+
+    def try_predict(self, x):
+        """The outputs (rows, O) for x (rows, I), of either real type; None where x is not finite, too."""
+        cdef Arguments args
+        cdef size_t rows
+        cdef bint finite
+        try:
+            x_ = self.glance_at_x(&args, x)
+            if x_ == NULL:
+                return None
+            rows = x_.shape[0]
+            y = new_array((rows, self.outputs), self.kernels.item)
+            args.item = self.kernels.item
+            y_ = real_out(&args, "y", y, 2)
+            self.enter()
+            try:
+                at = converted(&self.x_room, "x", x_, self.kernels.item)
+                state = self.let_go_for(1, rows)
+                finite = self.kernels.all_finite(at, rows * self.inputs)
+                if finite:
+                    fbp_plan_forward(self.plan, &self.vectors, at, self.inputs, rows, y_.buf)
+                take_back(state)
+            finally:
+                self.leave()
+            return y if finite else None
+        finally:
+            release(&args)
+
+    def try_step(self, x, target, double learning_rate, Updates updates not None):
+        """Make one update as `step`, count it and return its loss; None where the loss or its gradient is not finite,
+        too, and while `updates` is held, if by this very thread: it may be in a signal's handler.
+
+        x and target may be of either real type, labels of int64 or int32, and target (rows,) where there is one output.
+        """
+        cdef Arguments args
+        cdef const void *target_at
+        cdef size_t rows
+        cdef int status = FBP_LOSS_NOT_FINITE
+        cdef double loss
+        cdef bint labels = self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS
+        args.count = 0
+        if not self.can_step or not updates.begin():
+            return None
+        try:
+            x_ = self.glance_at_x(&args, x)
+            args.item = 0
+            if x_ == NULL or look_at(&args, target, b'n' if labels else b'r', ANY, 0) != READY:
+                return None
+            target_ = &args.views[1]
+            rows = x_.shape[0]
+            if target_.ndim == 1:
+                # One probability is no distribution over classes: for that loss a vector holds labels.
+                if not labels and (self.outputs != 1 or self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES):
+                    return None
+            elif target_.ndim != 2 or labels or <size_t>target_.shape[1] != self.outputs:
+                return None
+            if <size_t>target_.shape[0] != rows:
+                return None
+            self.enter()
+            try:
+                x_at = converted(&self.x_room, "x", x_, self.kernels.item)
+                if labels:
+                    target_at = copied_positions(&self.labels, "target", target_)
+                    if first_outside(<const int64_t *>target_at, rows, self.outputs) >= 0:
+                        return None
+                else:
+                    target_at = converted(&self.target_room, "target", target_, self.kernels.item)
+                    if (self.loss_kind <= FBP_BINARY_CROSS_ENTROPY
+                            and not all_probabilities(target_at, self.kernels.item, rows * self.outputs)):
+                        return None
+                status = self.make_step(x_at, target_at, rows, learning_rate, updates.done, &loss)
+            finally:
+                self.leave()
+            if status != FBP_OK:
+                return None
+            updates.done = self.step_t
+            updates.last_loss = loss
+            return updates.last_loss
+        finally:
+            updates.end()
             release(&args)
 
     def begin_epoch(self, x, target, Py_ssize_t batch, order, learning_rates, uint64_t t):
@@ -1286,8 +1743,7 @@ cdef class Plan:
                 self.epoch_on = False
                 memset(&self.epoch, 0, sizeof(self.epoch))
                 if order_ != NULL:
-                    copy_positions(&self.epoch_order, "order", order_, x_.shape[0])
-                    self.epoch.order = self.epoch_order.at
+                    self.epoch.order = checked_positions(&self.epoch_order, "order", order_, x_.shape[0])
                 self.epoch.target = self.target_pointer(&self.epoch_labels, target_)
                 self.epoch.target_row = self.target_row()
                 self.epoch.x, self.epoch.x_row = x_.buf, self.inputs

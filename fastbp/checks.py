@@ -7,7 +7,7 @@ error names the argument, what was expected and what came: TypeError for kinds, 
 from math import inf
 
 import numpy
-from numpy import ndarray, require
+from numpy import ndarray
 
 from . import _core, declarative
 
@@ -62,12 +62,17 @@ def array(name, x, ndim=None, dtype=None):
         raise ValueError(f"{name} must have {ndim} dimension{'s' * (ndim != 1)}, got shape {x.shape}")
     flags = x.flags
     if not flags.carray and not (flags.c_contiguous and flags.aligned):  # most arrays pass the first test
-        x = require(x, requirements="CA")
+        x = x.copy()
     return x
 
 
 def in_place(name, x, shape=None, dtype=None):
     """Check an array that is updated in place: contiguous, aligned and writeable, of the given shape.
+
+    Returns
+    -------
+    ndarray
+        `x`, or for an instance of a subclass a plain array over the same memory.
 
     Raises
     ------
@@ -76,12 +81,12 @@ def in_place(name, x, shape=None, dtype=None):
     ValueError
         Not of `shape`, not contiguous, not aligned or read-only.
     """
-    array(name, x, None, dtype)
+    plain = array(name, x, None, dtype)
     if not x.flags.carray:
         raise ValueError(f"{name} is updated in place: it must be writeable, contiguous and aligned")
     if shape is not None and x.shape != shape:
         raise ValueError(f"{name} has shape {x.shape}; expected {shape}")
-    return x
+    return plain
 
 
 def matrix(name, x, columns, taker, dtype):
@@ -183,7 +188,7 @@ def integers(name, y):
     if y.dtype is not INT64:
         return y.astype(INT64)
     flags = y.flags
-    return y if flags.c_contiguous and flags.aligned else require(y, requirements="CA")
+    return y if flags.c_contiguous and flags.aligned else y.copy()
 
 
 def targets(name, y, expected_rows, outputs, dtype, other="x"):

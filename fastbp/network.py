@@ -39,8 +39,9 @@ class Network:
     parameters : (P,) array of dtype
         All parameters in one vector: for each dense layer W row by row, then b. Change it in place or assign to it,
         which copies.
-    weights : list of (W, b)
-        Views of `parameters`: W (inputs, outputs), b (outputs,), or None for a layer without bias.
+    weights : tuple of (W, b)
+        Views of `parameters`: W (inputs, outputs), b (outputs,), or None for a layer without bias. They are changed in
+        place: ``net.weights[0][0][:] = W``.
 
     Raises
     ------
@@ -79,10 +80,10 @@ class Network:
         self._outputs = steps[-1].outputs
         self._records = [step.record for step in steps]
         self._parameters = aligned_vector(layers_.count(steps), dtype)
-        self._weights = [
+        self._weights = tuple(
             (self._parameters[W].reshape(shape), None if b is None else self._parameters[b])
             for W, shape, b in layers_.slices(steps)
-        ]
+        )
         self._plan = None
         self._plan_rows = 0
         self._lock = threading.Lock()
@@ -92,7 +93,7 @@ class Network:
     layers = property(lambda self: self._layers)
     dtype = property(lambda self: self._dtype)
     seed = property(lambda self: self._seed)
-    weights = property(lambda self: list(self._weights))
+    weights = property(lambda self: self._weights)
 
     @property
     def parameters(self):
@@ -117,7 +118,7 @@ class Network:
         Parameters
         ----------
         X : (rows, inputs) float32 or float64 array
-            Converted to the net's dtype where it differs; rows >= 1.
+            Converted to the net's dtype where it differs; rows >= 1. Quickest when contiguous.
         allow_nonfinite : bool
             Take nan and inf in X for what they are, rather than refusing them.
 
@@ -134,6 +135,11 @@ class Network:
         ValueError
             When X does not have two dimensions, a row at least and `inputs` columns, or holds nan or inf.
         """
+        plan = self._plan
+        if plan is not None and allow_nonfinite is False:
+            y = plan.try_predict(X)
+            if y is not None:
+                return y
         X = self.checked_inputs("X", X, declarative.flag("allow_nonfinite", allow_nonfinite))
         rows = len(X)
         y = np.empty((rows, self._outputs), self._dtype)
@@ -147,7 +153,7 @@ class Network:
         rows = plan_rows(rows)
         with self._lock:
             plan = self._plan
-            if plan is None or rows > self._plan_rows or plan.isa != _core.isa():
+            if plan is None or rows > self._plan_rows or plan.outdated:
                 plan = _core.Plan(self._dtype.name, self._records, rows, 0, -1, None, False, None, self._parameters)
                 self._plan, self._plan_rows = plan, rows
             return plan

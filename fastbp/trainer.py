@@ -1,7 +1,6 @@
 """Training: a net, a loss, an optimiser and its state."""
 
 import sys
-import threading
 from time import perf_counter
 
 import numpy as np
@@ -78,29 +77,32 @@ class Trainer:
         self._optimizer = optimizer
         self._seed = seed
         self._n_threads = n_threads
-        self.steps = steps
         self.epochs = epochs
         size, dtype = len(net.parameters), net.dtype
         self._gradient = aligned_vector(size, dtype)
         self._moments = [aligned_vector(size, dtype) for _ in range(optimizer.moments)]
         self._learning_rate = optimizer.learning_rate
-        self._last_loss = None  # the last that was finite
-        self._dtype = dtype
-        self._lock = threading.RLock()
+        self._inputs, self._outputs, self._dtype = net.inputs, net.outputs, dtype
+        self._updates = _core.Updates(steps)  # their count, the last loss that was finite, and the trainer's lock
         self._running, self._in_epoch = None, False  # the plan whose epoch is under way
         self._drop_plans()
 
     def _drop_plans(self):
-        self._plans = {}  # code of the loss -> (plan, rows it takes)
-        self._fast = None  # the plan of the last step, with what its arguments were, for one like it
-        self._fast_rows = 0
-        self._fast_target = None
-        self._fast_isa = None
+        self._plans = {}  # code of the loss -> (plan, the most rows to give it)
+        self._fast = None  # the plan of the last step, for one like it
 
     net = property(lambda self: self._net)
     loss = property(lambda self: self._loss)
     seed = property(lambda self: self._seed)
     n_threads = property(lambda self: self._n_threads)
+
+    @property
+    def steps(self):
+        return self._updates.done
+
+    @steps.setter
+    def steps(self, value):
+        self._updates.done = value
 
     @property
     def optimizer(self):
@@ -113,7 +115,7 @@ class Trainer:
         if type(value) is not type(ours) or value.moments != ours.moments:
             raise ValueError(f"optimizer must keep the same state as {ours!r}, got {value!r}: make another Trainer")
         _check_constants(value, self._dtype)
-        with self._lock:
+        with self._updates:
             self._refuse_in_epoch()
             self._optimizer = value
             self._learning_rate = value.learning_rate
@@ -197,7 +199,7 @@ class Trainer:
             validation = self._checked("validation[0]", "validation[1]", *validation, allow_nonfinite)
             history["val_loss"] = []
 
-        with self._lock:
+        with self._updates:
             self._refuse_in_epoch()
             try:
                 plan = self._plan_for(code, batch_size)
@@ -225,23 +227,24 @@ class Trainer:
         return history
 
     def _run_epoch(self, plan, X, target, batch_size, order, rates, history):
-        plan.begin_epoch(X, target, batch_size, order, rates, self.steps)
+        updates = self._updates
+        plan.begin_epoch(X, target, batch_size, order, rates, updates.done)
         self._running, self._in_epoch = plan, True
         try:
             status = plan.run(PAUSE)
             while status == _core.PAUSED:
                 status = plan.run(PAUSE)
         finally:
-            self.steps = plan.t
+            updates.done = plan.t  # not `steps`: no call stands here, as a signal's handler could run after it
             self._running, self._in_epoch = None, False
         if status != _core.OK:
             what = _what_diverged(status)
             if plan.step_count:
-                self._last_loss = plan.last_loss
+                updates.last_loss = plan.last_loss
             raise DivergenceError(
-                what, self.epochs, plan.step_count, plan.failed_loss, self._last_loss, self._learning_rate, history
+                what, self.epochs, plan.step_count, plan.failed_loss, updates.last_loss, self._learning_rate, history
             )
-        self._last_loss = plan.last_loss
+        updates.last_loss = plan.last_loss
 
     def step(self, x, y):
         """Make one update, for one minibatch: for online and reinforcement learning.
@@ -249,9 +252,9 @@ class Trainer:
         Parameters
         ----------
         x : (rows, inputs) float32 or float64 array, rows >= 1
-            Quickest as a contiguous array of the net's dtype.
+            Quickest when contiguous.
         y : array
-            Targets: see the class. Quickest as a contiguous array of int64 or of the net's dtype.
+            Targets: see the class. Quickest when contiguous, labels of int64 or int32.
 
         Returns
         -------
@@ -265,54 +268,28 @@ class Trainer:
         DivergenceError
             When the loss or its gradient is nan or inf though x and y are not; no update is made.
         """
-        with self._lock:
-            plan = self._fast
-            if (
-                plan is not None
-                and type(x) is np.ndarray
-                and type(y) is np.ndarray
-                and x.dtype is self._dtype
-                and y.dtype is self._fast_target
-                and x.ndim == 2
-                and 0 < len(x) <= self._fast_rows
-                and _core.isa() == self._fast_isa
-                and not self._in_epoch
-            ):
-                try:
-                    status, loss = self._plan_step(plan, x, y)
-                except (TypeError, ValueError):
-                    status, loss = self._checked_step(x, y)  # converts, or says better what is wrong
-            else:
-                status, loss = self._checked_step(x, y)
+        plan = self._fast
+        if plan is not None:
+            loss = plan.try_step(x, y, self._learning_rate, self._updates)
+            if loss is not None:
+                return loss
+        with self._updates as updates:
+            self._refuse_in_epoch()
+            x, target, code = self._checked("x", "y", x, y)
+            plan = self._fast = self._plan_for(code, len(x))
+            try:
+                status, loss = plan.step(x, target, self._learning_rate, updates.done)
+            finally:
+                # A signal's handler that raises does so right after the call, which made its update. No call stands
+                # here: a handler could run after it.
+                if plan.updates > updates.done:
+                    updates.done = plan.updates
             if status:
-                self._checked("x", "y", x, y)  # nan or inf in the data is the likeliest cause
                 raise DivergenceError(
-                    _what_diverged(status), None, self.steps, loss, self._last_loss, self._learning_rate, {}
+                    _what_diverged(status), None, updates.done, loss, updates.last_loss, self._learning_rate, {}
                 )
-            self._last_loss = loss
+            updates.last_loss = loss
             return loss
-
-    def _plan_step(self, plan, x, target):
-        try:
-            return plan.step(x, target, self._learning_rate, self.steps)
-        finally:
-            # A signal's handler that raises does so right after the call, which made its update. No call stands here: a
-            # handler could run after it.
-            if plan.updates > self.steps:
-                self.steps = plan.updates
-
-    def _checked_step(self, x, y):
-        self._refuse_in_epoch()
-        x, target, code = self._checked("x", "y", x, y)
-        plan = self._plan_for(code, len(x))
-        if target.dtype == np.int64 or self._loss.name not in OF_PROBABILITIES:
-            self._fast, rows = self._plans[code]
-            self._fast_rows = rows if rows < BLOCK else sys.maxsize  # a full block takes any number of rows
-        else:
-            self._fast = None  # probabilities: each must be looked at
-        self._fast_target = target.dtype
-        self._fast_isa = plan.isa
-        return self._plan_step(plan, x, target)
 
     # ------------------------------------------------------------------------------- losses and their gradients
 
@@ -343,7 +320,7 @@ class Trainer:
         inputs = declarative.flag("inputs", inputs)
         x, target, code = self._checked("x", "y", x, y)
         dx = np.empty_like(x) if inputs else None
-        with self._lock:
+        with self._updates:
             self._refuse_in_epoch()
             loss = self._plan_for(code, len(x)).gradient(x, target, dx)
             gradient = self._gradient.copy()
@@ -373,7 +350,7 @@ class Trainer:
         rows = len(x)
         values = np.empty(rows)
         gradients = np.empty((rows, len(self._gradient)), self._dtype)
-        with self._lock:
+        with self._updates:
             plan = self._plan_for(code, rows)
             at_once = self._net.rows_in_a_slice()
             for start in range(0, rows, at_once):
@@ -401,7 +378,7 @@ class Trainer:
             For an argument of the wrong kind or value.
         """
         data = self._checked("X", "y", X, y)
-        with self._lock:
+        with self._updates:
             return self._evaluate(*data)
 
     def _evaluate(self, X, target, code):
@@ -417,8 +394,12 @@ class Trainer:
 
     def _checked(self, x_name, y_name, x, y, allow_nonfinite=None):
         """x and y as the core takes them, and the code of the loss for such targets."""
+        loss, outputs = self._loss, self._outputs
+        code = loss.code if loss.code_labels is None or getattr(y, "ndim", None) == 2 else loss.code_labels
+        if not allow_nonfinite and _core.ready(x, y, self._dtype.itemsize, self._inputs, outputs, code):
+            return x, y, code
         x = self._net.checked_inputs(x_name, x, allow_nonfinite)
-        rows, outputs, loss = len(x), self._net.outputs, self._loss
+        rows = len(x)
         if loss.code_labels is not None:
             if not (isinstance(y, np.ndarray) and y.ndim == 2 and y.dtype.kind == "f"):
                 return x, checks.labels(y_name, y, rows, outputs, x_name), loss.code_labels
@@ -444,10 +425,9 @@ class Trainer:
             self.steps = self._running.t
 
     def _plan_for(self, code, rows):
-        rows = plan_rows(rows)
-        plan, capacity = self._plans.get(code, (None, 0))
-        if plan is None or rows > capacity or plan.isa != _core.isa():
-            net = self._net
+        plan, most = self._plans.get(code, (None, 0))
+        if rows > most or plan.outdated:
+            net, rows = self._net, plan_rows(rows)
             plan = _core.Plan(
                 self._dtype.name,
                 net._records,
@@ -461,7 +441,7 @@ class Trainer:
                 self._gradient,
                 *self._moments,
             )
-            self._plans[code] = plan, rows
+            self._plans[code] = plan, rows if rows < BLOCK else sys.maxsize  # a full block takes any number of rows
         return plan
 
     # ------------------------------------------------------------------------------------------ files and copies
@@ -479,7 +459,7 @@ class Trainer:
         TypeError, ValueError, ImportError, OSError
             As for `Network.save`.
         """
-        with self._lock:
+        with self._updates:
             self._catch_up()
             checks.finite("parameters", self._net.parameters, "a file holds finite parameters only")
             description = {

@@ -44,10 +44,16 @@ def test_layout(dtype):
     assert net.parameters[0] == -1
 
 
-def test_the_list_of_weights_is_the_callers():
-    net = make()
-    net.weights.clear()
-    assert len(net.weights) == 3
+@pytest.mark.parametrize("home", [fb, reference])
+def test_weights_are_changed_in_place_or_not_at_all(home):
+    """Nothing that is assigned to is a copy that would be thrown away."""
+    net = home.Network(4, LAYERS)
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        net.weights[0] = net.weights[0]
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        net.weights[0][1] = np.zeros(5, np.float32)
+    net.weights[0][1][:] = 7
+    assert np.array_equal(net.parameters[20:25], np.full(5, 7))
 
 
 def test_assignment_copies():

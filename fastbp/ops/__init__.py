@@ -6,6 +6,9 @@ Arrays are of float32 or float64, those of one call all of the same; results hav
 contiguous or not aligned is copied first. Where an array is updated in place, that is refused instead. Results do not
 share memory with arguments.
 
+Every function tries the core first, which takes arrays that are ready as they are and refuses the rest in few words.
+Only then do the checks of `fastbp.checks` get ready what can be, and say what is wrong with what cannot.
+
 Letters: B batch, I inputs, O outputs, C classes, N elements; x W b z y; gradients dx dW db dz dy.
 """
 

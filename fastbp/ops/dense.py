@@ -1,13 +1,18 @@
 """The dense layer y = f(x W + b)."""
 
-from numpy import empty
-
 from .. import _core
 from ..checks import array
 from ..layers import ACTIVATIONS
 from ..layers import activation as to_activation
 
-_BY_NAME = {f.name: f() for f in ACTIVATIONS}
+
+def _numbers(activation):
+    """An activation as the core takes it."""
+    f = to_activation(activation)
+    return f.code, f.alpha
+
+
+_BY_NAME = {f.name: _numbers(f.name) for f in ACTIVATIONS}
 
 
 def dense_forward(x, W, b=None, activation="identity"):
@@ -34,7 +39,12 @@ def dense_forward(x, W, b=None, activation="identity"):
     ValueError
         If the shapes do not fit, or there is no such activation.
     """
-    f = _activation(activation)
+    try:
+        code, alpha = _BY_NAME[activation] if type(activation) is str else _numbers(activation)
+        return _core.dense_forward(x, W, b, code, alpha)
+    except (KeyError, TypeError, ValueError):
+        pass
+    code, alpha = _numbers(activation)
     x = array("x", x, 2)
     dtype = x.dtype
     W = array("W", W, 2, dtype)
@@ -43,9 +53,7 @@ def dense_forward(x, W, b=None, activation="identity"):
         b = array("b", b, 1, dtype)
         if b.shape[0] != O:
             raise ValueError(f"b has {b.shape[0]} elements; W has {O} columns")
-    y = empty((x.shape[0], O), dtype)
-    _core.dense_forward(x, W, b, f.code, f.alpha, y)
-    return y
+    return _core.dense_forward(x, W, b, code, alpha)
 
 
 def dense_backward(dy, x, W, y=None, activation="identity"):
@@ -79,7 +87,12 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
     ValueError
         If the shapes do not fit, there is no such activation, or y is needed and not given.
     """
-    f = _activation(activation)
+    try:
+        code, alpha = _BY_NAME[activation] if type(activation) is str else _numbers(activation)
+        return _core.dense_backward(dy, x, W, y, code, alpha)
+    except (KeyError, TypeError, ValueError):
+        pass
+    code, alpha = _numbers(activation)
     dy = array("dy", dy, 2)
     dtype = dy.dtype
     x = array("x", x, 2, dtype)
@@ -89,17 +102,10 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
     if y is not None:
         y = array("y", y, 2, dtype)
         _same("y", y, x, O)
-    elif f.code:
-        raise ValueError(f"y is needed for the derivative of {f.name}: pass what dense_forward returned")
-    dx = empty(x.shape, dtype)
-    dW = empty(W.shape, dtype)
-    db = empty(O, dtype)
-    _core.dense_backward(dy, x, W, y, f.code, f.alpha, dx, dW, db)
-    return dx, dW, db
-
-
-def _activation(value):
-    return _BY_NAME[value] if type(value) is str and value in _BY_NAME else to_activation(value)
+    elif code:
+        name = to_activation(activation).name
+        raise ValueError(f"y is needed for the derivative of {name}: pass what dense_forward returned")
+    return _core.dense_backward(dy, x, W, y, code, alpha)
 
 
 def _outputs(x, W):

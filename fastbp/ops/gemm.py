@@ -1,7 +1,5 @@
 """The product of two matrices."""
 
-from numpy import empty
-
 from .. import _core
 from ..checks import array
 
@@ -30,14 +28,16 @@ def gemm(a, b, transpose_a=False, transpose_b=False):
     ValueError
         If the shapes do not fit.
     """
+    try:
+        return _core.gemm(a, b, transpose_a, transpose_b)
+    except (TypeError, ValueError):
+        pass
     a = array("a", a, 2)
     b = array("b", b, 2, a.dtype)
-    K, M = a.shape if transpose_a else a.shape[::-1]
-    N, takes = b.shape if transpose_b else b.shape[::-1]
+    K = a.shape[0 if transpose_a else 1]
+    takes = b.shape[1 if transpose_b else 0]
     if K != takes:
         raise ValueError(
             f"a has {K} {'rows' if transpose_a else 'columns'}; b has {takes} {'columns' if transpose_b else 'rows'}"
         )
-    c = empty((M, N), a.dtype)
-    _core.gemm(a, b, transpose_a, transpose_b, c)
-    return c
+    return _core.gemm(a, b, transpose_a, transpose_b)

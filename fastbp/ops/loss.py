@@ -7,8 +7,7 @@ All raise TypeError for an argument of the wrong kind, and ValueError for shapes
 reduction, and the mean of no rows.
 """
 
-from numpy import array as to_array
-from numpy import empty, ndarray
+from numpy import ndarray
 
 from .. import _core
 from ..checks import array, integers, kind, rows
@@ -44,15 +43,19 @@ def softmax_cross_entropy(z, target, reduction="mean"):
     -----
     With m_b = max_c z_bc: log p_bc = (z_bc - m_b) - log sum_k exp(z_bk - m_b).
     """
+    try:
+        code = SoftmaxCrossEntropy.code_labels if target.ndim == 1 else SoftmaxCrossEntropy.code
+        return _core.loss(code, z, target, None, _SUM[reduction])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
     if not (isinstance(target, ndarray) and target.dtype.kind in "iu"):
         if isinstance(target, ndarray) and target.ndim == 1:
             raise TypeError(f"target must be an integer array of class numbers where it is 1-D, got {kind(target)}")
-        return _loss("z", z, target, reduction, SoftmaxCrossEntropy.code, None)
+        return _checked_loss("z", z, target, reduction, SoftmaxCrossEntropy.code, None)
     z = array("z", z, 2)
     target = integers("target", target)
     rows("target", target, z.shape[0], "z")
-    dz = empty(z.shape, z.dtype)
-    return _core.loss(SoftmaxCrossEntropy.code_labels, z, target, None, _is_sum(reduction), dz), dz
+    return _core.loss(SoftmaxCrossEntropy.code_labels, z, target, None, _is_sum(reduction))
 
 
 def binary_cross_entropy(z, target, reduction="mean"):
@@ -76,7 +79,7 @@ def binary_cross_entropy(z, target, reduction="mean"):
     -----
     A term is computed as max(z, 0) - z t + log1p(exp(-|z|)), which does not overflow.
     """
-    return _loss("z", z, target, reduction, BinaryCrossEntropy.code, None)
+    return _loss("z", z, target, reduction, BinaryCrossEntropy.code)
 
 
 def mean_squared_error(y, target, reduction="mean"):
@@ -94,7 +97,7 @@ def mean_squared_error(y, target, reduction="mean"):
     dy : ndarray (B, O)
         2 (y - target), divided by B O for the mean.
     """
-    return _loss("y", y, target, reduction, MeanSquaredError.code, None)
+    return _loss("y", y, target, reduction, MeanSquaredError.code)
 
 
 def pinball(y, target, quantiles=0.5, reduction="mean"):
@@ -124,17 +127,31 @@ def pinball(y, target, quantiles=0.5, reduction="mean"):
     ValueError
         Also if a level is not between 0 and 1, or there are several and not one for each column.
     """
-    return _loss("y", y, target, reduction, Pinball.code, Pinball(quantiles))
+    try:
+        return _core.loss(Pinball.code, y, target, quantiles, _SUM[reduction])
+    except (ArithmeticError, KeyError, TypeError, ValueError):
+        pass
+    return _checked_loss("y", y, target, reduction, Pinball.code, Pinball(quantiles))
 
 
-def _loss(name, y, target, reduction, code, pinball_of):
+_SUM = {"mean": False, "sum": True}
+
+
+def _loss(name, y, target, reduction, code):
+    try:
+        return _core.loss(code, y, target, None, _SUM[reduction])
+    except (KeyError, TypeError, ValueError):
+        pass
+    return _checked_loss(name, y, target, reduction, code, None)
+
+
+def _checked_loss(name, y, target, reduction, code, pinball_of):
     y = array(name, y, 2)
     target = array("target", target, 2, y.dtype)
     if y.shape != target.shape:
         raise ValueError(f"target has shape {target.shape}; {name} has {y.shape}")
-    levels = None if pinball_of is None else to_array(pinball_of.parameters(y.shape[1]))
-    dy = empty(y.shape, y.dtype)
-    return _core.loss(code, y, target, levels, _is_sum(reduction), dy), dy
+    levels = None if pinball_of is None else pinball_of.parameters(y.shape[1])
+    return _core.loss(code, y, target, levels, _is_sum(reduction))
 
 
 def _is_sum(reduction):

@@ -35,13 +35,18 @@ def sgd_step(w, g, v=None, learning_rate=1e-3, momentum=0.0, weight_decay=0.0):
     TypeError, ValueError
         See above; also if there is momentum and no v.
     """
-    in_place("w", w)
+    try:
+        _core.sgd_step(w, g, v, learning_rate, momentum, weight_decay)
+        return
+    except (ArithmeticError, TypeError, ValueError):
+        pass
+    w = in_place("w", w)
     g = _gradient(g, w)
     learning_rate = number("learning_rate", learning_rate, least=0)
     momentum = number("momentum", momentum, least=0, below=1)
     weight_decay = number("weight_decay", weight_decay, least=0)
     if v is not None:
-        in_place("v", v, w.shape, w.dtype)
+        v = in_place("v", v, w.shape, w.dtype)
     elif momentum:
         raise ValueError("v is needed when momentum is not 0: zeros before the first step")
     _core.sgd_step(w, g, v, learning_rate, momentum, weight_decay)
@@ -79,10 +84,15 @@ def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-
     TypeError, ValueError
         See above; also if t is not an integer from 1 on.
     """
-    in_place("w", w)
+    try:
+        _core.adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay)
+        return
+    except (ArithmeticError, TypeError, ValueError):
+        pass
+    w = in_place("w", w)
     g = _gradient(g, w)
-    in_place("m", m, w.shape, w.dtype)
-    in_place("v", v, w.shape, w.dtype)
+    m = in_place("m", m, w.shape, w.dtype)
+    v = in_place("v", v, w.shape, w.dtype)
     _core.adam_step(
         w,
         g,

@@ -1,7 +1,5 @@
 """Sums and checks over whole arrays, of any shape."""
 
-from numpy import empty
-
 from .. import _core
 from ..checks import array
 
@@ -23,6 +21,10 @@ def sum_squares(x):
     TypeError
         If x is not an array of float32 or float64.
     """
+    try:
+        return _core.sum_squares(x)
+    except (TypeError, ValueError):
+        pass
     return _core.sum_squares(array("x", x))
 
 
@@ -42,6 +44,10 @@ def all_finite(x):
     TypeError
         If x is not an array of float32 or float64.
     """
+    try:
+        return _core.all_finite(x)
+    except (TypeError, ValueError):
+        pass
     return _core.all_finite(array("x", x))
 
 
@@ -63,10 +69,12 @@ def add(a, b):
     ValueError
         If the shapes differ.
     """
+    try:
+        return _core.add(a, b)
+    except (TypeError, ValueError):
+        pass
     a = array("a", a)
     b = array("b", b, None, a.dtype)
     if a.shape != b.shape:
         raise ValueError(f"b has shape {b.shape}; a has {a.shape}")
-    c = empty(a.shape, a.dtype)
-    _core.add(a, b, c)
-    return c
+    return _core.add(a, b)

@@ -32,8 +32,8 @@ class Network:
     seed : int
     parameters : ndarray (P,)
         All parameters: for each dense layer W row by row, then b. Assigning copies into it.
-    weights : list of (ndarray (I, O), ndarray (O,) or None)
-        W and b of each dense layer: views into `parameters`.
+    weights : tuple of (ndarray (I, O), ndarray (O,) or None)
+        W and b of each dense layer: views into `parameters`, to be changed in place.
 
     Notes
     -----
@@ -149,7 +149,7 @@ class Network:
 
 def views(flat, steps):
     """For each dense step the views W (I, O) and b (O,), or None, of a flat vector (P,)."""
-    return [(flat[W].reshape(shape), None if b is None else flat[b]) for W, shape, b in slices(steps)]
+    return tuple((flat[W].reshape(shape), None if b is None else flat[b]) for W, shape, b in slices(steps))
 
 
 # Checks: an error names the argument, what was expected and what came.
