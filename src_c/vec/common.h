@@ -21,7 +21,8 @@
  *   v_transpose(src, src_row, dst, dst_row) dst[j][i] = src[i][j], for a block of LANES x LANES
  *
  * TILE_ROWS x TILE_VECTORS vectors are the accumulators of a product's register tile: as many as leave room for the
- * operands. */
+ * operands. A tile of up to TILE_ROWS_PARTIAL rows may have v_load_n in its loop; where that takes registers or time, a
+ * taller one is given whole vectors. */
 #ifndef FBP_VEC_COMMON_H
 #define FBP_VEC_COMMON_H
 
