@@ -28,7 +28,7 @@ from fastbp import _core, ops, reference
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 27, 28, 29)
 COLUMNS = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)
-TERMS = (0, 1, 2, 7, 8, 9, 15, 16, 17, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 1)
+TERMS = (0, 1, 2, 7, 8, 9, 15, 16, 17, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 1, 3 * BLOCK + 5)
 LARGE = [(65, 31, 300), (130, 257, 129), (127, 300, 300), (128, 300, 300), (200, 300, 513), (15, 1000, 300)]
 LARGE += [(58, 1024, 270)]  # the rows of B are a multiple of 4 KiB apart
 # Many rows and few columns, or the other way round: there one side lies across the lanes.

@@ -52,6 +52,7 @@ FBP_SPECIALIZE void column_sums_of(const int vectors, const real *dz, size_t dz_
 static void column_sums(const real *dz, size_t dz_row, int accumulate, real *db, size_t B, size_t first, size_t end) {
     size_t j = first;
     for (; j + 4 * LANES <= end; j += 4 * LANES) column_sums_of(4, dz + j, dz_row, accumulate, db + j, B, 4 * LANES);
+    for (; j + 2 * LANES <= end; j += 2 * LANES) column_sums_of(2, dz + j, dz_row, accumulate, db + j, B, 2 * LANES);
     for (; j < end; j += LANES) column_sums_of(1, dz + j, dz_row, accumulate, db + j, B, end - j);
 }
 
@@ -68,7 +69,7 @@ static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int
      * much as TURNING terms of k. */
     enum { TURNING = 8 };
     const size_t upright = d->I * ((d->O + LANES - 1) / LANES), turned = d->O * ((d->I + LANES - 1) / LANES);
-    const int turn = turned * (d->B + TURNING) < upright * d->B && (d->B <= FBP_BLOCK || !d->accumulate);
+    const int turn = turned * (d->B + TURNING) < upright * d->B && d->B > 1 && (d->B <= FBP_BLOCK || !d->accumulate);
     if (turn) {
         product.M = d->O, product.N = d->I;
         product.a = d->dz, product.a_col = d->dz_row;

@@ -4,18 +4,20 @@
  *
  * Representation. C is cut into panels of TILE_VECTORS vectors of columns, and a panel into tiles of at most TILE_ROWS rows:
  * as many accumulators as the register file holds. They stay in registers while k runs: each k takes TILE_VECTORS loads from
- * B and, for each row, one element of A spread over a vector. A is read in place through (a_row, a_col), so x and x^T are
- * the same to it. B is wanted as a panel whose rows lie one after the other: where it is not (W^T), or its rows are so far
- * apart that they fall on few cache sets and many pages (wide W), a block of FBP_BLOCK rows of the panel is copied close
- * together, onto the stack, just before the tiles that use it; the copy stays in the second-level cache while they do.
- * gemm_pack makes such panels of a whole matrix, for one that several products share.
+ * B and, for each row, one element of A spread over a vector. A is read in place through (a_row, a_col), so x and x^T are the
+ * same to it. B is read in place too, unless its rows are not contiguous (W^T), lie a multiple of 4 KiB apart, and so on few
+ * cache sets, or would end in a part of a vector where loading that is dear: then a block of FBP_BLOCK rows of the panel is
+ * copied close together, onto the stack, just before the tiles that use it, or by the first of them. gemm_pack makes such
+ * panels of a whole matrix, for one that several products share.
  *
  * Algorithm. Chunks of rows (so many that their part of A stays in the second-level cache) -> panels -> blocks of k -> tiles
- * down the rows. Between blocks of k the sums wait in C, or in a buffer where C is not to be written yet.
+ * down the rows. Between blocks of k the sums wait in C, or in a buffer where C is not to be written yet. Three shapes go
+ * other ways, which the tiles would serve badly: few columns or few rows (narrow_share), one row (row_share), and one term
+ * (outer_share).
  *
  * Order of summation. Each element of C is a chain of fused multiply-adds over at most FBP_BLOCK values of k, started from
- * the bias or zero; the blocks are added in order. Tiles, panels and shares of threads change nothing in that, so neither
- * do they change the bits.
+ * the bias or zero; the blocks are added in order. Tiles, panels, shares of threads and the way taken change nothing in that,
+ * so neither do they change the bits.
  *
  * References: Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008; Van Zee, van
  * de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS Functionality", ACM TOMS 41(3), 2015.
@@ -56,13 +58,11 @@ struct strip {
 /* rows, vectors and partial are constants at every call, so that the loops over them unroll and acc lives in registers.
  * Rows are addressed in groups of three from one pointer (p, p + a_row, p + 2 a_row): a pointer for each of 14 rows would
  * not fit the general registers. What is done to the sums is asked once for all of them, and the loop over the tiles is in
- * here: of a short K a tile has little time for anything else. */
-FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int partial, const int copies,
-                              const struct strip *s) {
-    const size_t a_row = s->a_row, a_col = s->a_col, b_row = s->b_row, last = s->last;
-    const real *a = s->a, *sum = s->sum, *saved = s->saved;
-    real *c = s->c;
-    for (size_t tiles = s->tiles; tiles; tiles--) {
+ * here: of a short K a tile has little time for anything else. What only that loop needs stays in s, which is left as the
+ * next strip would begin: the loop over k has use for all general registers. */
+FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int partial, const int copies, struct strip *s) {
+    for (; s->tiles; s->tiles--) {
+        const size_t a_row = s->a_row, a_col = s->a_col, b_row = s->b_row, last = s->last;
         vreal acc[TILE_ROWS][WIDE_VECTORS];
         if (s->bias) {
             FBP_UNROLL
@@ -81,7 +81,7 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
 
         const real *p[ROW_GROUPS];
         FBP_UNROLL
-        for (int g = 0; g < ROW_GROUPS; g++) p[g] = a + (g * ROW_GROUP < rows ? g * ROW_GROUP : 0) * a_row;
+        for (int g = 0; g < ROW_GROUPS; g++) p[g] = s->a + (g * ROW_GROUP < rows ? g * ROW_GROUP : 0) * a_row;
         const real *b = s->b;
         real *copy = s->copy;
         for (size_t k = s->K; k; k--) {
@@ -105,7 +105,7 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
             for (int g = 0; g < ROW_GROUPS; g++)
                 if (g * ROW_GROUP < rows) p[g] += a_col;
         }
-        a += rows * a_row;
+        s->a += rows * a_row;
 
 #define EACH_VECTOR(body) \
     FBP_UNROLL \
@@ -115,31 +115,33 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
             const size_t n = partial && j == vectors - 1 ? last : LANES; \
             body \
         }
-        if (sum) {
-            EACH_VECTOR(const real *at = sum + i * s->sum_row + j * LANES;
+        if (s->sum) {
+            EACH_VECTOR(const real *at = s->sum + i * s->sum_row + j * LANES;
                         acc[i][j] = v_add(n < LANES ? v_load_n(at, n) : v_load(at), acc[i][j]);)
-            sum += rows * s->sum_row;
+            s->sum += rows * s->sum_row;
         }
         if (s->finish == TILE_RELU) {
             EACH_VECTOR((void)n; acc[i][j] = v_max(v_zero(), acc[i][j]);) /* this order keeps a nan */
         } else if (s->finish == TILE_SLOPE) {
             /* a product, as activation.h has it: nan stays */
-            EACH_VECTOR(const real *at = saved + i * s->saved_row + j * LANES;
+            EACH_VECTOR(const real *at = s->saved + i * s->saved_row + j * LANES;
                         vmask alive = v_gt(n < LANES ? v_load_n(at, n) : v_load(at), v_zero());
                         acc[i][j] = v_mul(acc[i][j], v_select(alive, v_set(1), v_zero()));)
-            saved += rows * s->saved_row;
+            s->saved += rows * s->saved_row;
         }
-        EACH_VECTOR(real *at = c + i * s->c_row + j * LANES;
+        real *const c = s->c;
+        const size_t c_row = s->c_row;
+        EACH_VECTOR(real *at = c + i * c_row + j * LANES;
                     if (n < LANES) v_store_n(at, acc[i][j], n);
                     else v_store(at, acc[i][j]);)
-        c += rows * s->c_row;
+        s->c += rows * c_row;
 #undef EACH_VECTOR
     }
 }
 
-FBP_SPECIALIZE void strip_run_rows(int rows, const int vectors, const int partial, const struct strip *s) {
+FBP_SPECIALIZE void strip_run_rows(int rows, const int vectors, const int partial, struct strip *s) {
     switch (rows) {
-#define ROWS(n) case n: strip_run(n <= TILE_ROWS ? n : 1, vectors, partial, 0, s); return
+#define ROWS(n) case n: strip_run(n <= (partial ? TILE_ROWS_PARTIAL : TILE_ROWS) ? n : 1, vectors, partial, 0, s); return
     ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6); ROWS(7);
     ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12); ROWS(13); ROWS(14);
 #undef ROWS
@@ -150,7 +152,7 @@ _Static_assert(TILE_ROWS <= 14 && TILE_VECTORS <= 2, "strip_run_rows and strip_d
 
 /* A single row would leave most accumulators unused, and each multiply-add waiting for the one before: it goes many vectors
  * at a time instead, and reads longer runs of B's rows. */
-FBP_SPECIALIZE void strip_run_wide(size_t columns, const int partial, const struct strip *s) {
+FBP_SPECIALIZE void strip_run_wide(size_t columns, const int partial, struct strip *s) {
     switch ((columns + LANES - 1) / LANES) {
 #define VECTORS(n) case n: strip_run(1, n <= WIDE_VECTORS ? n : 1, partial, 0, s); return
     VECTORS(2); VECTORS(3); VECTORS(4); VECTORS(5); VECTORS(6); VECTORS(7); VECTORS(8);
@@ -158,7 +160,7 @@ FBP_SPECIALIZE void strip_run_wide(size_t columns, const int partial, const stru
     }
 }
 
-static void strip_dispatch(size_t rows, size_t columns, const struct strip *s) {
+static void strip_dispatch(size_t rows, size_t columns, struct strip *s) {
     const int partial = s->last < LANES;
     if (s->copy) {
         if (rows == TILE_ROWS) strip_run(TILE_ROWS, TILE_VECTORS, 0, 1, s);
@@ -193,16 +195,11 @@ static size_t first_row(const struct row_tiles *tiles, size_t tile) {
 
 /* Tiles [first, end) of a panel. s says where the first begins, and then where the next would. */
 static void run_tiles(const struct row_tiles *tiles, size_t first, size_t end, size_t columns, struct strip *s) {
-    while (first < end) {
-        const size_t rows = rows_of(tiles, first);
-        s->tiles = (first < tiles->larger && tiles->larger < end ? tiles->larger : end) - first;
-        strip_dispatch(rows, columns, s);
-        first += s->tiles;
-        s->a += s->tiles * rows * s->a_row;
-        s->c += s->tiles * rows * s->c_row;
-        s->sum += s->tiles * rows * s->sum_row;
-        s->saved += s->tiles * rows * s->saved_row;
-    }
+    const size_t stop = first < tiles->larger && tiles->larger < end ? tiles->larger : end;
+    s->tiles = stop - first;
+    strip_dispatch(rows_of(tiles, first), columns, s);
+    s->tiles = end - stop;
+    if (s->tiles) strip_dispatch(tiles->rows, columns, s);
 }
 
 /* What becomes of C = A B, besides being stored. */
@@ -280,11 +277,11 @@ static void turn_rows(const real *b, size_t b_row, real *to, size_t K, size_t co
 /* A block of k of a panel of B. */
 struct block { const real *b; size_t b_row; int transposed; size_t K, columns; };
 
-static struct block block_of(const struct fbp_gemm *g, size_t k, size_t j, size_t width) {
+static struct block block_of(const struct fbp_gemm *g, size_t k, size_t j) {
     return (struct block){
         .b = (const real *)g->b + (g->b_transposed ? j * g->b_row + k : k * g->b_row + j), .b_row = g->b_row,
         .transposed = g->b_transposed,
-        .K = g->K - k < FBP_BLOCK ? g->K - k : FBP_BLOCK, .columns = g->N - j < width ? g->N - j : width,
+        .K = g->K - k < FBP_BLOCK ? g->K - k : FBP_BLOCK, .columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS,
     };
 }
 
@@ -314,78 +311,174 @@ static void run_tiles_and_fetch(const struct row_tiles *tiles, size_t first, siz
     }
 }
 
+/* Where a product's sums wait until they can go to C, and where a block of B is copied to. */
+struct room {
+    real waiting[(CHUNK_TILES * TILE_ROWS + LANES - 1) / LANES * LANES * TILE_COLUMNS];
+    real near[FBP_BLOCK * TILE_COLUMNS];
+};
+
+/* Tiles [first, last) of the panel that begins at column j. `copies`: B is copied block by block; `fetches`: each is asked
+ * for while the one before is used. */
+static void panel_share(const struct fbp_gemm *g, const struct finish *f, const struct row_tiles *tiles, size_t first,
+                        size_t last, size_t j, int copies, int fetches, struct room *room) {
+    const size_t i = first_row(tiles, first), rows = first_row(tiles, last) - i;
+    const size_t columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS, taller = rows_of(tiles, first);
+    real *const c = (real *)g->c + (f->transpose ? j * g->c_row + i : i * g->c_row + j);
+    /* A tall tile takes a panel's last columns as a whole vector, where v_load_n in its loop would cost too much. */
+    const int fills = columns % LANES && taller > TILE_ROWS_PARTIAL;
+    const int relu_forward = f->forward && f->activation == FBP_RELU;
+    const int relu_backward = f->backward && f->activation == FBP_RELU && !f->skip && !fills;
+    const int waits = f->backward || f->transpose || fills; /* C is what `saved` is, or lies the other way, or is too narrow */
+    const int adds = g->accumulate && !f->transpose;
+    const real *bias = g->bias ? (const real *)g->bias + j : NULL;
+    real filled_bias[TILE_COLUMNS];
+    if (fills && bias) {
+        for (size_t n = 0; n < columns; n += LANES) v_store(filled_bias + n, v_load_n(bias + n, columns - n));
+        bias = filled_bias;
+    }
+    if (fills && adds) copy_rows(c, g->c_row, room->waiting, rows, columns);
+    size_t k = 0;
+    do { /* once even when K is 0: C is then the bias, or 0 */
+        const struct block now = block_of(g, k, j);
+        const size_t K = now.K;
+        const int ends = k + K == g->K, stores = !waits || (relu_backward && ends);
+        struct strip s = { /* every member, or all would be zeroed first, which takes as long as a small tile */
+            .tiles = 0, .K = K,
+            .a = (const real *)g->a + i * g->a_row + k * g->a_col, .a_row = g->a_row, .a_col = g->a_col,
+            .b = now.b, .b_row = now.b_row,
+            .bias = k ? NULL : bias,
+            .sum = !k && !adds ? NULL : waits ? room->waiting : c, .sum_row = waits ? TILE_COLUMNS : g->c_row,
+            .finish = !ends ? TILE_STORE : relu_forward ? TILE_RELU : relu_backward ? TILE_SLOPE : TILE_STORE,
+            .saved = relu_backward ? f->saved + i * f->saved_row + j : NULL, .saved_row = f->saved_row,
+            .c = stores ? c : room->waiting, .c_row = stores ? g->c_row : TILE_COLUMNS,
+            .last = columns % LANES && !fills ? columns % LANES : LANES,
+            .copy = NULL,
+        };
+        size_t tile = first;
+        if (g->panels) {
+            s.b = (const real *)g->panels + (j * g->K + k * TILE_COLUMNS), s.b_row = TILE_COLUMNS;
+        } else if (copies || fills) {
+            if (!now.transposed && columns == TILE_COLUMNS && taller >= TILE_ROWS - 2) {
+                s.copy = room->near;
+                run_tiles(tiles, tile, tile + 1, columns, &s);
+                s.copy = NULL;
+                tile++;
+            } else copy_block(&now, room->near);
+            s.b = room->near, s.b_row = TILE_COLUMNS;
+        }
+        k += K;
+        if (fetches && (k < g->K || j + columns < g->N)) {
+            const struct block next = k < g->K ? block_of(g, k, j) : block_of(g, 0, j + columns);
+            run_tiles_and_fetch(tiles, tile, last, columns, &s, &next);
+        } else run_tiles(tiles, tile, last, columns, &s);
+    } while (k < g->K);
+    if (f->transpose) finish_transposed(room->waiting, g->accumulate, c, g->c_row, rows, columns);
+    else if (f->backward && !relu_backward)
+        finish_backward(f, room->waiting, TILE_COLUMNS, i, j, c, g->c_row, rows, columns);
+    else if (fills || (f->forward && !relu_forward))
+        activation_forward_strided(fills ? room->waiting : c, fills ? TILE_COLUMNS : g->c_row,
+                                   f->forward ? f->activation : FBP_IDENTITY, f->alpha, c, g->c_row, rows, columns);
+}
+
 /* Tiles are numbered down the rows of one panel, then the next panel, and each part takes a run of them. */
 static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     const struct row_tiles tiles = row_tiles_of(g->M);
-    const int wide = g->M == 1 && !g->panels && !g->b_transposed && !f->transpose && !f->backward;
-    const size_t width = wide ? WIDE_VECTORS * LANES : TILE_COLUMNS, panels = (g->N + width - 1) / width;
+    const size_t panels = (g->N + TILE_COLUMNS - 1) / TILE_COLUMNS;
     const size_t chunks = (tiles.count + CHUNK_TILES - 1) / CHUNK_TILES;
     size_t begin = 0, end = tiles.count * panels;
     if (parts > 1) begin = end * part / parts, end = end * (part + 1) / parts;
-
-    const int relu_forward = f->forward && f->activation == FBP_RELU;
-    const int relu_backward = f->backward && f->activation == FBP_RELU && !f->skip;
-    const int waits = f->backward || f->transpose; /* C may be what `saved` is, or lies the other way: not to hold sums */
-    enum { ROOM = (CHUNK_TILES * TILE_ROWS + LANES - 1) / LANES * LANES };
-    real waiting[ROOM * TILE_COLUMNS], near[FBP_BLOCK * TILE_COLUMNS];
-    const int fetches = g->K * g->N * sizeof(real) >= FAR_BYTES;
+    struct room room;
 
     size_t number = 0; /* of the first tile of the chunk and panel */
     for (size_t chunk = 0; chunk < chunks; chunk++) {
-        const size_t chunk_first = chunks > 1 ? tiles.count * chunk / chunks : 0;
-        const size_t chunk_tiles = (chunks > 1 ? tiles.count * (chunk + 1) / chunks : tiles.count) - chunk_first;
+        const size_t top = chunks > 1 ? tiles.count * chunk / chunks : 0;
+        const size_t count = (chunks > 1 ? tiles.count * (chunk + 1) / chunks : tiles.count) - top;
         /* Rows of B a multiple of 4 KiB apart share few cache sets, and would be read from far away by each tile. */
-        const int copies_b =
-            !g->panels && (g->b_transposed || (chunk_tiles >= COPY_TILES && g->b_row * sizeof(real) % 4096 == 0));
-        for (size_t panel = 0; panel < panels; panel++, number += chunk_tiles) {
-            if (number + chunk_tiles <= begin) continue;
+        const int copies =
+            !g->panels && (g->b_transposed || (count >= COPY_TILES && g->b_row * sizeof(real) % 4096 == 0));
+        const int fetches = copies && g->K * g->N * sizeof(real) >= FAR_BYTES;
+        for (size_t panel = 0; panel < panels; panel++, number += count) {
+            if (number + count <= begin) continue;
             if (number >= end) return;
-            const size_t first = chunk_first + (begin > number ? begin - number : 0);
-            const size_t last = chunk_first + (end - number < chunk_tiles ? end - number : chunk_tiles);
-            const size_t i = first_row(&tiles, first), rows = first_row(&tiles, last) - i;
-            const size_t j = panel * width, columns = g->N - j < width ? g->N - j : width;
-            real *const c = (real *)g->c + (f->transpose ? j * g->c_row + i : i * g->c_row + j);
-            size_t k = 0;
-            do { /* once even when K is 0: C is then the bias, or 0 */
-                const size_t K = g->K - k < FBP_BLOCK ? g->K - k : FBP_BLOCK;
-                const int is_last = k + K == g->K;
-                const int stores = !waits || (relu_backward && is_last);
-                struct strip s = {
-                    .K = K,
-                    .a = (const real *)g->a + i * g->a_row + k * g->a_col, .a_row = g->a_row, .a_col = g->a_col,
-                    .b = (const real *)g->b + k * g->b_row + j, .b_row = g->b_row,
-                    .bias = g->bias && !k ? (const real *)g->bias + j : NULL,
-                    .c = stores ? c : waiting, .c_row = stores ? g->c_row : TILE_COLUMNS,
-                    .last = columns % LANES ? columns % LANES : LANES,
-                };
-                if (g->panels) s.b = (const real *)g->panels + (panel * g->K + k) * TILE_COLUMNS, s.b_row = TILE_COLUMNS;
-                if (waits && k) s.sum = waiting, s.sum_row = TILE_COLUMNS;
-                else if (k || (g->accumulate && !f->transpose)) s.sum = c, s.sum_row = g->c_row;
-                if (is_last && relu_forward) s.finish = TILE_RELU;
-                if (is_last && relu_backward)
-                    s.finish = TILE_SLOPE, s.saved = f->saved + i * f->saved_row + j, s.saved_row = f->saved_row;
-                size_t tile = first;
-                if (copies_b) {
-                    const struct block now = block_of(g, k, j, width);
-                    if (!now.transposed && columns == TILE_COLUMNS && rows_of(&tiles, first) >= TILE_ROWS - 2) {
-                        s.copy = near;
-                        run_tiles(&tiles, tile, tile + 1, columns, &s);
-                        s.copy = NULL;
-                        tile++;
-                    } else copy_block(&now, near);
-                    s.b = near, s.b_row = TILE_COLUMNS;
-                }
-                if (copies_b && fetches && !(is_last && panel + 1 == panels)) {
-                    const struct block next = is_last ? block_of(g, 0, j + width, width) : block_of(g, k + K, j, width);
-                    run_tiles_and_fetch(&tiles, tile, last, columns, &s, &next);
-                } else run_tiles(&tiles, tile, last, columns, &s);
-                k += K;
-            } while (k < g->K);
-            if (f->transpose) finish_transposed(waiting, g->accumulate, c, g->c_row, rows, columns);
-            else if (f->backward && !relu_backward) finish_backward(f, waiting, TILE_COLUMNS, i, j, c, g->c_row, rows, columns);
-            else if (f->forward && !relu_forward)
-                activation_forward_rows(c, g->c_row, f->activation, f->alpha, rows, columns);
+            const size_t first = begin > number ? begin - number : 0, last = end - number < count ? end - number : count;
+            panel_share(g, f, &tiles, top + first, top + last, panel * TILE_COLUMNS, copies, fetches, &room);
         }
+    }
+}
+
+/* sums[n][j] = the chain over block n of k, for several whole blocks at once and one or two vectors of columns, from the bias
+ * in the first: each chain by itself would wait for its own multiply-adds. With more than these the loads of B, which cross
+ * cache lines, are what takes the time. `vectors` and `blocks` are constants at every call. */
+enum { MOST_BLOCKS = 3, FEW_VECTORS = 2 };
+
+FBP_SPECIALIZE void row_blocks(const int vectors, const int blocks, const struct fbp_gemm *g, const real *a, const real *b,
+                               const real *bias, size_t columns, real (*sums)[FEW_VECTORS * LANES]) {
+    const size_t a_col = g->a_col, b_row = g->b_row, last = columns - (vectors - 1) * LANES;
+    vreal acc[MOST_BLOCKS][FEW_VECTORS];
+    const real *p[MOST_BLOCKS], *q[MOST_BLOCKS];
+    FBP_UNROLL
+    for (int n = 0; n < blocks; n++) {
+        p[n] = a + n * FBP_BLOCK * a_col, q[n] = b + n * FBP_BLOCK * b_row;
+        FBP_UNROLL
+        for (int v = 0; v < vectors; v++)
+            acc[n][v] = n || !bias ? v_zero() : v_load_n(bias + v * LANES, columns - v * LANES);
+    }
+    for (size_t k = 0; k < FBP_BLOCK; k++)
+        FBP_UNROLL
+        for (int n = 0; n < blocks; n++) {
+            const vreal ak = v_set(*p[n]);
+            FBP_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                const vreal bk = v == vectors - 1 ? v_load_n(q[n] + v * LANES, last) : v_load(q[n] + v * LANES);
+                acc[n][v] = v_fma(ak, bk, acc[n][v]);
+            }
+            p[n] += a_col, q[n] += b_row;
+        }
+    FBP_UNROLL
+    for (int n = 0; n < blocks; n++)
+        FBP_UNROLL
+        for (int v = 0; v < vectors; v++) v_store(sums[n] + v * LANES, acc[n][v]);
+}
+
+/* C (1, N) = f(a B + bias): WIDE_VECTORS vectors of columns at a time. */
+static void row_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
+    const size_t width = WIDE_VECTORS * LANES, panels = (g->N + width - 1) / width, end = panels * (part + 1) / parts;
+    const int relu = f->forward && f->activation == FBP_RELU;
+    for (size_t panel = panels * part / parts; panel < end; panel++) {
+        const size_t j = panel * width, columns = g->N - j < width ? g->N - j : width;
+        real *c = (real *)g->c + j;
+        size_t k = 0;
+        do { /* once even when K is 0 */
+            const real *a = (const real *)g->a + k * g->a_col, *b = (const real *)g->b + k * g->b_row + j;
+            const real *bias = g->bias && !k ? (const real *)g->bias + j : NULL;
+            size_t blocks = (g->K - k) / FBP_BLOCK;
+            if (blocks > 1 && columns <= FEW_VECTORS * LANES) {
+                real sums[MOST_BLOCKS][FEW_VECTORS * LANES];
+                blocks = blocks == 3 && columns <= LANES ? 3 : 2;
+                if (blocks == 3) row_blocks(1, 3, g, a, b, bias, columns, sums);
+                else if (columns <= LANES) row_blocks(1, 2, g, a, b, bias, columns, sums);
+                else row_blocks(2, 2, g, a, b, bias, columns, sums);
+                for (size_t n = 0; n < blocks; n++)
+                    for (size_t v = 0; v < columns; v += LANES) {
+                        const vreal sum = v_load(sums[n] + v), before = v_load_n(c + v, columns - v);
+                        v_store_n(c + v, k || n || g->accumulate ? v_add(before, sum) : sum, columns - v);
+                    }
+                k += blocks * FBP_BLOCK;
+                continue;
+            }
+            struct strip s = {
+                .tiles = 1, .K = blocks ? FBP_BLOCK : g->K - k,
+                .a = a, .a_row = 0, .a_col = g->a_col, .b = b, .b_row = g->b_row,
+                .bias = bias, .sum = k || g->accumulate ? c : NULL, .sum_row = 0,
+                .finish = relu && g->K - k <= FBP_BLOCK ? TILE_RELU : TILE_STORE, .saved = NULL, .saved_row = 0,
+                .c = c, .c_row = 0, .copy = NULL,
+                .last = columns % LANES ? columns % LANES : LANES,
+            };
+            k += s.K;
+            strip_dispatch(1, columns, &s);
+        } while (k < g->K);
+        if (f->forward && (!relu || g->K % FBP_BLOCK == 0))
+            activation_forward_rows(c, 0, f->activation, f->alpha, 1, columns);
     }
 }
 
@@ -394,7 +487,8 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
  * block before it run side by side, on different execution ports, so that x W with 10 columns takes little more than its
  * multiply-adds. The chains are those of the tiles. dz W^T of a few rows is such a product too, seen as (W dz^T)^T. */
 enum {
-    NARROW = TILE_ROWS < 12 ? TILE_ROWS : 12, /* columns at most */
+    NARROW = 12,                                        /* columns at most, */
+    NARROW_PASS = TILE_ROWS < NARROW ? TILE_ROWS : NARROW, /* and at once */
     NARROW_ROOM = (NARROW + LANES - 1) / LANES * LANES,
 };
 
@@ -423,7 +517,7 @@ static const real *narrow_tail(const real *a, size_t a_row, size_t k, size_t K, 
 FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const real *a, const real *b, const real *bias,
                                size_t K, real *out) {
     const size_t a_row = n->a_row, b_row = n->b_row, b_col = n->b_col;
-    vreal acc[NARROW];
+    vreal acc[NARROW_PASS];
     real block[LANES * LANES], tail[LANES * LANES]; /* two, since only one that no function sees can be all registers */
     FBP_UNROLL
     for (int j = 0; j < columns; j++) acc[j] = bias ? v_set(bias[j]) : v_zero();
@@ -446,9 +540,10 @@ FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const 
     for (int j = 0; j < columns; j++) v_store(out + j * LANES, acc[j]);
 }
 
-static void narrow_dispatch(const struct narrow *n, const real *a, const real *b, const real *bias, size_t K, real *out) {
-    switch (n->N) {
-#define COLUMNS(count) case count: narrow_run(count <= NARROW ? count : 1, n, a, b, bias, K, out); return
+static void narrow_dispatch(size_t columns, const struct narrow *n, const real *a, const real *b, const real *bias, size_t K,
+                            real *out) {
+    switch (columns) {
+#define COLUMNS(count) case count: narrow_run(count <= NARROW_PASS ? count : 1, n, a, b, bias, K, out); return
     COLUMNS(1); COLUMNS(2); COLUMNS(3); COLUMNS(4); COLUMNS(5); COLUMNS(6);
     COLUMNS(7); COLUMNS(8); COLUMNS(9); COLUMNS(10); COLUMNS(11); COLUMNS(12);
 #undef COLUMNS
@@ -457,14 +552,20 @@ static void narrow_dispatch(const struct narrow *n, const real *a, const real *b
 
 static void narrow_share(const struct narrow *n, const struct finish *f, int part, int parts) {
     const size_t groups = (n->M + LANES - 1) / LANES, end = groups * (part + 1) / parts;
-    real sum[NARROW_ROOM * LANES] = {0}, chain[NARROW_ROOM * LANES], turned[LANES * LANES];
+    const size_t passes = (n->N + NARROW_PASS - 1) / NARROW_PASS;
+    real sum[NARROW_ROOM * LANES], chain[NARROW_ROOM * LANES], turned[LANES * LANES];
+    for (size_t j = n->N; j < NARROW_ROOM; j++) v_store(sum + j * LANES, v_zero()); /* turned along, never stored */
     for (size_t group = groups * part / parts; group < end; group++) {
         /* The last group reads some rows of the one before again, rather than past the end. */
         const size_t first = group * LANES, i = first + LANES <= n->M ? first : n->M - LANES;
         size_t k = 0;
         do { /* once even when K is 0 */
             const size_t K = n->K - k < FBP_BLOCK ? n->K - k : FBP_BLOCK;
-            narrow_dispatch(n, n->a + i * n->a_row + k, n->b + k * n->b_row, k ? NULL : n->bias, K, k ? chain : sum);
+            for (size_t pass = 0; pass < passes; pass++) {
+                const size_t j = n->N * pass / passes, columns = n->N * (pass + 1) / passes - j;
+                narrow_dispatch(columns, n, n->a + i * n->a_row + k, n->b + k * n->b_row + j * n->b_col,
+                                n->bias && !k ? n->bias + j : NULL, K, (k ? chain : sum) + j * LANES);
+            }
             if (k)
                 for (size_t j = 0; j < n->N * LANES; j += LANES)
                     v_store(sum + j, v_add(v_load(sum + j), v_load(chain + j)));
@@ -487,10 +588,10 @@ static void narrow_share(const struct narrow *n, const struct finish *f, int par
 /* A product as a narrow one, when that is the quicker way. A tile's row costs a multiply-add for each k and LANES columns;
  * here it is N / LANES of one, the shuffles, and the turning back of C. */
 static int narrow_forward(const struct fbp_gemm *g, struct narrow *n) {
-    enum { SHUFFLES = 2, TURNING = 120 };
-    const size_t lanes = (g->N + LANES - 1) / LANES * LANES;
+    enum { SHUFFLES = 2, TURNING = 150 };
+    const size_t lanes = (g->N + LANES - 1) / LANES * LANES, passes = (g->N + NARROW_PASS - 1) / NARROW_PASS;
     if (g->N > NARROW || g->M < LANES || g->a_col != 1 || g->panels || g->b_transposed || g->accumulate ||
-        g->K * lanes < g->K * (g->N + SHUFFLES) + TURNING)
+        g->K * lanes < g->K * (g->N + passes * SHUFFLES) + TURNING)
         return 0;
     *n = (struct narrow){
         .M = g->M, .N = g->N, .K = g->K, .a = g->a, .a_row = g->a_row, .b = g->b, .b_row = g->b_row, .b_col = 1,
@@ -509,10 +610,31 @@ static int narrow_backward(const struct fbp_gemm *g, struct narrow *n) {
     return 1;
 }
 
+/* C (M, N) (+)= a (M) b (N), a product with one term: its time is that of its stores, which go along the rows. */
+static void outer_share(const struct fbp_gemm *g, int part, int parts) {
+    const real *b = g->b;
+    const size_t end = g->M * (part + 1) / parts, N = g->N, whole = N / LANES * LANES;
+    const vreal last = v_load_n(b + whole, N - whole);
+    for (size_t i = g->M * part / parts; i < end; i++) {
+        const vreal ai = v_set(((const real *)g->a)[i * g->a_row]);
+        real *c = (real *)g->c + i * g->c_row;
+        if (g->accumulate)
+            for (size_t j = 0; j < N; j += LANES)
+                v_store_n(c + j, v_add(v_load_n(c + j, N - j), v_fma(ai, v_load_n(b + j, N - j), v_zero())), N - j);
+        else {
+            for (size_t j = 0; j < whole; j += LANES) v_store(c + j, v_fma(ai, v_load(b + j), v_zero()));
+            if (whole < N) v_store_n(c + whole, v_fma(ai, last, v_zero()), N - whole);
+        }
+    }
+}
+
 /* C = A B by the quickest way. */
 static void product_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     struct narrow n;
-    if (!f->transpose && (f->backward ? narrow_backward(g, &n) : narrow_forward(g, &n) || narrow_backward(g, &n)))
+    if (g->M == 1 && !g->panels && !g->b_transposed && !f->transpose && !f->backward) row_share(g, f, part, parts);
+    else if (g->K == 1 && g->N >= LANES && !g->bias && !g->panels && !g->b_transposed && !f->forward && !f->backward && !f->transpose)
+        outer_share(g, part, parts);
+    else if (!f->transpose && (f->backward ? narrow_backward(g, &n) : narrow_forward(g, &n) || narrow_backward(g, &n)))
         narrow_share(&n, f, part, parts);
     else gemm_share(g, f, part, parts);
 }

@@ -9,6 +9,7 @@
 
 #define TILE_ROWS 14
 #define TILE_VECTORS 2
+#define TILE_ROWS_PARTIAL 14
 
 typedef __m512i vint;
 

@@ -24,7 +24,8 @@
  *   v_store_columns(c, dst, dst_row, n)     dst[i][j] = lane i of c[j], for the same i and j
  *
  * TILE_ROWS x TILE_VECTORS vectors are the accumulators of a product's register tile: as many as leave room for the
- * operands. */
+ * operands. A tile of up to TILE_ROWS_PARTIAL rows may have v_load_n in its loop; where that takes registers or time, a
+ * taller one is given whole vectors. */
 #ifndef FBP_VEC_COMMON_H
 #define FBP_VEC_COMMON_H
 

@@ -12,6 +12,7 @@
 
 #define TILE_ROWS 4
 #define TILE_VECTORS 1
+#define TILE_ROWS_PARTIAL 4
 
 typedef struct { real lane[LANES]; } vreal;
 typedef struct { int_real lane[LANES]; } vint;

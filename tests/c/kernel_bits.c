@@ -178,6 +178,8 @@ static const struct { size_t M, N, K; } PRODUCTS[] = {
     {60, 1022, 270}, {132, 1022, 5},                               /* with the gap, rows of B are 4 KiB apart: copied */
     {16, 1, 255}, {33, 10, 257}, {40, 3, 513}, {19, 12, 512}, {17, 6, 41}, /* narrow: rows of A in the lanes */
     {3, 50, 300}, {12, 33, 257}, {6, 16, 40},                      /* few rows: rows of a transposed B in the lanes */
+    {1, 300, 270}, {1, 10, 530}, {1, 32, 773}, {1, 7, 1290},       /* one row: blocks of k side by side */
+    {20, 33, 1}, {40, 64, 1},                                      /* one term */
 };
 
 static struct matrix transposed(struct matrix m, size_t gap)
