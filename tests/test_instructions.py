@@ -3,8 +3,8 @@
 A count says nothing of caches and of the processor's units, but it does not depend on what else the machine does, and
 most ways to become slower by accident show in it: a fast path no longer taken, a loop rolled up again, work done twice.
 
-`PYTHONPATH=. python tests/test_instructions.py` prints the counts of today, to be recorded below after a change that means to alter
-them.
+`PYTHONPATH=. python tests/test_instructions.py` prints the counts of today, to be recorded below after a change that
+means to alter them.
 """
 
 import re
