@@ -241,6 +241,7 @@ cdef int current_isa
 cdef const fbp_kernels *kernels_f32
 cdef const fbp_kernels *kernels_f64
 cdef int default_threads
+cdef bint threads_are_set  # by the environment; else they follow the cores this process may use
 
 
 cdef inline const fbp_kernels *kernels_for(Py_ssize_t item) noexcept:
@@ -304,7 +305,7 @@ def threads():
 
 
 cdef int choose_from_environment() except -1:
-    global default_threads
+    global default_threads, threads_are_set
     name = os.environ.get("FASTBP_ISA", "").strip()
     cdef int number = isa_number(name) if name else fbp_isa_best()
     if number < 0:
@@ -313,6 +314,7 @@ cdef int choose_from_environment() except -1:
             f"got {name!r}")
     set_isa(number)
     count = os.environ.get("FASTBP_NUM_THREADS", "").strip()
+    threads_are_set = bool(count)
     if not count:
         default_threads = fbp_cores()
     elif count.isdecimal() and 1 <= int(count) <= 256:
@@ -1356,7 +1358,7 @@ cdef class Plan:
                      or (spec.optimizer.kind == FBP_SGD and spec.optimizer.momentum == 0))
                 and (self.vectors.moments[1] != NULL or spec.optimizer.kind == FBP_SGD))
         spec.rows = rows
-        spec.threads = threads if threads else default_threads
+        spec.threads = threads if threads else default_threads if threads_are_set else 0
         spec.loss = loss
         spec.reduction_sum = reduction_sum
         try:

@@ -253,7 +253,8 @@ size_t fbp_plan_workspace(const struct fbp_plan *plan) { return plan->workspace_
 int fbp_plan_threads(const struct fbp_plan *plan, size_t rows) {
     const size_t block = rows < plan->block ? rows : plan->block;
     const double pay = 1 + plan->flops_a_row * block / FLOPS_A_THREAD;
-    const int most = plan->threads ? plan->threads : fbp_cores();
+    if (pay < 2) return 1;
+    const int most = plan->threads ? plan->threads : fbp_cores(); /* of now: a process may have been given fewer since */
     return pay < most ? (int)pay : most;
 }
 
