@@ -71,6 +71,9 @@ cdef extern from "fbp.h" nogil:
         FBP_SOFTMAX_CROSS_ENTROPY_LABELS
         FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES
         FBP_BINARY_CROSS_ENTROPY
+        FBP_BINARY_CROSS_ENTROPY_WEIGHTED
+        FBP_MEAN_SQUARED_ERROR
+        FBP_HUBER
         FBP_PINBALL
         FBP_LOSSES
     enum:
@@ -82,10 +85,59 @@ cdef extern from "fbp.h" nogil:
     enum:
         FBP_SGD
         FBP_ADAM
+        FBP_RMSPROP
+        FBP_ADAGRAD
+        FBP_OPTIMIZERS
 
     ctypedef void fbp_loss_fn(const void *z, size_t z_row, const void *target, size_t target_row,
                               const double *parameters, double scale, void *dz, size_t dz_row, double *row_loss,
                               size_t B, size_t C) noexcept nogil
+
+    struct fbp_optimizer:
+        int kind
+        double momentum, weight_decay, beta1, beta2, eps
+        double rate_decay
+        int nesterov
+        int decoupled
+
+    ctypedef void fbp_optimizer_fn(const fbp_optimizer *o, void *w, const void *g, void **moments, uint64_t t,
+                                   double learning_rate, size_t N) noexcept nogil
+
+    struct fbp_norm:
+        size_t B, N
+        const void *x
+        size_t x_row
+        const void *gamma
+        const void *beta
+        double eps
+        int activation
+        double alpha
+        void *y
+        size_t y_row
+        void *mean
+        void *rstd
+        void *variance
+        const void *dz
+        size_t dz_row
+        void *dgamma
+        void *dbeta
+        int accumulate
+        void *sums
+        int constant_statistics
+        void *dx
+        size_t dx_row
+
+    struct fbp_dropout:
+        size_t B, N
+        const void *x
+        size_t x_row
+        double rate
+        uint64_t seed, stream, draw
+        size_t first_row
+        void *mask
+        size_t mask_row
+        void *y
+        size_t y_row
 
     struct fbp_gemm:
         size_t M, N, K
@@ -138,11 +190,21 @@ cdef extern from "fbp.h" nogil:
                                     size_t N) noexcept nogil
         void (*softmax_forward)(const void *x, void *y, size_t B, size_t C) noexcept nogil
         void (*softmax_backward)(const void *dy, const void *y, void *dx, size_t B, size_t C) noexcept nogil
-        fbp_loss_fn *loss[5]
-        void (*sgd_step)(void *w, const void *g, void *v, double learning_rate, double momentum, double weight_decay,
-                         size_t N) noexcept nogil
-        void (*adam_step)(void *w, const void *g, void *m, void *v, uint64_t t, double learning_rate, double beta1,
-                          double beta2, double eps, double weight_decay, size_t N) noexcept nogil
+        fbp_loss_fn *loss[9]
+        fbp_optimizer_fn *optimizer[4]
+        void (*layer_norm_forward)(const fbp_norm *norm, int part, int parts) noexcept nogil
+        void (*layer_norm_backward_weights)(const fbp_norm *norm, int part, int parts) noexcept nogil
+        void (*layer_norm_backward_inputs)(const fbp_norm *norm, int part, int parts) noexcept nogil
+        void (*batch_norm_statistics)(const fbp_norm *norm, int part, int parts) noexcept nogil
+        void (*batch_norm_forward)(const fbp_norm *norm, int part, int parts) noexcept nogil
+        void (*batch_norm_backward_weights)(const fbp_norm *norm, int part, int parts) noexcept nogil
+        void (*batch_norm_backward_inputs)(const fbp_norm *norm, int part, int parts) noexcept nogil
+        void (*batch_norm_rstd)(const void *variance, double eps, void *rstd, size_t N) noexcept nogil
+        void (*batch_norm_running)(const void *mean, const void *variance, double momentum, void *running_mean,
+                                   void *running_variance, size_t B, size_t N) noexcept nogil
+        void (*dropout_forward)(const fbp_dropout *dropout, int part, int parts) noexcept nogil
+        void (*multiply)(const void *a, const void *b, void *c, size_t N) noexcept nogil
+        void (*normal_quantile)(const double *u, double *y, size_t N) noexcept nogil
         void (*add)(const void *a, const void *b, void *c, size_t N) noexcept nogil
         double (*sum_squares)(const void *x, size_t N) noexcept nogil
         int (*all_finite)(const void *x, size_t N) noexcept nogil
@@ -168,10 +230,6 @@ cdef extern from "fbp.h" nogil:
         int bias
         int activation
         double alpha
-
-    struct fbp_optimizer:
-        int kind
-        double momentum, weight_decay, beta1, beta2, eps
 
     struct fbp_plan_spec:
         const fbp_kernels *kernels
@@ -961,26 +1019,29 @@ def sgd_step(w, g, v, learning_rate, momentum, weight_decay):
     """Update w and v in place; v may be None when momentum is 0, and is left alone then."""
     cdef Arguments args
     cdef size_t N
-    cdef void *v_at = NULL
-    cdef double rate, mu, decay
+    cdef fbp_optimizer o
+    cdef void *moments[3]
+    cdef double rate
+    memset(&o, 0, sizeof(o))
+    memset(&moments, 0, sizeof(moments))
     args.count = args.item = 0
     try:
         w_ = real_out(&args, "w", w, ANY)
         g_ = real(&args, "g", g, ANY)
         match_shape("g", g_, w_)
         rate = number("learning_rate", learning_rate, 0, INFINITY)
-        mu = number("momentum", momentum, 0, 1)
-        decay = number("weight_decay", weight_decay, 0, INFINITY)
-        if v is not None or mu != 0:
+        o.momentum = number("momentum", momentum, 0, 1)
+        o.weight_decay = number("weight_decay", weight_decay, 0, INFINITY)
+        if v is not None or o.momentum != 0:
             v_ = real_out(&args, "v", v, ANY)
             match_shape("v", v_, w_)
-            if mu != 0:
-                v_at = v_.buf
+            if o.momentum != 0:
+                moments[0] = v_.buf
         N = elements(w_)
         kernels = kernels_for(args.item)
         if N:
             state = let_go(N)
-            kernels.sgd_step(w_.buf, g_.buf, v_at, rate, mu, decay, N)
+            kernels.optimizer[FBP_SGD](&o, w_.buf, g_.buf, moments, 1, rate, N)
             take_back(state)
     finally:
         release(&args)
@@ -991,7 +1052,10 @@ def adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay):
     cdef Arguments args
     cdef size_t N
     cdef int64_t step
-    cdef double rate, mean, square, least, decay
+    cdef fbp_optimizer o
+    cdef void *moments[3]
+    cdef double rate
+    memset(&o, 0, sizeof(o))
     args.count = args.item = 0
     try:
         w_ = real_out(&args, "w", w, ANY)
@@ -1005,15 +1069,16 @@ def adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay):
         if step < 1:
             raise (ValueError if type(t) is int else TypeError)(f"t must be an int from 1 on, got {t!r}")
         rate = number("learning_rate", learning_rate, 0, INFINITY)
-        mean = number("beta1", beta1, 0, 1)
-        square = number("beta2", beta2, 0, 1)
-        least = number("eps", eps, LEAST_ABOVE_0, INFINITY)
-        decay = number("weight_decay", weight_decay, 0, INFINITY)
+        o.beta1 = number("beta1", beta1, 0, 1)
+        o.beta2 = number("beta2", beta2, 0, 1)
+        o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
+        o.weight_decay = number("weight_decay", weight_decay, 0, INFINITY)
+        moments[0], moments[1], moments[2] = m_.buf, v_.buf, NULL
         N = elements(w_)
         kernels = kernels_for(args.item)
         if N:
             state = let_go(N)
-            kernels.adam_step(w_.buf, g_.buf, m_.buf, v_.buf, step, rate, mean, square, least, decay, N)
+            kernels.optimizer[FBP_ADAM](&o, w_.buf, g_.buf, moments, step, rate, N)
             take_back(state)
     finally:
         release(&args)
@@ -1329,7 +1394,7 @@ cdef class Plan:
         if not -1 <= loss < FBP_LOSSES:
             raise ValueError(f"there is no loss {loss}")
         steps = [(int(kind), int(inputs), int(outputs), bool(bias), int(activation), float(alpha))
-                 for kind, inputs, outputs, bias, activation, alpha in steps]
+                 for kind, inputs, outputs, bias, activation, alpha, *_ in steps]
         self.inputs, self.outputs, count = check_steps(steps, rows)
         loss_parameters = [float(level) for level in (loss_parameters or ())]
         levels_taken = self.outputs if loss == FBP_PINBALL else 0

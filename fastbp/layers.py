@@ -1,18 +1,32 @@
 """Layers and activations: what a network is made of, and where each layer's parameters lie in the flat vector.
 
-A network is a list of `Dense` and `Residual` layers. `plan` checks such a list and flattens it into steps, which is the
+A network is a list of layers. `plan` checks such a list and flattens it into steps, which is the
 form that both the compiled core and the NumPy twin run.
 """
 
+import math
 from collections import namedtuple
 
+from . import initializers
 from .declarative import Declared, described, flag, integer, named, number
 
 MOST = 2**31 - 1  # widest layer
 
 
-class Activation(Declared):
-    """Base class of the activations y = f(z), applied to each element.
+class Layer(Declared):
+    """Base class of the layers.
+
+    Attributes
+    ----------
+    frozen : bool
+        Whether training leaves the layer's parameters as they are.
+    """
+
+    frozen = False
+
+
+class Activation(Layer):
+    """Base class of the activations y = f(z), applied to each element. An activation is a layer of its own, too.
 
     Attributes
     ----------
@@ -22,10 +36,13 @@ class Activation(Declared):
         The activation's number in the C core (enum fbp_activation).
     alpha : float
         Its one parameter (negative_slope or beta); 0.0 where there is none.
+    from_z : bool
+        Whether the derivative is computed from z, since y does not tell it, rather than from y.
     """
 
     code = None
     alpha = 0.0
+    from_z = False
 
 
 class Identity(Activation):
@@ -119,10 +136,6 @@ def activation(value):
     return named("activation", value, Activation, ACTIVATIONS)
 
 
-class Layer(Declared):
-    """Base class of the layers."""
-
-
 class Dense(Layer):
     """y = f(x W + b), x (B, inputs), W (inputs, units), b (units,), y (B, units).
 
@@ -134,34 +147,71 @@ class Dense(Layer):
         f: its name, or an object such as ``LeakyReLU(0.2)``.
     bias : bool, default True
         Whether b is there.
+    weight_init : str, Initializer or None
+        How W begins. None: "he_uniform" where f is relu or one of its kin (leaky_relu, elu, gelu, gelu_tanh, silu),
+        "lecun_normal" where it is selu, else "glorot_uniform".
+    bias_init : str or Initializer, default "zeros"
+        How b begins.
+    l1, l2 : float, default 0
+        Finite, at least 0. l1 sum |w| + l2/2 sum w^2, over all elements w of W, joins the loss that is minimised.
+    penalize_bias : bool, default False
+        Whether b has these penalties too.
+    frozen : bool, default False
+        Whether training leaves W and b as they are. Layers that come before the first layer that learns cost no
+        backward work.
 
     Raises
     ------
     TypeError
-        If units is not an integer, activation neither name nor object, or bias not a bool.
+        If an argument is of the wrong kind.
     ValueError
-        If units is below 1, or there is no activation of that name.
+        If a number is out of range, or there is no activation or initialiser of that name.
     """
 
     name = "dense"
-    fields = ("units", "activation", "bias")
+    fields = ("units", "activation", "bias", "weight_init", "bias_init", "l1", "l2", "penalize_bias", "frozen")
     required = ("units",)
 
-    def __init__(self, units, activation="identity", bias=True):
+    def __init__(
+        self,
+        units,
+        activation="identity",
+        bias=True,
+        weight_init=None,
+        bias_init="zeros",
+        l1=0.0,
+        l2=0.0,
+        penalize_bias=False,
+        frozen=False,
+    ):
         self._set(
             units=integer("units", units, least=1, most=MOST),
             activation=named("activation", activation, Activation, ACTIVATIONS),
             bias=flag("bias", bias),
+            weight_init=None if weight_init is None else initializers.initializer("weight_init", weight_init),
+            bias_init=initializers.initializer("bias_init", bias_init),
+            l1=number("l1", l1, least=0),
+            l2=number("l2", l2, least=0),
+            penalize_bias=flag("penalize_bias", penalize_bias),
+            frozen=flag("frozen", frozen),
         )
+
+    @property
+    def initial_weights(self):
+        """The initialiser of W."""
+        return self.weight_init or initializers.default(self.activation.name)
 
 
 class Residual(Layer):
-    """y = x + f(x), with f the layers given, one after the other.
+    """y = x + f(x), or y = x P + f(x), with f the layers given, one after the other.
 
     Parameters
     ----------
     layers : sequence of Layer
-        At least one. The last must be as wide as the input of the first.
+        At least one.
+    projection : bool or None
+        Whether x goes through a learned matrix P (inputs, outputs of f), without bias, that begins as "glorot_uniform".
+        None: where f ends in another width than it begins with.
 
     Attributes
     ----------
@@ -176,11 +226,125 @@ class Residual(Layer):
     """
 
     name = "residual"
-    fields = ("layers",)
+    fields = ("layers", "projection")
     required = ("layers",)
 
-    def __init__(self, layers):
-        self._set(layers=sequence("layers", layers))
+    def __init__(self, layers, projection=None):
+        self._set(
+            layers=sequence("layers", layers),
+            projection=None if projection is None else flag("projection", projection),
+        )
+
+
+class Dropout(Layer):
+    """While training, each element is 0 with probability rate, and else x / (1 - rate); in prediction it is x.
+
+    Parameters
+    ----------
+    rate : float, default 0.5
+        In [0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If rate is not such a number.
+
+    Notes
+    -----
+    Which elements are dropped is a function of the trainer's seed, the number of the update, the layer and the element's
+    row and column in the minibatch alone. Source: Srivastava et al., Dropout, JMLR 15, 2014; scaled while training.
+    """
+
+    name = "dropout"
+    fields = ("rate",)
+
+    def __init__(self, rate=0.5):
+        self._set(rate=number("rate", rate, least=0, below=1))
+
+
+class Norm(Layer):
+    """Base class of LayerNorm and BatchNorm."""
+
+
+class LayerNorm(Norm):
+    """y = gamma (x - mean) / sqrt(variance + eps) + beta, with mean and variance (divided by the width) of each row.
+
+    Parameters
+    ----------
+    eps : float, default 1e-5
+        Finite, greater than 0.
+    affine : bool, default True
+        Whether gamma and beta, (width,), are there and learned. They begin as 1 and 0.
+    frozen : bool, default False
+        Whether training leaves them as they are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Notes
+    -----
+    Source: Ba, Kiros, Hinton, Layer Normalization, arXiv:1607.06450, 2016.
+    """
+
+    name = "layer_norm"
+    fields = ("eps", "affine", "frozen")
+
+    def __init__(self, eps=1e-5, affine=True, frozen=False):
+        self._set(eps=number("eps", eps, above=0), affine=flag("affine", affine), frozen=flag("frozen", frozen))
+
+
+class BatchNorm(Norm):
+    """y = gamma (x - mean) / sqrt(variance + eps) + beta, with mean and variance of each column.
+
+    While training they are those of the minibatch (the variance divided by its rows), which must have two rows at least,
+    and running = (1 - momentum) running + momentum statistic, the variance here divided by rows - 1. In prediction they are
+    the running ones, which begin as 0 and 1.
+
+    Parameters
+    ----------
+    momentum : float, default 0.1
+        In (0, 1].
+    eps : float, default 1e-5
+        Finite, greater than 0.
+    affine : bool, default True
+        Whether gamma and beta, (width,), are there and learned. They begin as 1 and 0.
+    frozen : bool, default False
+        Whether training leaves them as they are, and takes the running statistics, which stay as they are too.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Notes
+    -----
+    Source: Ioffe, Szegedy, Batch Normalization, ICML 2015; conventions of torch.nn.BatchNorm1d.
+    """
+
+    name = "batch_norm"
+    fields = ("momentum", "eps", "affine", "frozen")
+
+    def __init__(self, momentum=0.1, eps=1e-5, affine=True, frozen=False):
+        momentum = number("momentum", momentum, above=0)
+        if momentum > 1:
+            raise ValueError(f"momentum must be at most 1, got {momentum}")
+        self._set(
+            momentum=momentum,
+            eps=number("eps", eps, above=0),
+            affine=flag("affine", affine),
+            frozen=flag("frozen", frozen),
+        )
+
+
+class Softmax(Layer):
+    """y_j = exp(x_j) / sum_k exp(x_k), row by row.
+
+    For a classifier's last layer take none: its loss takes logits.
+    """
+
+    name = "softmax"
 
 
 def sequence(name, layers):
@@ -192,32 +356,78 @@ def sequence(name, layers):
     for position, layer in enumerate(layers):
         if isinstance(layer, type) and issubclass(layer, Layer):
             raise TypeError(f"{name}[{position}] must be a layer, got the class {layer.__name__}")
-        if not isinstance(layer, (Dense, Residual)):
-            raise TypeError(f"{name}[{position}] must be a Dense or Residual layer, got {described(layer)}")
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{name}[{position}] must be a layer, got {described(layer)}")
     return tuple(layers)
 
 
-class Step(namedtuple("Step", ("kind", "inputs", "outputs", "bias", "activation"))):
+KINDS = (
+    "dense",
+    "residual_begin",
+    "residual_end",
+    "projection",
+    "activation",
+    "softmax",
+    "dropout",
+    "layer_norm",
+    "batch_norm",
+)  # enum fbp_layer_kind
+STRUCTURE = ("residual_begin", "residual_end")
+
+
+class Step(namedtuple("Step", ("kind", "inputs", "outputs", "bias", "activation", "layer"))):
     """One step of a network.
 
     Attributes
     ----------
-    kind : {"dense", "residual_begin", "residual_end"}
+    kind : str
+        One of KINDS. "projection" is the matrix on the way past a residual block: its input is what the block began with,
+        and its output is what "residual_end", which follows it, adds.
     inputs, outputs : int
-        Widths. At the ends of a residual block both are its width.
+        Widths; the same for all kinds but "dense" and "projection".
     bias : bool
-        False at the ends of a residual block.
+        Of a dense step, whether there is a b; of a norm, whether there are gamma and beta.
     activation : Activation
-        Identity at the ends of a residual block.
+        f of a dense step, a norm or an activation; else identity. Never one with `from_z` but in a step of kind
+        "activation".
+    layer : Layer or None
+        What declares the rest; None for a projection and the ends of a residual block.
     """
 
     __slots__ = ()
 
     @property
+    def shapes(self):
+        """The shapes of the step's two parameters: of W and b, or gamma and beta. None for one that is not there."""
+        if self.kind in ("dense", "projection"):
+            return (self.inputs, self.outputs), (self.outputs,) if self.bias else None
+        if self.kind in ("layer_norm", "batch_norm") and self.bias:
+            return (self.outputs,), (self.outputs,)
+        return None, None
+
+    @property
+    def frozen(self):
+        return self.layer is not None and self.layer.frozen
+
+    @property
     def record(self):
-        """The step in numbers, as the C core takes it: (kind, inputs, outputs, bias, activation, alpha)."""
-        kind = ("dense", "residual_begin", "residual_end").index(self.kind)
-        return (kind, self.inputs, self.outputs, int(self.bias), self.activation.code, self.activation.alpha)
+        """The step in numbers, as the C core takes it: (kind, inputs, outputs, bias, activation, alpha, frozen, rate, eps,
+        l1, l2, penalize_bias), where rate is that of dropout or the momentum of a batch norm."""
+        layer = self.layer
+        return (
+            KINDS.index(self.kind),
+            self.inputs,
+            self.outputs,
+            int(self.bias),
+            self.activation.code,
+            self.activation.alpha,
+            int(self.frozen),
+            getattr(layer, "rate", getattr(layer, "momentum", 0.0)),
+            getattr(layer, "eps", 0.0),
+            getattr(layer, "l1", 0.0),
+            getattr(layer, "l2", 0.0),
+            int(getattr(layer, "penalize_bias", False)),
+        )
 
 
 def plan(inputs, layers):
@@ -232,15 +442,17 @@ def plan(inputs, layers):
     Returns
     -------
     tuple of Step
-        A residual block becomes "residual_begin" (keep the input), the steps of its layers, "residual_end" (add it).
+        A residual block becomes "residual_begin" (keep the input), the steps of its layers, where there is a projection that
+        of the input kept, and "residual_end" (add it). An activation right after a dense layer or a norm that has none
+        becomes theirs; and theirs a step of its own where its derivative is computed from z.
 
     Raises
     ------
     TypeError
         If inputs is not an integer, or layers not a list of layers.
     ValueError
-        If inputs is below 1, there is no layer, one layer object appears twice, or a residual block ends in another
-        width than it begins with.
+        If inputs is below 1, there is no layer, one layer object with parameters appears twice, or a residual block without
+        a projection ends in another width than it begins with.
     """
     inputs = integer("inputs", inputs, least=1, most=MOST)
     steps = []
@@ -250,35 +462,53 @@ def plan(inputs, layers):
 
 def _flatten(width, layers, where, steps, seen):
     """Appends the steps of `layers` to `steps`; returns the width they end in. seen: id of a layer -> where it is."""
+    begin = len(steps)
     for position, layer in enumerate(layers):
         here = f"{where}[{position}]"
-        if id(layer) in seen:
-            raise ValueError(
-                f"{here} is the same object as {seen[id(layer)]}: layers do not share parameters, make one for each"
-            )
-        seen[id(layer)] = here
-        if isinstance(layer, Dense):
-            steps.append(Step("dense", width, layer.units, layer.bias, layer.activation))
-            width = layer.units
-        else:
-            steps.append(Step("residual_begin", width, width, False, Identity()))
-            end = _flatten(width, layer.layers, f"{here}.layers", steps, seen)
-            if end != width:
+        if isinstance(layer, (Dense, Norm, Residual)):
+            if id(layer) in seen:
                 raise ValueError(
-                    f"{here} takes {width} inputs and its last layer has {end} units; a residual block must end in the "
-                    "width it begins with"
+                    f"{here} is the same object as {seen[id(layer)]}: layers do not share parameters, make one for each"
                 )
-            steps.append(Step("residual_end", width, width, False, Identity()))
+            seen[id(layer)] = here
+        if isinstance(layer, Dense):
+            steps.append(Step("dense", width, layer.units, layer.bias, Identity(), layer))
+            width = layer.units
+            _activate(steps, layer.activation, layer)
+        elif isinstance(layer, Activation):
+            open_ended = len(steps) > begin and steps[-1].kind in ("dense", "layer_norm", "batch_norm")
+            if open_ended and steps[-1].activation == Identity():
+                _activate(steps, layer, layer)
+            else:
+                steps.append(Step("activation", width, width, False, layer, layer))
+        elif isinstance(layer, Residual):
+            steps.append(Step("residual_begin", width, width, False, Identity(), None))
+            end = _flatten(width, layer.layers, f"{here}.layers", steps, seen)
+            if layer.projection or (layer.projection is None and end != width):
+                steps.append(Step("projection", width, end, False, Identity(), None))
+            elif end != width:
+                raise ValueError(
+                    f"{here} takes {width} inputs and its last layer has {end} units; a residual block without "
+                    "projection must end in the width it begins with"
+                )
+            width = end
+            steps.append(Step("residual_end", width, width, False, Identity(), None))
+        else:
+            affine = isinstance(layer, Norm) and layer.affine
+            steps.append(Step(layer.name, width, width, affine, Identity(), layer))
     return width
 
 
-def count(steps):
-    """How many parameters the steps have."""
-    return sum(step.inputs * step.outputs + step.bias * step.outputs for step in steps if step.kind == "dense")
+def _activate(steps, activation, layer):
+    """Put an activation behind the last step: into it, or as a step of its own where backward needs z."""
+    if activation.from_z:
+        steps.append(Step("activation", steps[-1].outputs, steps[-1].outputs, False, activation, layer))
+    else:
+        steps[-1] = steps[-1]._replace(activation=activation)
 
 
 def slices(steps):
-    """Where each dense step's parameters lie in the flat vector: W row by row, then b, layer after layer.
+    """Where each step's parameters lie in the flat vector: W row by row, then b, or gamma and beta, step after step.
 
     Parameters
     ----------
@@ -287,14 +517,42 @@ def slices(steps):
     Returns
     -------
     list of (slice, tuple of int, slice or None)
-        For each dense step the slice of W, the shape of W (inputs, outputs), and the slice of b, None without bias.
+        For each step with parameters the slice of W or gamma, its shape, and the slice of b or beta, None without bias.
     """
     found, start = [], 0
     for step in steps:
-        if step.kind != "dense":
+        shape, bias_shape = step.shapes
+        if shape is None:
             continue
-        end = start + step.inputs * step.outputs
-        bias_end = end + step.bias * step.outputs
-        found.append((slice(start, end), (step.inputs, step.outputs), slice(end, bias_end) if step.bias else None))
+        end = start + math.prod(shape)
+        bias_end = end + (bias_shape[0] if bias_shape else 0)
+        found.append((slice(start, end), shape, slice(end, bias_end) if bias_shape else None))
         start = bias_end
+    return found
+
+
+def learned(steps):
+    """The steps that have parameters, in the order of `slices`."""
+    return [step for step in steps if step.shapes[0] is not None]
+
+
+def count(steps):
+    """How many parameters the steps have."""
+    return sum(math.prod(shape) for step in steps for shape in step.shapes if shape is not None)
+
+
+def statistics_slices(steps):
+    """Where the running statistics of each batch norm lie in their flat vector.
+
+    Returns
+    -------
+    list of (slice, slice)
+        For each "batch_norm" step those of mean and variance.
+    """
+    found, start = [], 0
+    for step in steps:
+        if step.kind == "batch_norm":
+            middle, end = start + step.outputs, start + 2 * step.outputs
+            found.append((slice(start, middle), slice(middle, end)))
+            start = end
     return found

@@ -94,7 +94,7 @@ class MeanSquaredError(Loss):
     """
 
     name = "mean_squared_error"
-    code = 3
+    code = 4
 
 
 class Pinball(Loss):
@@ -125,7 +125,7 @@ class Pinball(Loss):
     """
 
     name = "pinball"
-    code = 4
+    code = 8
     fields = ("quantiles", "reduction")
 
     def __init__(self, quantiles=0.5, reduction="mean"):

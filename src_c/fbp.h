@@ -29,8 +29,9 @@ enum fbp_status {
 
 /* ------------------------------------------------------------------------------------------- activations */
 
-/* y = f(z). Every derivative here is computed from y, so backward needs no z.
- * alpha: slope for z <= 0 (leaky_relu), beta (softplus); unused by the others. */
+/* y = f(z). The derivative is computed from y, and backward needs no z, but for those from FBP_FROM_Z on: their y does not
+ * tell z, and where this file speaks of what backward needs of an activation it is z.
+ * alpha: slope for z <= 0 (leaky_relu), beta (softplus), the limit at -inf is -alpha (elu); unused by the others. */
 enum fbp_activation {
     FBP_IDENTITY,
     FBP_RELU,
@@ -38,6 +39,12 @@ enum fbp_activation {
     FBP_SIGMOID,
     FBP_TANH,
     FBP_SOFTPLUS,
+    FBP_ELU,
+    FBP_SELU,
+    FBP_FROM_Z,
+    FBP_GELU = FBP_FROM_Z, /* with the error function */
+    FBP_GELU_TANH,
+    FBP_SILU,
     FBP_ACTIVATIONS
 };
 
@@ -46,9 +53,13 @@ enum fbp_activation {
 enum fbp_loss {
     FBP_SOFTMAX_CROSS_ENTROPY_LABELS,        /* target: int64 class numbers, (B,), already checked to be in [0, C) */
     FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES, /* target: reals, (B, C) */
-    FBP_BINARY_CROSS_ENTROPY,                /* target: reals, (B, C); z are logits */
-    FBP_MEAN_SQUARED_ERROR,                  /* target: reals, (B, C) */
-    FBP_PINBALL,                             /* target: reals, (B, C); parameters: C quantile levels as double */
+    FBP_BINARY_CROSS_ENTROPY,                /* target: reals, (B, C), as for all that follow; z are logits */
+    FBP_BINARY_CROSS_ENTROPY_WEIGHTED,       /* parameters: C weights of the positive term */
+    FBP_MEAN_SQUARED_ERROR,
+    FBP_MEAN_ABSOLUTE_ERROR,
+    FBP_HUBER,                               /* parameters: C times delta */
+    FBP_POISSON,                             /* z is the logarithm of the rate */
+    FBP_PINBALL,                             /* parameters: C quantile levels */
     FBP_LOSSES
 };
 
@@ -56,6 +67,24 @@ enum fbp_loss {
  * dz = scale * d(row_loss[b])/dz. dz may be z itself. `target_row` is ignored for labels. */
 typedef void fbp_loss_fn(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters,
                          double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C);
+
+/* -------------------------------------------------------------------------------------------- optimisers */
+
+enum fbp_optimizer_kind { FBP_SGD, FBP_ADAM, FBP_RMSPROP, FBP_ADAGRAD, FBP_OPTIMIZERS };
+
+struct fbp_optimizer {
+    int kind;
+    double momentum, weight_decay, beta1, beta2, eps; /* beta2: RMSprop's alpha */
+    double rate_decay;  /* Adagrad */
+    int nesterov;       /* SGD */
+    int decoupled;      /* Adam: weight_decay shrinks w itself rather than joining the gradient */
+};
+
+/* One update of N parameters, in place. t: the number of this step, from 1. moments, each (N,) or NULL:
+ * SGD {v}, NULL without momentum; Adam {m, v}; RMSprop {v, momentum buffer or NULL, mean gradient or NULL: not centred};
+ * Adagrad {sum of squares}. */
+typedef void fbp_optimizer_fn(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
+                              double learning_rate, size_t N);
 
 /* ---------------------------------------------------------------------------------------------- products */
 
@@ -89,6 +118,42 @@ struct fbp_dense {
     void *dx; size_t dx_row;           /* (B, I): may be x itself */
 };
 
+/* -------------------------------------------------------------------------------------- norms and dropout */
+
+/* A layer or batch norm and all it needs for both directions:
+ * xhat = (x - mean) * rstd,   z = gamma xhat + beta,   y = f(z),   rstd = 1 / sqrt(variance + eps).
+ * LayerNorm: mean and rstd (B,), of each row. BatchNorm: mean, rstd and variance (N,), of each column. All of reals. */
+struct fbp_norm {
+    size_t B, N;
+    const void *x; size_t x_row;       /* (B, N) */
+    const void *gamma, *beta;          /* (N,), or both NULL: 1 and 0 */
+    double eps;
+    int activation; double alpha;      /* f */
+    void *y; size_t y_row;             /* (B, N): written by forward; may be x where no backward follows */
+    void *mean, *rstd, *variance;      /* variance: of BatchNorm, divided by B */
+    const void *dz; size_t dz_row;     /* (B, N): gradient at z */
+    void *dgamma, *dbeta;              /* (N,) or NULL */
+    int accumulate;                    /* dgamma and dbeta += rather than = */
+    void *sums;                        /* (2 N): BatchNorm's sums over the rows of dz xhat, then of dz; see each kernel */
+    int constant_statistics;           /* BatchNorm: mean and rstd do not depend on x: dx = dz gamma rstd */
+    void *dx; size_t dx_row;           /* (B, N): may be x or dz */
+};
+
+/* y = x mask, where mask is 0 with probability `rate`, else 1 / (1 - rate): inverted dropout. Element (r, c) draws word
+ * number p = (first_row + r) N + c of its minibatch, which is word (p % 64) / 16 of block
+ *     (draw << 32) + p / 64 * 16 + p % 16
+ * of the stream: sixteen blocks lie side by side in a vector of words. It is dropped when the word is below rate 2^32,
+ * rounded to an integer. */
+struct fbp_dropout {
+    size_t B, N;
+    const void *x; size_t x_row;       /* (B, N) */
+    double rate;                       /* in [0, 1) */
+    uint64_t seed, stream, draw;       /* draw: which minibatch, below 2^32 */
+    size_t first_row;                  /* of this block in its minibatch */
+    void *mask; size_t mask_row;       /* (B, N): written, for backward */
+    void *y; size_t y_row;             /* (B, N): written; may be x */
+};
+
 /* --------------------------------------------------------------------------------------- the kernel table */
 
 /* What an instruction set offers for one real type. Functions with (part, parts) compute share `part` of `parts` of
@@ -113,15 +178,42 @@ struct fbp_kernels {
     void (*softmax_backward)(const void *dy, const void *y, void *dx, size_t B, size_t C);
 
     fbp_loss_fn *loss[FBP_LOSSES];
+    /* t (B, C), rows t_row apart: class_weights[j] * ((1 - smoothing) t + smoothing / C), in place; of labels t is [j == label].
+     * class_weights: (C,) or NULL: 1. */
+    void (*smooth_targets)(void *t, size_t t_row, double smoothing, const double *class_weights, size_t B, size_t C);
+    void (*smooth_labels)(const int64_t *labels, double smoothing, const double *class_weights, void *t, size_t t_row,
+                          size_t B, size_t C);
+    /* Row b of dz (B, C) and row_loss[b] times weights[b]. */
+    void (*scale_rows)(const double *weights, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C);
 
-    /* Updates w in place. v: the momentum buffer, NULL when momentum is 0. */
-    void (*sgd_step)(void *w, const void *g, void *v, double learning_rate, double momentum, double weight_decay,
-                     size_t N);
-    /* Updates w, m and v in place. t: the number of this step, from 1. */
-    void (*adam_step)(void *w, const void *g, void *m, void *v, uint64_t t, double learning_rate, double beta1,
-                      double beta2, double eps, double weight_decay, size_t N);
+    fbp_optimizer_fn *optimizer[FBP_OPTIMIZERS];
+    /* g += l1 sign(w) + l2 w; returns l1 sum |w| + l2/2 sum w^2. */
+    double (*penalty)(const void *w, void *g, double l1, double l2, size_t N);
+    void (*scale)(void *g, double factor, size_t N);                    /* g *= factor */
+    void (*clip)(void *g, double limit, size_t N);                      /* g = min(max(g, -limit), limit); a nan stays */
+    void (*average)(void *average, const void *w, double decay, size_t N); /* average += (1 - decay) (w - average) */
+
+    void (*layer_norm_forward)(const struct fbp_norm *norm, int part, int parts);          /* shares are of rows */
+    void (*layer_norm_backward_weights)(const struct fbp_norm *norm, int part, int parts); /* of columns */
+    void (*layer_norm_backward_inputs)(const struct fbp_norm *norm, int part, int parts);  /* of rows */
+    void (*batch_norm_statistics)(const struct fbp_norm *norm, int part, int parts);       /* of columns: mean, variance, rstd */
+    void (*batch_norm_forward)(const struct fbp_norm *norm, int part, int parts);          /* of rows, from mean and rstd */
+    void (*batch_norm_backward_weights)(const struct fbp_norm *norm, int part, int parts); /* of columns; writes sums, too */
+    void (*batch_norm_backward_inputs)(const struct fbp_norm *norm, int part, int parts);  /* of rows; reads sums */
+    /* rstd (N,) = 1 / sqrt(variance + eps) */
+    void (*batch_norm_rstd)(const void *variance, double eps, void *rstd, size_t N);
+    /* running_mean += momentum (mean - running_mean), and so the variance with variance B / (B - 1). All (N,). */
+    void (*batch_norm_running)(const void *mean, const void *variance, double momentum, void *running_mean,
+                               void *running_variance, size_t B, size_t N);
+
+    void (*dropout_forward)(const struct fbp_dropout *dropout, int part, int parts); /* shares are of rows */
+    void (*multiply)(const void *a, const void *b, void *c, size_t N); /* c = a b; c may be a or b */
+
+    /* y (N,) = the quantiles of the standard normal distribution at u (N,), in (0, 1). NULL in the tables of floats. */
+    void (*normal_quantile)(const double *u, double *y, size_t N);
 
     void (*add)(const void *a, const void *b, void *c, size_t N); /* c = a + b; c may be a or b */
+    void (*row_squares)(const void *x, size_t x_row, double *squares, size_t B, size_t N); /* of each row, the sum of squares */
     double (*sum_squares)(const void *x, size_t N); /* inf or nan when an element is, or when the sum overflows a real */
     int (*all_finite)(const void *x, size_t N);
 };
@@ -171,13 +263,6 @@ struct fbp_layer {
     int bias;               /* dense only, like the two that follow */
     int activation;
     double alpha;
-};
-
-enum fbp_optimizer_kind { FBP_SGD, FBP_ADAM };
-
-struct fbp_optimizer {
-    int kind;
-    double momentum, weight_decay, beta1, beta2, eps;
 };
 
 /* What a plan computes: a net, and for training its loss and update. Copied by fbp_plan_create. */

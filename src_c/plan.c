@@ -552,10 +552,10 @@ static void update(const struct run *run, double learning_rate, uint64_t t) {
     const size_t n = end - first;
     void *w = (void *)reals(plan, v->parameters, first);
     const void *g = reals(plan, v->gradient, first);
-    void *m0 = v->moments[0] ? (void *)reals(plan, v->moments[0], first) : NULL;
-    void *m1 = v->moments[1] ? (void *)reals(plan, v->moments[1], first) : NULL;
-    if (o->kind == FBP_SGD) k->sgd_step(w, g, m0, learning_rate, o->momentum, o->weight_decay, n);
-    else k->adam_step(w, g, m0, m1, t, learning_rate, o->beta1, o->beta2, o->eps, o->weight_decay, n);
+    void *moments[3] = {NULL, NULL, NULL};
+    for (int m = 0; m < 2; m++)
+        if (v->moments[m]) moments[m] = (void *)reals(plan, v->moments[m], first);
+    k->optimizer[o->kind](o, w, g, moments, t, learning_rate, n);
 }
 
 struct epoch_call {

@@ -22,16 +22,18 @@ FAMILIES = ["gemm", "dense", "activation", "softmax", "loss", "optimizer", "redu
 # ----------------------------------------------------------------------------------------------- Python: who knows whom
 
 # Hyperparameters and shapes, no maths.
-DECLARED = {"declarative", "errors", "layers", "losses", "optimizers", "streams"}
+DECLARED = {"declarative", "errors", "initializers", "layers", "losses", "optimizers", "schedules", "streams"}
 
 # Module of fastbp: those of its modules that it may import. "ops" is the folder's __init__, "ops." what is in it.
 MAY_KNOW = {
     "declarative": set(),
     "errors": set(),
     "streams": set(),
-    "layers": {"declarative"},
+    "initializers": {"declarative"},
+    "layers": {"declarative", "initializers"},
     "losses": {"declarative"},
     "optimizers": {"declarative"},
+    "schedules": {"declarative"},
     "reference.": DECLARED | {"reference."},
     "reference": {"reference."},
     "gradcheck": {"declarative", "errors"},

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from fastbp import layers, losses, optimizers, streams
+from fastbp import initializers, layers, losses, optimizers, streams
 from fastbp.errors import DivergenceError, GradientError
 from fastbp.layers import Dense, LeakyReLU, ReLU, Residual, Softplus, Tanh
 from fastbp.losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
@@ -41,7 +41,7 @@ def test_copies_and_records_are_equal(thing):
     family = next(cls for cls in type(thing).__mro__ if cls.__name__ in ("Activation", "Layer", "Loss", "Optimizer"))
     assert family.from_dict(thing.to_dict()) == thing
     assert type(thing).from_dict(thing.to_dict()) == thing
-    assert eval(repr(thing), {**vars(layers), **vars(losses), **vars(optimizers)}) == thing
+    assert eval(repr(thing), {**vars(initializers), **vars(layers), **vars(losses), **vars(optimizers)}) == thing
     for other in (copy.copy(thing), copy.deepcopy(thing), pickle.loads(pickle.dumps(thing))):
         assert other == thing and hash(other) == hash(thing)
     assert all((thing == other) == (thing is other) for other in OBJECTS)

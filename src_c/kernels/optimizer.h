@@ -52,14 +52,16 @@ FBP_INLINE void sgd_each(const struct sgd *s, int decays, real *w, const real *g
 }
 
 /* w, g, v: (N,), none of them another. Writes w and v. v: NULL means no momentum. */
-static void FBP(sgd_step)(void *w, const void *g, void *v, double learning_rate, double momentum, double weight_decay,
-                          size_t N) {
-    const struct sgd s = {v_set((real)learning_rate), v_set((real)momentum), v_set((real)weight_decay)};
-    if (v && weight_decay != 0)
+static void FBP(sgd_step)(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
+                          double learning_rate, size_t N) {
+    const struct sgd s = {v_set((real)learning_rate), v_set((real)o->momentum), v_set((real)o->weight_decay)};
+    void *v = moments[0];
+    (void)t;
+    if (v && o->weight_decay != 0)
         sgd_each(&s, 1, w, g, v, N);
     else if (v)
         sgd_each(&s, 0, w, g, v, N);
-    else if (weight_decay != 0)
+    else if (o->weight_decay != 0)
         sgd_each(&s, 1, w, g, NULL, N);
     else
         sgd_each(&s, 0, w, g, NULL, N);
@@ -121,23 +123,23 @@ static double power(double base, uint64_t t) {
 }
 
 /* w, g, m, v: (N,), none of them another. Writes w, m and v. t: the number of this step, from 1. */
-static void FBP(adam_step)(void *w, const void *g, void *m, void *v, uint64_t t, double learning_rate, double beta1,
-                           double beta2, double eps, double weight_decay, size_t N) {
-    const double correction = 1 / sqrt(1 - power(beta2, t)), ulp = FBP_REAL == 32 ? 0x1p-24 : 0x1p-53;
-    const int eps_rules = correction * sqrt((double)smallest_normal) < eps * ulp / 4;
+static void FBP(adam_step)(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
+                           double learning_rate, size_t N) {
+    const double correction = 1 / sqrt(1 - power(o->beta2, t)), ulp = FBP_REAL == 32 ? 0x1p-24 : 0x1p-53;
+    const int eps_rules = correction * sqrt((double)smallest_normal) < o->eps * ulp / 4;
     const struct adam s = {
-        .beta1 = v_set((real)beta1),
-        .rest1 = v_set((real)(1 - beta1)),
-        .beta2 = v_set((real)beta2),
-        .rest2 = v_set((real)(1 - beta2)),
-        .rate = v_set((real)(learning_rate / (1 - power(beta1, t)))),
+        .beta1 = v_set((real)o->beta1),
+        .rest1 = v_set((real)(1 - o->beta1)),
+        .beta2 = v_set((real)o->beta2),
+        .rest2 = v_set((real)(1 - o->beta2)),
+        .rate = v_set((real)(learning_rate / (1 - power(o->beta1, t)))),
         .correction = v_set((real)correction),
-        .eps = v_set((real)eps),
-        .weight_decay = v_set((real)weight_decay),
+        .eps = v_set((real)o->eps),
+        .weight_decay = v_set((real)o->weight_decay),
         .least_v = v_set(eps_rules ? smallest_normal : 0),
     };
-    if (weight_decay != 0)
-        adam_each(&s, 1, w, g, m, v, N);
+    if (o->weight_decay != 0)
+        adam_each(&s, 1, w, g, moments[0], moments[1], N);
     else
-        adam_each(&s, 0, w, g, m, v, N);
+        adam_each(&s, 0, w, g, moments[0], moments[1], N);
 }

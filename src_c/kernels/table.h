@@ -41,8 +41,10 @@ const struct fbp_kernels FBP(kernels) = {
         [FBP_PINBALL] = FBP(pinball),
     },
 
-    .sgd_step = FBP(sgd_step),
-    .adam_step = FBP(adam_step),
+    .optimizer = {
+        [FBP_SGD] = FBP(sgd_step),
+        [FBP_ADAM] = FBP(adam_step),
+    },
 
     .add = FBP(add),
     .sum_squares = FBP(sum_squares),

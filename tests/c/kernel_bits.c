@@ -461,7 +461,8 @@ static void check_optimizers(void)
             for (size_t l = 0; l < COUNT(LENGTHS); l++) {
                 const size_t N = LENGTHS[l];
                 void *w = vector(N), *g = vector(N), *v = vector(N);
-                k->sgd_step(w, g, momentum ? v : NULL, 0.1, momentum ? 0.9 : 0, decays ? 0.01 : 0, N);
+                const struct fbp_optimizer o = {.momentum = momentum ? 0.9 : 0, .weight_decay = decays ? 0.01 : 0};
+                k->optimizer[FBP_SGD](&o, w, g, (void *const[3]){momentum ? v : NULL}, 1, 0.1, N);
                 take_vector(w, N);
                 take_vector(v, N);
             }
@@ -473,7 +474,10 @@ static void check_optimizers(void)
             for (size_t l = 0; l < COUNT(LENGTHS); l++) {
                 const size_t N = LENGTHS[l];
                 void *w = vector(N), *g = vector(N), *m = vector(N), *v = filled(1, N, 0, 0, 1).at;
-                k->adam_step(w, g, m, v, t, 0.1, 0.9, 0.999, 1e-8, decays ? 0.01 : 0, N);
+                const struct fbp_optimizer o = {
+                    .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = decays ? 0.01 : 0,
+                };
+                k->optimizer[FBP_ADAM](&o, w, g, (void *const[3]){m, v}, t, 0.1, N);
                 take_vector(w, N);
                 take_vector(m, N);
                 take_vector(v, N);

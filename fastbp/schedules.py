@@ -1,0 +1,7 @@
+"""Schedules: how the learning rate changes from update to update."""
+
+from .declarative import Declared
+
+
+class Schedule(Declared):
+    """Base class of the schedules."""
