@@ -23,7 +23,7 @@ class Optimizer(Declared):
 
     @property
     def constants(self):
-        names = ("momentum", "weight_decay", "beta1", "beta2", "eps")
+        names = ("momentum", "weight_decay", "beta1", "beta2", "eps", "rate_decay", "nesterov", "decoupled")
         return (self.code, *(getattr(self, name, 0.0) for name in names))
 
 

@@ -389,8 +389,8 @@ static void check_softmax(void)
     for (size_t r = 0; r < COUNT(ROWS); r++) {
         const size_t N = ROWS[r].B * ROWS[r].C;
         void *x = filled(1, N, 0, -20, 20).at, *y = vector(N), *in_place = copy_vector(x, N);
-        k->softmax_forward(x, y, ROWS[r].B, ROWS[r].C);
-        k->softmax_forward(in_place, in_place, ROWS[r].B, ROWS[r].C);
+        k->softmax_forward(x, ROWS[r].C, y, ROWS[r].C, ROWS[r].B, ROWS[r].C);
+        k->softmax_forward(in_place, ROWS[r].C, in_place, ROWS[r].C, ROWS[r].B, ROWS[r].C);
         same_vector(y, in_place, N, "softmax_forward depends on being in place");
         take_vector(y, N);
     }
@@ -399,8 +399,8 @@ static void check_softmax(void)
     for (size_t r = 0; r < COUNT(ROWS); r++) {
         const size_t N = ROWS[r].B * ROWS[r].C;
         void *dy = vector(N), *y = filled(1, N, 0, 0, 1).at, *dx = vector(N), *in_place = copy_vector(dy, N);
-        k->softmax_backward(dy, y, dx, ROWS[r].B, ROWS[r].C);
-        k->softmax_backward(in_place, y, in_place, ROWS[r].B, ROWS[r].C);
+        k->softmax_backward(dy, ROWS[r].C, y, ROWS[r].C, dx, ROWS[r].C, ROWS[r].B, ROWS[r].C);
+        k->softmax_backward(in_place, ROWS[r].C, y, ROWS[r].C, in_place, ROWS[r].C, ROWS[r].B, ROWS[r].C);
         same_vector(dx, in_place, N, "softmax_backward depends on taking the place of dy");
         take_vector(dx, N);
     }
