@@ -507,6 +507,42 @@ def _activate(steps, activation, layer):
         steps[-1] = steps[-1]._replace(activation=activation)
 
 
+def with_frozen(inputs, layers, numbers, frozen):
+    """The layers, some of them frozen or not.
+
+    Parameters
+    ----------
+    inputs : int
+    layers : sequence of Layer
+    numbers : sequence of int
+        Which of `learned`.
+    frozen : bool
+
+    Returns
+    -------
+    tuple of Layer
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is not such a number, or that of a projection.
+    """
+    candidates = learned(plan(inputs, layers))
+    chosen = {}
+    for number_ in numbers:
+        layer = candidates[integer("number of a layer", number_, least=0, most=len(candidates) - 1)].layer
+        if layer is None:
+            raise ValueError(f"layer {number_} is a residual block's projection, which cannot be frozen")
+        chosen[id(layer)] = layer.replaced(frozen=frozen)
+
+    def replaced(layer):
+        if isinstance(layer, Residual):
+            return layer.replaced(layers=[replaced(inner) for inner in layer.layers])
+        return chosen.get(id(layer), layer)
+
+    return tuple(replaced(layer) for layer in layers)
+
+
 def slices(steps):
     """Where each step's parameters lie in the flat vector: W row by row, then b, or gamma and beta, step after step.
 
