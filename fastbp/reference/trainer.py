@@ -12,7 +12,7 @@ from ..errors import DivergenceError
 from ..losses import loss as loss_of
 from ..optimizers import optimizer as optimizer_of
 from . import loss as losses
-from .network import Network, real_array, refuse_nonfinite, rows_of_inputs
+from .network import Network, Training, real_array, refuse_nonfinite, rows_of_inputs
 from .optimizer import adam_step, sgd_step
 from .reduce import sum_squares
 from .rng import random_permutation
@@ -247,15 +247,15 @@ class Trainer:
 
     def _value(self, x, y):
         with np.errstate(all="ignore"):
-            loss, _ = losses.of(self.loss, self.net.forward(x)[-1], y)
+            loss, _ = losses.of(self.loss, self.net.forward(x)[0], y)
         return loss
 
     def _value_and_gradients(self, x, y):
         """Loss, gradient (P,) and dx (B, inputs) of a minibatch."""
         with np.errstate(all="ignore"):  # what is not finite shows in the results
-            values = self.net.forward(x)
-            loss, dz = losses.of(self.loss, values[-1], y)
-            dx, gradient = self.net.backward(dz, values)
+            z, done = self.net.forward(x, Training(self.seed, self.steps, 0))
+            loss, dz = losses.of(self.loss, z, y)
+            dx, gradient = self.net.backward(dz, done)
         return loss, gradient, dx
 
     def _update(self, x, y, epoch, step, history):
