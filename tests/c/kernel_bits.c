@@ -411,7 +411,7 @@ static void check_losses(void)
 {
     static const char *const names[FBP_LOSSES] = {
         "softmax_cross_entropy_labels", "softmax_cross_entropy_probabilities", "binary_cross_entropy",
-        "mean_squared_error", "pinball",
+        "binary_cross_entropy_weighted", "mean_squared_error", "mean_absolute_error", "huber", "poisson", "pinball",
     };
     for (int loss = 0; loss < FBP_LOSSES; loss++) {
         begin("loss", names[loss]);
@@ -448,6 +448,45 @@ static void check_losses(void)
         }
         end();
     }
+}
+
+static void check_targets_and_rows(void)
+{
+    for (int weighted = 0; weighted < 2; weighted++) {
+        static const char *const names[] = {"smooth_targets", "smooth_labels"};
+        for (int labels_only = 0; labels_only < 2; labels_only++) {
+            begin(names[labels_only], weighted ? "weighted" : "");
+            for (size_t r = 0; r < COUNT(ROWS); r++) {
+                const size_t B = ROWS[r].B, C = ROWS[r].C;
+                struct matrix t = filled(B, C, 3, 0, 1), one_hot = filled(B, C, 1, 0, 0);
+                double *class_weights = array(C, sizeof *class_weights);
+                int64_t *labels = array(B, sizeof *labels);
+                for (size_t j = 0; j < C; j++) class_weights[j] = (double)((j + 2) % 5) / 3;
+                for (size_t b = 0; b < B; b++) labels[b] = (int64_t)(b * 7 % C);
+                for (size_t b = 0; b < B; b++) put(one_hot.at, b * one_hot.row + (size_t)labels[b], 1);
+                if (labels_only) {
+                    k->smooth_labels(labels, 0.1, weighted ? class_weights : NULL, t.at, t.row, B, C);
+                    k->smooth_targets(one_hot.at, one_hot.row, 0.1, weighted ? class_weights : NULL, B, C);
+                    same(t, one_hot, "smooth_labels is not smooth_targets of ones and zeros");
+                } else {
+                    k->smooth_targets(t.at, t.row, 0.1, weighted ? class_weights : NULL, B, C);
+                }
+                take_matrix(t);
+            }
+            end();
+        }
+    }
+    begin("scale_rows", "");
+    for (size_t r = 0; r < COUNT(ROWS); r++) {
+        const size_t B = ROWS[r].B, C = ROWS[r].C;
+        struct matrix dz = random_matrix(B, C, 2);
+        double *weights = array(B, sizeof *weights), *row_loss = array(B, sizeof *row_loss);
+        for (size_t b = 0; b < B; b++) weights[b] = (double)(b % 7) / 3, row_loss[b] = (double)b + 0.1;
+        k->scale_rows(weights, dz.at, dz.row, row_loss, B, C);
+        take_matrix(dz);
+        for (size_t b = 0; b < B; b++) take(row_loss[b]);
+    }
+    end();
 }
 
 /* --------------------------------------------------------------------------------------- optimisers, reductions */
@@ -529,6 +568,7 @@ static void check(const struct fbp_kernels *kernels)
     check_activations();
     check_softmax();
     check_losses();
+    check_targets_and_rows();
     check_optimizers();
     check_reductions();
 }
