@@ -321,6 +321,7 @@ cdef extern from "fbp.h" nogil:
                          size_t first_row, int training, uint64_t draw, void *y)
     int fbp_plan_backward(fbp_plan *plan, const fbp_vectors *vectors, const void *dy, int accumulate, void *dx)
     int fbp_plan_update(fbp_plan *plan, const fbp_vectors *vectors, fbp_epoch *epoch, double loss, int own)
+    double fbp_plan_penalties(fbp_plan *plan, const fbp_vectors *vectors)
 
 
 OK = FBP_OK
@@ -1818,6 +1819,18 @@ cdef class Plan:
             self.leave()
         finally:
             release(&args)
+
+    def add_penalties(self):
+        """Add the gradient of the layers' penalties to the gradient vector; return their loss."""
+        cdef double penalty
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        self.enter()
+        state = self.let_go_for(1, FBP_BLOCK)
+        penalty = fbp_plan_penalties(self.plan, &self.vectors)
+        take_back(state)
+        self.leave()
+        return penalty
 
     def update(self, double loss, double mass, double learning_rate, uint64_t t, bint own, layer_squares=None):
         """Make an update with the gradient vector as it is, after t others; return (status, loss, squared norm). own: the
