@@ -10,6 +10,9 @@
 #include "softmax.h"
 #include "loss.h"
 #include "optimizer.h"
+#include "norm.h"
+#include "rng.h"
+#include "dropout.h"
 #include "reduce.h"
 
 #define FBP_TEXT(token) FBP_TEXT_OF(token)
@@ -52,6 +55,19 @@ const struct fbp_kernels FBP(kernels) = {
         [FBP_SGD] = FBP(sgd_step),
         [FBP_ADAM] = FBP(adam_step),
     },
+
+    .layer_norm_forward = FBP(layer_norm_forward),
+    .layer_norm_backward_weights = FBP(layer_norm_backward_weights),
+    .layer_norm_backward_inputs = FBP(layer_norm_backward_inputs),
+    .batch_norm_statistics = FBP(batch_norm_statistics),
+    .batch_norm_forward = FBP(batch_norm_forward),
+    .batch_norm_backward_weights = FBP(batch_norm_backward_weights),
+    .batch_norm_backward_inputs = FBP(batch_norm_backward_inputs),
+    .batch_norm_rstd = FBP(batch_norm_rstd),
+    .batch_norm_running = FBP(batch_norm_running),
+
+    .dropout_forward = FBP(dropout_forward),
+    .multiply = FBP(multiply),
 
     .add = FBP(add),
     .sum_squares = FBP(sum_squares),
