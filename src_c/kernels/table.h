@@ -9,8 +9,8 @@
 #include "dense.h"
 #include "softmax.h"
 #include "loss.h"
-#include "optimizer.h"
 #include "reduce.h"
+#include "optimizer.h"
 
 #define FBP_TEXT(token) FBP_TEXT_OF(token)
 #define FBP_TEXT_OF(token) #token
@@ -44,7 +44,13 @@ const struct fbp_kernels FBP(kernels) = {
     .optimizer = {
         [FBP_SGD] = FBP(sgd_step),
         [FBP_ADAM] = FBP(adam_step),
+        [FBP_RMSPROP] = FBP(rmsprop_step),
+        [FBP_ADAGRAD] = FBP(adagrad_step),
     },
+    .penalty = FBP(penalty),
+    .scale = FBP(scale),
+    .clip = FBP(clip),
+    .average = FBP(average),
 
     .add = FBP(add),
     .sum_squares = FBP(sum_squares),
