@@ -1606,7 +1606,7 @@ cdef class Plan:
         cdef fbp_layer *layers
         cdef double *numbers
         cdef Py_ssize_t i
-        cdef size_t count, statistics_count
+        cdef size_t count, statistics_count, taken
         memset(&spec, 0, sizeof(spec))
         self.held.count = self.epoch_held.count = 0
         self.lock = PyThread_allocate_lock()
@@ -1624,14 +1624,14 @@ cdef class Plan:
         self.inputs, self.outputs, count, statistics_count = check_steps(steps, rows)
         loss_parameters = [float(number) for number in (loss_parameters or ())]
         taken = self.outputs if takes_parameters(loss) else 0
-        if len(loss_parameters) != taken:
+        if <size_t>len(loss_parameters) != taken:
             raise ValueError(f"loss_parameters has {len(loss_parameters)} numbers; this loss takes {taken}")
         class_weights = [float(weight) for weight in (class_weights or ())]
         if class_weights and <size_t>len(class_weights) != self.outputs:
             raise ValueError(f"class_weights has {len(class_weights)} numbers; there are {self.outputs} outputs")
         self.whole = whole
         self.rows = rows
-        self.most_rows = rows if rows < FBP_BLOCK or whole else max(<size_t>FBP_BLOCK, AT_ONCE // max(count, 1))
+        self.most_rows = rows if rows < FBP_BLOCK or whole else max(<size_t>FBP_BLOCK, AT_ONCE // (count + 1))
         self.multiply_adds = count
         self.loss_kind = loss
         self.kernels = spec.kernels = kernels_for(4 if dtype == "float32" else 8)
@@ -2167,6 +2167,7 @@ cdef class Plan:
         cdef fbp_data data
         cdef Py_ssize_t updates
         cdef Py_buffer *order_ = NULL
+        cdef Py_buffer *squares_ = NULL
         args.count = before.count = 0
         if not self.can_step:
             raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
@@ -2178,11 +2179,10 @@ cdef class Plan:
                 raise ValueError(f"batch must be at least 1, got {batch}")
             batch = min(<size_t>batch, data.rows)
             self.refuse_too_many(batch)
-            accumulate = max(1, min(accumulate, (data.rows - 1) // batch + 1))
+            accumulate = max(<size_t>1, min(accumulate, (data.rows - 1) // <size_t>batch + 1))
             rates_ = take(&args, "learning_rates", learning_rates, b'd', 1, 0)
             updates = (data.rows - 1) // (batch * accumulate) + 1
             match_size("learning_rates", rates_, updates)
-            squares_ = NULL
             if layer_squares is not None:
                 squares_ = take(&args, "layer_squares", layer_squares, b'd', 1, PyBUF_WRITABLE)
                 match_size("layer_squares", squares_, fbp_plan_learned(self.plan))

@@ -168,6 +168,7 @@ static void add_activation(struct builder *b, const struct fbp_layer *layer) {
     const int overwrites = may_overwrite(b) && plan->values[b->now].activation == FBP_IDENTITY && with_value;
     struct step *step =
         add_rowwise(b, layer, with_value ? layer->activation : FBP_IDENTITY, with_value ? layer->alpha : 0);
+    step->activation = layer->activation, step->alpha = layer->alpha;
     if (overwrites) put_in_place(b, step, before);
 }
 
