@@ -15,7 +15,7 @@ from .errors import DivergenceError, GradientError
 from .layers import Dense, Identity, LeakyReLU, ReLU, Residual, Sigmoid, Softplus, Tanh
 from .losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
 from .network import Network, load
-from .optimizers import SGD, Adam
+from .optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop
 from .trainer import Trainer
 
 __version__ = "0.1.0"
@@ -31,16 +31,20 @@ _LATER = {
 }
 
 __all__ = [
+    "Adagrad",
     "Adam",
+    "AdamW",
     "BinaryCrossEntropy",
     "Dense",
     "DivergenceError",
     "GradientError",
     "Identity",
+    "LBFGS",
     "LeakyReLU",
     "MeanSquaredError",
     "Network",
     "Pinball",
+    "RMSprop",
     "ReLU",
     "Residual",
     "SGD",

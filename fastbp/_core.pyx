@@ -9,7 +9,7 @@ the buffer protocol: nothing here knows how NumPy stores them.
 Argument order: inputs, hyperparameters, outputs. Outputs that are left out are made, and returned.
 """
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -200,6 +200,10 @@ cdef extern from "fbp.h" nogil:
                                  size_t B, size_t C) noexcept nogil
         fbp_loss_fn *loss[9]
         fbp_optimizer_fn *optimizer[4]
+        double (*penalty)(const void *w, void *g, double l1, double l2, size_t N) noexcept nogil
+        void (*scale)(void *g, double factor, size_t N) noexcept nogil
+        void (*clip)(void *g, double limit, size_t N) noexcept nogil
+        void (*average)(void *average, const void *w, double decay, size_t N) noexcept nogil
         void (*layer_norm_forward)(const fbp_norm *norm, int part, int parts) noexcept nogil
         void (*layer_norm_backward_weights)(const fbp_norm *norm, int part, int parts) noexcept nogil
         void (*layer_norm_backward_inputs)(const fbp_norm *norm, int part, int parts) noexcept nogil
@@ -321,6 +325,7 @@ cdef extern from "fbp.h" nogil:
                          size_t first_row, int training, uint64_t draw, void *y)
     int fbp_plan_backward(fbp_plan *plan, const fbp_vectors *vectors, const void *dy, int accumulate, void *dx)
     int fbp_plan_update(fbp_plan *plan, const fbp_vectors *vectors, fbp_epoch *epoch, double loss, int own)
+    double fbp_plan_penalties(fbp_plan *plan, const fbp_vectors *vectors)
 
 
 OK = FBP_OK
@@ -1052,70 +1057,220 @@ def check_labels(str name, labels, uint64_t classes):
 
 # ----------------------------------------------------------------------------------- optimizer, reduce and rng
 
-def sgd_step(w, g, v, learning_rate, momentum, weight_decay):
+# One update of an optimiser. begin_update, then update_of, update_with for each of the moments, then make_update.
+cdef struct Update:
+    Arguments args
+    fbp_optimizer o
+    const Py_buffer *w
+    const void *g
+    void *moments[3]
+    uint64_t t
+    double learning_rate
+
+
+cdef int begin_update(Update *u, int kind, object learning_rate, object weight_decay) except -1:
+    u.args.count = u.args.item = 0
+    memset(&u.o, 0, sizeof(u.o))
+    memset(&u.moments, 0, sizeof(u.moments))
+    u.o.kind = kind
+    u.t = 1
+    u.learning_rate = number("learning_rate", learning_rate, 0, INFINITY)
+    u.o.weight_decay = number("weight_decay", weight_decay, 0, INFINITY)
+    return 0
+
+
+cdef int update_of(Update *u, object w, object g) except -1:
+    w_ = real_out(&u.args, "w", w, ANY)
+    g_ = real(&u.args, "g", g, ANY)
+    match_shape("g", g_, w_)
+    u.w, u.g = w_, g_.buf
+    return 0
+
+
+cdef int update_with(Update *u, str name, object moment, int slot, bint used) except -1:
+    """Check one of the moments, and have the kernel use it unless it is not needed."""
+    moment_ = real_out(&u.args, name, moment, ANY)
+    match_shape(name, moment_, u.w)
+    if used:
+        u.moments[slot] = moment_.buf
+    return 0
+
+
+cdef void make_update(Update *u) noexcept:
+    cdef size_t N = elements(u.w)
+    kernels = kernels_for(u.args.item)
+    if N:
+        state = let_go(N)
+        kernels.optimizer[u.o.kind](&u.o, u.w.buf, u.g, u.moments, u.t, u.learning_rate, N)
+        take_back(state)
+
+
+cdef int64_t step_number(object t) except -1:
+    cdef int64_t step = t if type(t) is int else 0
+    if step < 1:
+        raise (ValueError if type(t) is int else TypeError)(f"t must be an int from 1 on, got {t!r}")
+    return step
+
+
+cdef bint flag(str name, object value) except -1:
+    if type(value) is not bool:
+        raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
+    return value
+
+
+def sgd_step(w, g, v, learning_rate, momentum, weight_decay, nesterov):
     """Update w and v in place; v may be None when momentum is 0, and is left alone then."""
+    cdef Update u
+    begin_update(&u, FBP_SGD, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        u.o.momentum = number("momentum", momentum, 0, 1)
+        u.o.nesterov = flag("nesterov", nesterov)
+        if u.o.nesterov and u.o.momentum == 0:
+            raise ValueError("nesterov needs a momentum")
+        if v is not None or u.o.momentum != 0:
+            update_with(&u, "v", v, 0, u.o.momentum != 0)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay, decoupled):
+    """Update w, m and v in place in step t, from 1."""
+    cdef Update u
+    begin_update(&u, FBP_ADAM, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        update_with(&u, "m", m, 0, True)
+        update_with(&u, "v", v, 1, True)
+        u.t = step_number(t)
+        u.o.beta1 = number("beta1", beta1, 0, 1)
+        u.o.beta2 = number("beta2", beta2, 0, 1)
+        u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
+        u.o.decoupled = flag("decoupled", decoupled)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def rmsprop_step(w, g, v, buffer, mean, learning_rate, alpha, eps, weight_decay, momentum, centered):
+    """Update w, v, buffer and mean in place. buffer may be None when momentum is 0, mean when it is not centred; they are
+    left alone then."""
+    cdef Update u
+    cdef bint centres
+    begin_update(&u, FBP_RMSPROP, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        update_with(&u, "v", v, 0, True)
+        u.o.beta2 = number("alpha", alpha, 0, 1)
+        u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
+        u.o.momentum = number("momentum", momentum, 0, 1)
+        centres = flag("centered", centered)
+        if buffer is not None or u.o.momentum != 0:
+            update_with(&u, "buffer", buffer, 1, u.o.momentum != 0)
+        if mean is not None or centres:
+            update_with(&u, "mean", mean, 2, centres)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def adagrad_step(w, g, v, t, learning_rate, rate_decay, weight_decay, eps):
+    """Update w and v in place in step t, from 1."""
+    cdef Update u
+    begin_update(&u, FBP_ADAGRAD, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        update_with(&u, "v", v, 0, True)
+        u.t = step_number(t)
+        u.o.rate_decay = number("rate_decay", rate_decay, 0, INFINITY)
+        u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def penalty(w, g, l1, l2):
+    """l1 sum |w| + l2/2 sum w^2; its gradient is added to g in place."""
     cdef Arguments args
     cdef size_t N
-    cdef fbp_optimizer o
-    cdef void *moments[3]
-    cdef double rate
-    memset(&o, 0, sizeof(o))
-    memset(&moments, 0, sizeof(moments))
+    cdef double first, second, result = 0
     args.count = args.item = 0
     try:
-        w_ = real_out(&args, "w", w, ANY)
-        g_ = real(&args, "g", g, ANY)
+        w_ = real(&args, "w", w, ANY)
+        g_ = real_out(&args, "g", g, ANY)
         match_shape("g", g_, w_)
-        rate = number("learning_rate", learning_rate, 0, INFINITY)
-        o.momentum = number("momentum", momentum, 0, 1)
-        o.weight_decay = number("weight_decay", weight_decay, 0, INFINITY)
-        if v is not None or o.momentum != 0:
-            v_ = real_out(&args, "v", v, ANY)
-            match_shape("v", v_, w_)
-            if o.momentum != 0:
-                moments[0] = v_.buf
+        first = number("l1", l1, 0, INFINITY)
+        second = number("l2", l2, 0, INFINITY)
         N = elements(w_)
         kernels = kernels_for(args.item)
         if N:
             state = let_go(N)
-            kernels.optimizer[FBP_SGD](&o, w_.buf, g_.buf, moments, 1, rate, N)
+            result = kernels.penalty(w_.buf, g_.buf, first, second, N)
+            take_back(state)
+        return result
+    finally:
+        release(&args)
+
+
+def clip_by_norm(g, limit, eps):
+    """The norm of g, which is scaled in place by limit / (norm + eps) where that is below 1."""
+    cdef Arguments args
+    cdef size_t N
+    cdef double most, more, norm = 0
+    args.count = args.item = 0
+    try:
+        g_ = real_out(&args, "g", g, ANY)
+        most = number("limit", limit, LEAST_ABOVE_0, INFINITY)
+        more = number("eps", eps, 0, INFINITY)
+        N = elements(g_)
+        kernels = kernels_for(args.item)
+        if N:
+            state = let_go(N)
+            norm = sqrt(kernels.sum_squares(g_.buf, N))
+            if most / (norm + more) < 1:
+                kernels.scale(g_.buf, most / (norm + more), N)
+            take_back(state)
+        return norm
+    finally:
+        release(&args)
+
+
+def clip_by_value(g, limit):
+    """Bring the elements of g into [-limit, limit] in place."""
+    cdef Arguments args
+    cdef size_t N
+    cdef double most
+    args.count = args.item = 0
+    try:
+        g_ = real_out(&args, "g", g, ANY)
+        most = number("limit", limit, LEAST_ABOVE_0, INFINITY)
+        N = elements(g_)
+        kernels = kernels_for(args.item)
+        if N:
+            state = let_go(N)
+            kernels.clip(g_.buf, most, N)
             take_back(state)
     finally:
         release(&args)
 
 
-def adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay):
-    """Update w, m and v in place in step t, from 1."""
+def weight_average(average, w, decay):
+    """Update average in place: average += (1 - decay) (w - average)."""
     cdef Arguments args
     cdef size_t N
-    cdef int64_t step
-    cdef fbp_optimizer o
-    cdef void *moments[3]
-    cdef double rate
-    memset(&o, 0, sizeof(o))
+    cdef double share
     args.count = args.item = 0
     try:
-        w_ = real_out(&args, "w", w, ANY)
-        g_ = real(&args, "g", g, ANY)
-        m_ = real_out(&args, "m", m, ANY)
-        v_ = real_out(&args, "v", v, ANY)
-        match_shape("g", g_, w_)
-        match_shape("m", m_, w_)
-        match_shape("v", v_, w_)
-        step = t if type(t) is int else 0
-        if step < 1:
-            raise (ValueError if type(t) is int else TypeError)(f"t must be an int from 1 on, got {t!r}")
-        rate = number("learning_rate", learning_rate, 0, INFINITY)
-        o.beta1 = number("beta1", beta1, 0, 1)
-        o.beta2 = number("beta2", beta2, 0, 1)
-        o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
-        o.weight_decay = number("weight_decay", weight_decay, 0, INFINITY)
-        moments[0], moments[1], moments[2] = m_.buf, v_.buf, NULL
-        N = elements(w_)
+        average_ = real_out(&args, "average", average, ANY)
+        w_ = real(&args, "w", w, ANY)
+        match_shape("w", w_, average_)
+        share = number("decay", decay, 0, 1)
+        N = elements(average_)
         kernels = kernels_for(args.item)
         if N:
             state = let_go(N)
-            kernels.optimizer[FBP_ADAM](&o, w_.buf, g_.buf, moments, step, rate, N)
+            kernels.average(average_.buf, w_.buf, share, N)
             take_back(state)
     finally:
         release(&args)
@@ -1818,6 +1973,18 @@ cdef class Plan:
             self.leave()
         finally:
             release(&args)
+
+    def add_penalties(self):
+        """Add the gradient of the layers' penalties to the gradient vector; return their loss."""
+        cdef double penalty
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        self.enter()
+        state = self.let_go_for(1, FBP_BLOCK)
+        penalty = fbp_plan_penalties(self.plan, &self.vectors)
+        take_back(state)
+        self.leave()
+        return penalty
 
     def update(self, double loss, double mass, double learning_rate, uint64_t t, bint own, layer_squares=None):
         """Make an update with the gradient vector as it is, after t others; return (status, loss, squared norm). own: the

@@ -430,3 +430,10 @@ int fbp_plan_backward(struct fbp_plan *plan, const struct fbp_vectors *vectors, 
     run_parts(plan, plan->kept_rows, run_backward, &call);
     return FBP_OK;
 }
+
+double fbp_plan_penalties(struct fbp_plan *plan, const struct fbp_vectors *vectors) {
+    const struct run run = {.plan = plan, .vectors = vectors, .parts = 1};
+    double penalty = 0;
+    if (plan->penalizes) add_penalties_and_square(&run, 1, &penalty);
+    return penalty;
+}

@@ -380,5 +380,7 @@ int fbp_plan_outputs(struct fbp_plan *plan, const struct fbp_vectors *vectors, c
                      size_t first_row, int training, uint64_t draw, void *y);
 int fbp_plan_backward(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *dy, int accumulate, void *dx);
 int fbp_plan_update(struct fbp_plan *plan, const struct fbp_vectors *vectors, struct fbp_epoch *epoch, double loss, int own);
+/* Adds the penalties' gradient to vectors->gradient; returns their loss. */
+double fbp_plan_penalties(struct fbp_plan *plan, const struct fbp_vectors *vectors);
 
 #endif

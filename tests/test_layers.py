@@ -12,7 +12,7 @@ from fastbp import initializers, layers, losses, optimizers, streams
 from fastbp.errors import DivergenceError, GradientError
 from fastbp.layers import Dense, LeakyReLU, ReLU, Residual, Softplus, Tanh
 from fastbp.losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
-from fastbp.optimizers import SGD, Adam
+from fastbp.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop
 
 NAN, INF = float("nan"), float("inf")
 
@@ -32,7 +32,12 @@ OBJECTS = [
     Pinball(0.9),
     Pinball([0.1, 0.5], "sum"),
     SGD(0.1, 0.9, 1e-4),
+    SGD(0.1, 0.9, nesterov=True),
     Adam(eps=1e-7),
+    AdamW(eps=1e-7),
+    RMSprop(alpha=0.9, centered=True),
+    Adagrad(initial_accumulator=0.1),
+    LBFGS(history=5),
 ]
 
 
@@ -98,10 +103,44 @@ def test_names_stand_for_defaults():
     assert [losses.loss(name).name for name in names] == names
     assert [losses.loss(name).code for name in names] == [1, 2, 3, 4]
     assert [losses.loss(name).code_labels for name in names] == [0, None, None, None]
+
+
+def test_names_of_optimizers():
     assert optimizers.optimizer("sgd") == SGD(1e-3, 0, 0) and optimizers.optimizer("adam") == Adam()
-    assert SGD(1, 0.5, 0.25).constants == (0, 0.5, 0.25, 0.0, 0.0, 0.0)
-    assert Adam(1, 0.5, 0.25, 0.125, 2).constants == (1, 0.0, 2.0, 0.5, 0.25, 0.125)
-    assert [SGD().moments, SGD(momentum=0.1).moments, Adam().moments] == [0, 1, 2]
+    names = ["sgd", "adam", "adamw", "rmsprop", "adagrad", "lbfgs"]
+    assert [optimizers.optimizer(name).name for name in names] == names
+    assert [optimizers.optimizer(name).code for name in names] == [0, 1, 1, 2, 3, None]
+
+
+def test_constants_of_optimizers():
+    # code, momentum, weight_decay, beta1, beta2, eps, rate_decay, nesterov, decoupled
+    assert SGD(1, 0.5, 0.25, True).constants == (0, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0, 1, 0)
+    assert Adam(1, 0.5, 0.25, 0.125, 2).constants == (1, 0.0, 2.0, 0.5, 0.25, 0.125, 0.0, 0, 0)
+    assert AdamW(1, 0.5, 0.25, 0.125).constants == (1, 0.0, 0.01, 0.5, 0.25, 0.125, 0.0, 0, 1)
+    assert RMSprop(1, 0.5, 0.25, 0.125, 0.75, True).constants == (2, 0.75, 0.125, 0.0, 0.5, 0.25, 0.0, 0, 0)
+    assert Adagrad(1, 0.5, 0.25, 0.125, 0.0625).constants == (3, 0.0, 0.25, 0.0, 0.0, 0.0625, 0.5, 0, 0)
+    assert all(type(flag) is int for flag in SGD(1, 0.5, nesterov=True).constants[-2:])
+
+
+@pytest.mark.parametrize(
+    "optimizer, slots, initial",
+    [
+        (SGD(), (), ()),
+        (SGD(momentum=0.1), (0,), (0.0,)),
+        (Adam(), (0, 1), (0.0, 0.0)),
+        (AdamW(), (0, 1), (0.0, 0.0)),
+        (RMSprop(), (0,), (0.0,)),
+        (RMSprop(momentum=0.1), (0, 1), (0.0, 0.0)),
+        (RMSprop(centered=True), (0, 2), (0.0, 0.0)),
+        (RMSprop(momentum=0.1, centered=True), (0, 1, 2), (0.0, 0.0, 0.0)),
+        (Adagrad(), (0,), (0.0,)),
+        (Adagrad(initial_accumulator=0.5), (0,), (0.5,)),
+        (LBFGS(), (), ()),
+    ],
+    ids=repr,
+)
+def test_moments_of_optimizers(optimizer, slots, initial):
+    assert optimizer.slots == slots and optimizer.moments == len(slots) and optimizer.initial_moments == initial
 
 
 @pytest.mark.parametrize(
@@ -162,8 +201,20 @@ def test_names_stand_for_defaults():
         (lambda: Adam(beta2=-0.1), ValueError, "beta2 must be at least 0, got -0.1"),
         (lambda: Adam(eps=0), ValueError, "eps must be greater than 0, got 0"),
         (lambda: Adam(weight_decay=INF), ValueError, "weight_decay must be a finite number, got inf"),
-        (lambda: optimizers.optimizer("rmsprop"), ValueError, "optimizer must be one of 'sgd', 'adam' or"),
-        (lambda: optimizers.optimizer(0.1), TypeError, "optimizer must be one of 'sgd', 'adam' or"),
+        (lambda: SGD(nesterov=True), ValueError, "nesterov is True; it needs a momentum above 0"),
+        (lambda: SGD(momentum=0.9, nesterov=1), TypeError, "nesterov must be True or False, got 1 (int)"),
+        (lambda: AdamW(weight_decay=-1), ValueError, "weight_decay must be at least 0, got -1"),
+        (lambda: RMSprop(alpha=1), ValueError, "alpha must be less than 1, got 1"),
+        (lambda: RMSprop(centered=0), TypeError, "centered must be True or False, got 0 (int)"),
+        (lambda: Adagrad(rate_decay=-1), ValueError, "rate_decay must be at least 0, got -1"),
+        (lambda: Adagrad(initial_accumulator=NAN), ValueError, "initial_accumulator must be a finite number, got nan"),
+        (lambda: LBFGS(history=0), ValueError, "history must be at least 1, got 0"),
+        (
+            lambda: optimizers.optimizer("adamax"),
+            ValueError,
+            "optimizer must be one of 'sgd', 'adam', 'adamw', 'rmsprop', 'adagrad', 'lbfgs' or",
+        ),
+        (lambda: optimizers.optimizer(0.1), TypeError, "optimizer must be one of 'sgd', 'adam', 'adamw'"),
     ],
 )
 def test_wrong_arguments(make, error, message):

@@ -29,6 +29,20 @@ def arguments(name, dtype="float64"):
         "pinball": dict(y=y, target=y),
         "sgd_step": dict(w=vectors["w"], g=vectors["g"], v=vectors["v"], momentum=0.9),
         "adam_step": dict(**vectors, t=1),
+        "rmsprop_step": dict(
+            w=vectors["w"],
+            g=vectors["g"],
+            v=vectors["v"],
+            buffer=vectors["m"],
+            mean=vectors["m"] - 1,
+            momentum=0.9,
+            centered=True,
+        ),
+        "adagrad_step": dict(w=vectors["w"], g=vectors["g"], v=vectors["v"], t=1),
+        "penalty": dict(w=vectors["w"], g=vectors["g"], l1=0.1, l2=0.2),
+        "clip_by_norm": dict(g=vectors["g"], limit=0.5),
+        "clip_by_value": dict(g=vectors["g"], limit=0.5),
+        "weight_average": dict(average=vectors["m"], w=vectors["w"], decay=0.9),
         "sum_squares": dict(x=x),
         "all_finite": dict(x=x),
         "add": dict(a=x, b=x),
@@ -38,7 +52,16 @@ def arguments(name, dtype="float64"):
     return dict(x=x) if name.endswith("_forward") else dict(dy=x, y=x)
 
 
-IN_PLACE = {"sgd_step": ("w", "v"), "adam_step": ("w", "m", "v")}
+IN_PLACE = {
+    "sgd_step": ("w", "v"),
+    "adam_step": ("w", "m", "v"),
+    "rmsprop_step": ("w", "v", "buffer", "mean"),
+    "adagrad_step": ("w", "v"),
+    "penalty": ("g",),
+    "clip_by_norm": ("g",),
+    "clip_by_value": ("g",),
+    "weight_average": ("average",),
+}
 ON_ARRAYS = [name for name in ops.__all__ if not name.startswith("random_")]
 ARRAY_ARGUMENTS = [
     (name, argument)
@@ -85,7 +108,13 @@ NOT_ARRAYS = {
     "dates": (np.zeros((4, 3), "datetime64[s]"), "got datetime64"),
     "records": (np.zeros((4, 3), [("a", "f4")]), "array"),
 }
-OPTIONAL = {("dense_forward", "b"), ("dense_backward", "y"), ("sgd_step", "v")}
+OPTIONAL = {
+    ("dense_forward", "b"),
+    ("dense_backward", "y"),
+    ("sgd_step", "v"),
+    ("rmsprop_step", "buffer"),
+    ("rmsprop_step", "mean"),
+}
 
 
 @pytest.mark.parametrize("value, got", NOT_ARRAYS.values(), ids=NOT_ARRAYS.keys())
@@ -113,6 +142,14 @@ def test_needed_when_not_optional():
         called("dense_backward", y=None)
     with pytest.raises(ValueError, match="^v is needed when momentum is not 0"):
         called("sgd_step", v=None)
+    with pytest.raises(ValueError, match="^buffer is needed when momentum is not 0"):
+        called("rmsprop_step", buffer=None)
+    with pytest.raises(ValueError, match="^mean is needed when centered"):
+        called("rmsprop_step", mean=None)
+    with pytest.raises(ValueError, match="^nesterov is True; it needs a momentum above 0$"):
+        called("sgd_step", nesterov=True, momentum=0.0)
+    called("rmsprop_step", buffer=None, momentum=0.0)
+    called("rmsprop_step", mean=None, centered=False)
     called("dense_forward", b=None)
     called("dense_backward", y=None, activation="identity")
     called("sgd_step", v=None, momentum=0.0)
@@ -226,6 +263,21 @@ NUMBERS = [
     ("adam_step", "beta2", [-0.1, 1.0, float("nan")]),
     ("adam_step", "eps", [0.0, -1e-8, float("nan")]),
     ("adam_step", "weight_decay", [-0.1, float("inf")]),
+    ("rmsprop_step", "learning_rate", [-1.0, float("nan"), float("inf")]),
+    ("rmsprop_step", "alpha", [-0.1, 1.0, float("nan")]),
+    ("rmsprop_step", "eps", [0.0, -1e-8, float("nan")]),
+    ("rmsprop_step", "weight_decay", [-0.1, float("inf")]),
+    ("rmsprop_step", "momentum", [-0.1, 1.0, float("nan")]),
+    ("adagrad_step", "learning_rate", [-1.0, float("nan"), float("inf")]),
+    ("adagrad_step", "rate_decay", [-0.1, float("nan"), float("inf")]),
+    ("adagrad_step", "weight_decay", [-0.1, float("inf")]),
+    ("adagrad_step", "eps", [0.0, -1e-8, float("nan")]),
+    ("penalty", "l1", [-0.1, float("nan"), float("inf")]),
+    ("penalty", "l2", [-0.1, float("nan"), float("inf")]),
+    ("clip_by_norm", "limit", [0.0, -1.0, float("nan"), float("inf")]),
+    ("clip_by_norm", "eps", [-1e-6, float("nan"), float("inf")]),
+    ("clip_by_value", "limit", [0.0, -1.0, float("nan"), float("inf")]),
+    ("weight_average", "decay", [-0.1, 1.0, float("nan")]),
 ]
 
 
@@ -248,9 +300,23 @@ def test_hyperparameters(name, argument, values):
     "t, error",
     [(0, ValueError), (-1, ValueError), (2**64, ValueError), (1.0, TypeError), (True, TypeError), (None, TypeError)],
 )
-def test_step_number(t, error):
+@pytest.mark.parametrize("name", ["adam_step", "adagrad_step"])
+def test_step_number(name, t, error):
     with pytest.raises(error, match="^t must be"):
-        called("adam_step", t=t)
+        called(name, t=t)
+
+
+@pytest.mark.parametrize(
+    "name, argument", [("sgd_step", "nesterov"), ("adam_step", "decoupled"), ("rmsprop_step", "centered")]
+)
+def test_flags(name, argument):
+    for value in (None, 1, "yes", np.array(True)):
+        with pytest.raises(TypeError, match=f"^{argument} must be True or False"):
+            called(name, **{argument: value})
+    given, same = arguments(name), arguments(name)
+    getattr(ops, name)(**{**given, argument: np.True_})
+    getattr(ops, name)(**{**same, argument: True})
+    assert np.array_equal(given["w"], same["w"])
 
 
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error", "pinball"])
@@ -357,14 +423,15 @@ def test_what_is_updated_in_place_must_be_fit_for_it(name, argument, change):
         assert np.array_equal(value, given[key]), "changed by a call that failed"
 
 
-@pytest.mark.parametrize("name", IN_PLACE)
-def test_gradients_may_be_unusual(name):
+@pytest.mark.parametrize("name", [name for name in IN_PLACE if not name.startswith("clip_")])
+def test_what_is_only_read_may_be_unusual(name):
+    read = "g" if "g" not in IN_PLACE[name] and "g" in arguments(name) else "w"
     for change in UNUSUAL.values():
         usual, unusual = arguments(name), arguments(name)
-        unusual["g"] = change(unusual["g"])
-        getattr(ops, name)(**usual)
-        getattr(ops, name)(**unusual)
-        assert np.array_equal(usual["w"], unusual["w"])
+        unusual[read] = change(unusual[read])
+        assert getattr(ops, name)(**usual) == getattr(ops, name)(**unusual)
+        for updated in IN_PLACE[name]:
+            assert np.array_equal(usual[updated], unusual[updated])
 
 
 @pytest.mark.parametrize("name", [name for name in ON_ARRAYS if name not in IN_PLACE])
@@ -397,6 +464,11 @@ def test_no_rows(dtype):
     w = np.empty(0, dtype)
     ops.sgd_step(w, w)
     ops.adam_step(w, w, w, w, 1)
+    ops.rmsprop_step(w, w, w, w, w, momentum=0.5, centered=True)
+    ops.adagrad_step(w, w, w, 1)
+    assert ops.penalty(w, w, 1.0, 1.0) == 0 and ops.clip_by_norm(w, 1.0) == 0
+    ops.clip_by_value(w, 1.0)
+    ops.weight_average(w, w, 0.5)
 
 
 @pytest.mark.parametrize("name", ["binary_cross_entropy", "mean_squared_error", "pinball", "softmax_cross_entropy"])
@@ -460,8 +532,12 @@ CORE_CALLS = {
     "softmax_forward": (two, two.copy()),
     "softmax_backward": (two, two, two.copy()),
     "loss": (4, two, two, pair + 0.5, False, two.copy()),
-    "sgd_step": (two.copy(), two, two.copy(), 0.1, 0.9, 0.0),
-    "adam_step": (two.copy(), two, two.copy(), two.copy(), 1, 0.1, 0.9, 0.99, 1e-8, 0.0),
+    "sgd_step": (two.copy(), two, two.copy(), 0.1, 0.9, 0.0, True),
+    "adam_step": (two.copy(), two, two.copy(), two.copy(), 1, 0.1, 0.9, 0.99, 1e-8, 0.0, False),
+    "rmsprop_step": (two.copy(), two, *(two.copy() for _ in range(3)), 0.1, 0.9, 1e-8, 0.0, 0.9, True),
+    "adagrad_step": (two.copy(), two, two.copy(), 1, 0.1, 0.0, 0.0, 1e-8),
+    "penalty": (two, two.copy(), 0.1, 0.1),
+    "weight_average": (two.copy(), two, 0.5),
     "add": (two, two, two.copy()),
 }
 
@@ -483,6 +559,16 @@ def test_the_core_checks_what_it_is_given(name):
             continue
         with pytest.raises(ValueError, match="writeable"):
             getattr(_core, name)(*good[:position], read_only(value), *good[position + 1 :])
+
+
+@pytest.mark.parametrize("name, numbers", [("clip_by_norm", (1.0, 0.0)), ("clip_by_value", (1.0,))])
+def test_the_core_clips_reals_that_it_may_write_to(name, numbers):
+    for g in [bad for bad in BAD if type(bad) is not np.ndarray or bad.dtype not in (*DTYPES,)]:
+        with pytest.raises(TypeError):
+            getattr(_core, name)(g, *numbers)
+    for g in (read_only(two), strided(two), misaligned(two)):
+        with pytest.raises(ValueError):
+            getattr(_core, name)(g, *numbers)
 
 
 def test_the_core_checks_numbers():
@@ -510,7 +596,7 @@ def plan(**changes):
         loss=0,
         loss_parameters=(),
         reduction_sum=False,
-        optimizer=(1, 0.0, 0.0, 0.9, 0.999, 1e-8),
+        optimizer=(1, 0.0, 0.0, 0.9, 0.999, 1e-8, 0.0, 0, 0),
         parameters=real(size),
         gradient=np.zeros(size),
         moment1=np.zeros(size),
@@ -554,7 +640,7 @@ def test_plan():
         dict(loss=4),
         dict(loss=4, loss_parameters=(0.5,)),
         dict(loss_parameters=(0.5, 0.5)),
-        dict(optimizer=(2, 0.0, 0.0, 0.0, 0.0, 0.0)),
+        dict(optimizer=(4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)),
         dict(optimizer=(1, 0.0)),
         dict(parameters=None),
         dict(parameters=np.zeros(25)),

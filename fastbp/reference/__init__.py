@@ -25,7 +25,16 @@ from .dense import dense_backward, dense_forward
 from .gemm import gemm
 from .loss import binary_cross_entropy, mean_squared_error, pinball, softmax_cross_entropy
 from .network import Network
-from .optimizer import adam_step, sgd_step
+from .optimizer import (
+    adagrad_step,
+    adam_step,
+    clip_by_norm,
+    clip_by_value,
+    penalty,
+    rmsprop_step,
+    sgd_step,
+    weight_average,
+)
 from .reduce import add, all_finite, sum_squares
 from .rng import random_bits, random_permutation, random_uniform
 from .softmax import softmax_backward, softmax_forward
@@ -34,10 +43,13 @@ from .trainer import Trainer
 __all__ = [
     "Network",
     "Trainer",
+    "adagrad_step",
     "adam_step",
     "add",
     "all_finite",
     "binary_cross_entropy",
+    "clip_by_norm",
+    "clip_by_value",
     "dense_backward",
     "dense_forward",
     "gemm",
@@ -46,12 +58,14 @@ __all__ = [
     "leaky_relu_backward",
     "leaky_relu_forward",
     "mean_squared_error",
+    "penalty",
     "pinball",
     "random_bits",
     "random_permutation",
     "random_uniform",
     "relu_backward",
     "relu_forward",
+    "rmsprop_step",
     "sgd_step",
     "sigmoid_backward",
     "sigmoid_forward",
@@ -63,4 +77,5 @@ __all__ = [
     "sum_squares",
     "tanh_backward",
     "tanh_forward",
+    "weight_average",
 ]
