@@ -5,9 +5,9 @@ from collections import namedtuple
 import numpy as np
 
 from .. import streams
-from ..declarative import described, flag, integer
+from ..declarative import described, flag
 from ..declarative import seed as check_seed
-from ..layers import Residual, count, learned, plan, slices, statistics_slices
+from ..layers import count, learned, plan, slices, statistics_slices, with_frozen
 from . import activation as act
 from .dense import dense_backward, dense_forward
 from .dropout import dropout_backward, dropout_forward
@@ -184,8 +184,8 @@ class _LayerNorm(_Step):
 class _BatchNorm(_Step):
     """y = f(z), z = gamma (x - mean) / sqrt(variance + eps) + beta, with mean and variance of each column.
 
-    In training they are those of the minibatch, and backward knows that they depend on x; in prediction, and when frozen,
-    the running ones, which are constants. Saves x, mean, variance and y.
+    In training they are those of the minibatch, and backward knows that they depend on x; in prediction, and when
+    frozen, the running ones, which are constants. Saves x, mean, variance and y.
 
     `running` is (mean, variance), views of the flat vector of statistics.
     """
@@ -260,12 +260,13 @@ class Network:
     dtype : numpy.dtype
     seed : int
     parameters : ndarray (P,)
-        All parameters: for each layer that has some W row by row, then b, or gamma, then beta. Assigning copies into it.
+        All parameters: for each layer that has some W row by row, then b; or gamma, then beta. Assigning copies into
+        it.
     statistics : ndarray (S,)
-        Running mean, then variance, of each batch norm; they begin as 0 and 1. Assigning copies into it.
+        Running mean, then variance, of each batch norm; they begin as 0 and 1. To be changed in place.
     weights : tuple of (ndarray (I, O), ndarray (O,) or None) or (ndarray (O,), ndarray (O,))
-        W and b of each dense layer, gamma and beta of each norm, P and None of each projection, in the order of the flat
-        vector. Views into `parameters`, to be changed in place.
+        W and b of each dense layer, gamma and beta of each norm, P and None of each projection, in the order of the
+        flat vector. Views into `parameters`, to be changed in place.
 
     Notes
     -----
@@ -290,9 +291,8 @@ class Network:
         self._begin()
 
     def _begin(self):
-        """The initial weights. Dense layers and projections are numbered in the order of the flat vector."""
-        number = 0
-        for step, (W, b) in zip(learned(self.steps), self.weights):
+        """The initial parameters: what the initialisers say of W and b, 1 and 0 for gamma and beta."""
+        for number, (step, (W, b)) in enumerate(zip(learned(self.steps), self.weights)):
             if step.kind in ("layer_norm", "batch_norm"):
                 W[...] = 1
                 continue
@@ -301,7 +301,6 @@ class Network:
             W[...] = initial_values(weight_init, W.shape, *fans, self.seed, streams.initialisation(number))
             if b is not None:
                 b[...] = initial_values(step.layer.bias_init, b.shape, *fans, self.seed, streams.bias(number))
-            number += 1
 
     @property
     def parameters(self):
@@ -309,15 +308,15 @@ class Network:
 
     @parameters.setter
     def parameters(self, values):
-        assign("parameters", values, self._parameters)
+        values = real_array("parameters", values, self.dtype)
+        if values.shape != self._parameters.shape:
+            raise ValueError(f"parameters has shape {values.shape}; the network has {self._parameters.shape}")
+        refuse_nonfinite("parameters", values)
+        self._parameters[...] = values
 
     @property
     def statistics(self):
         return self._statistics
-
-    @statistics.setter
-    def statistics(self, values):
-        assign("statistics", values, self._statistics)
 
     def predict(self, X, allow_nonfinite=False):
         """The network's raw outputs: logits, for a classifier.
@@ -351,7 +350,7 @@ class Network:
         Parameters
         ----------
         *numbers : int
-            Which entries of `weights`. None at all: every dense layer and norm. Projections cannot be frozen.
+            Which entries of `weights`. Not those of projections.
 
         Raises
         ------
@@ -366,7 +365,7 @@ class Network:
         Parameters
         ----------
         *numbers : int
-            Which entries of `weights`. None at all: every dense layer and norm.
+            Which entries of `weights`.
 
         Raises
         ------
@@ -376,19 +375,7 @@ class Network:
         self._set_frozen(numbers, False)
 
     def _set_frozen(self, numbers, frozen):
-        if numbers:
-            found = learned(self.steps)
-            chosen = []
-            for number in numbers:
-                number = integer("numbers", number)
-                if not 0 <= number < len(found):
-                    raise ValueError(f"numbers must be from 0 to {len(found) - 1}, those of net.weights, got {number}")
-                if found[number].kind == "projection":
-                    raise ValueError(f"weights[{number}] are those of a projection, which cannot be frozen")
-                chosen.append(found[number].layer)
-        else:
-            chosen = [step.layer for step in self.steps if step.kind in ("dense", "layer_norm", "batch_norm")]
-        self.layers = with_frozen(self.layers, {id(layer) for layer in chosen}, frozen)
+        self.layers = with_frozen(self.inputs, self.layers, numbers, frozen)
         self.steps = plan(self.inputs, self.layers)
 
     def forward(self, x, training=None):
@@ -451,18 +438,6 @@ def views(flat, steps):
     return tuple((flat[W].reshape(shape), None if b is None else flat[b]) for W, shape, b in slices(steps))
 
 
-def with_frozen(layers, chosen, frozen):
-    """The layers again, those whose id is among `chosen` replaced by ones that are frozen, or not."""
-    found = []
-    for layer in layers:
-        if isinstance(layer, Residual):
-            layer = layer.replaced(layers=with_frozen(layer.layers, chosen, frozen))
-        elif id(layer) in chosen:
-            layer = layer.replaced(frozen=frozen)
-        found.append(layer)
-    return tuple(found)
-
-
 # Checks: an error names the argument, what was expected and what came.
 
 
@@ -494,15 +469,6 @@ def refuse_nonfinite(name, x):
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise ValueError(f"{name} must be finite, got {x[where]} at [{', '.join(map(str, where))}]")
-
-
-def assign(name, values, into):
-    """Copy finite values into a vector of the network."""
-    values = real_array(name, values, into.dtype)
-    if values.shape != into.shape:
-        raise ValueError(f"{name} has shape {values.shape}; the network has {into.shape}")
-    refuse_nonfinite(name, values)
-    into[...] = values
 
 
 def rows_of_inputs(name, x, network, allow_nonfinite=False):
