@@ -13,7 +13,15 @@ from importlib import import_module
 from . import cpu, ops
 from .errors import DivergenceError, GradientError
 from .layers import Dense, Identity, LeakyReLU, ReLU, Residual, Sigmoid, Softplus, Tanh
-from .losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
+from .losses import (
+    BinaryCrossEntropy,
+    Huber,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Pinball,
+    Poisson,
+    SoftmaxCrossEntropy,
+)
 from .network import Network, load
 from .optimizers import SGD, Adam
 from .trainer import Trainer
@@ -36,11 +44,14 @@ __all__ = [
     "Dense",
     "DivergenceError",
     "GradientError",
+    "Huber",
     "Identity",
     "LeakyReLU",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Network",
     "Pinball",
+    "Poisson",
     "ReLU",
     "Residual",
     "SGD",
