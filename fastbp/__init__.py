@@ -13,7 +13,15 @@ from importlib import import_module
 from . import cpu, ops
 from .errors import DivergenceError, GradientError
 from .layers import Dense, Identity, LeakyReLU, ReLU, Residual, Sigmoid, Softplus, Tanh
-from .losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
+from .losses import (
+    BinaryCrossEntropy,
+    Huber,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Pinball,
+    Poisson,
+    SoftmaxCrossEntropy,
+)
 from .network import Network, load
 from .optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop
 from .trainer import Trainer
@@ -38,12 +46,15 @@ __all__ = [
     "Dense",
     "DivergenceError",
     "GradientError",
+    "Huber",
     "Identity",
     "LBFGS",
     "LeakyReLU",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Network",
     "Pinball",
+    "Poisson",
     "RMSprop",
     "ReLU",
     "Residual",

@@ -199,6 +199,12 @@ cdef extern from "fbp.h" nogil:
         void (*softmax_backward)(const void *dy, size_t dy_row, const void *y, size_t y_row, void *dx, size_t dx_row,
                                  size_t B, size_t C) noexcept nogil
         fbp_loss_fn *loss[9]
+        void (*smooth_targets)(void *t, size_t t_row, double smoothing, const double *class_weights, size_t B,
+                               size_t C) noexcept nogil
+        void (*smooth_labels)(const int64_t *labels, double smoothing, const double *class_weights, void *t,
+                              size_t t_row, size_t B, size_t C) noexcept nogil
+        void (*scale_rows)(const double *weights, void *dz, size_t dz_row, double *row_loss, size_t B,
+                           size_t C) noexcept nogil
         fbp_optimizer_fn *optimizer[4]
         double (*penalty)(const void *w, void *g, double l1, double l2, size_t N) noexcept nogil
         void (*scale)(void *g, double factor, size_t N) noexcept nogil
@@ -916,40 +922,195 @@ cdef double loss_sum(const fbp_kernels *kernels, int kind, const void *z, const 
     return total
 
 
-cdef const double *quantile_levels(Arguments *args, object quantiles, size_t C, void **block) except NULL:
-    """C quantile levels from a float, a list or tuple of C floats, or a float64 array (C,)."""
-    cdef double *levels = <double *>scratch(C, sizeof(double), block)
+# A loss with weights or smoothed targets, and all it needs.
+cdef struct Loss:
+    const fbp_kernels *kernels
+    int kind
+    const void *z                # (B, C)
+    const void *target           # int64 (B,) for labels, else (B, C)
+    const double *parameters     # (C,) or NULL
+    double smoothing
+    const double *class_weights  # (C,) or NULL
+    void *smoothed               # room for the targets of LOSS_ROWS rows, to smooth and weigh them; or NULL: as they are
+    double *row_weights          # (B,)
+    double mass                  # what the sum is divided by
+    void *dz                     # (B, C)
+    size_t B, C
+
+
+cdef double weighted_loss(const Loss *l) noexcept nogil:
+    """The loss; its gradient goes to dz."""
+    cdef double row_loss[LOSS_ROWS]
+    cdef double factors[LOSS_ROWS]
+    cdef double total = 0
+    cdef size_t start = 0, rows, i, C = l.C, item = l.kernels.item
+    cdef bint labels = l.kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS
+    cdef size_t target_row = 1 if labels else C, target_item = sizeof(int64_t) if labels else item
+    while start < l.B:
+        rows = l.B - start if l.B - start < LOSS_ROWS else LOSS_ROWS
+        z = <const char *>l.z + start * C * item
+        target = <const char *>l.target + start * target_row * target_item
+        dz = <char *>l.dz + start * C * item
+        # The kernel's scale is 1: that of small weights need not be a real, but what comes of weight and scale is.
+        if l.smoothed == NULL:
+            l.kernels.loss[l.kind](z, C, target, target_row, l.parameters, 1, dz, C, row_loss, rows, C)
+        else:
+            if labels:
+                l.kernels.smooth_labels(<const int64_t *>target, l.smoothing, l.class_weights, l.smoothed, C, rows, C)
+            else:
+                memcpy(l.smoothed, target, rows * C * item)
+                l.kernels.smooth_targets(l.smoothed, C, l.smoothing, l.class_weights, rows, C)
+            l.kernels.loss[FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES](z, C, l.smoothed, C, NULL, 1, dz, C, row_loss,
+                                                                    rows, C)
+        for i in range(rows):
+            total += l.row_weights[start + i] * row_loss[i]
+            factors[i] = l.row_weights[start + i] / l.mass
+        l.kernels.scale_rows(factors, dz, C, row_loss, rows, C)
+        start += rows
+    return total / l.mass
+
+
+cdef double weigh_rows(Loss *l) noexcept nogil:
+    """The sum of the rows' weights, times those of their labels' classes. Where targets are not smoothed, class weights
+    join those of the rows."""
+    cdef double total = 0, weight
+    cdef size_t b
+    cdef const double *classes = l.class_weights if l.kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else NULL
+    for b in range(l.B):
+        weight = l.row_weights[b]
+        if classes != NULL:
+            weight *= classes[(<const int64_t *>l.target)[b]]
+            if l.smoothed == NULL:
+                l.row_weights[b] = weight
+        total += weight
+    return total
+
+
+cdef bint takes_parameters(int kind) noexcept nogil:
+    """Whether a loss has a parameter for each column."""
+    return kind == FBP_BINARY_CROSS_ENTROPY_WEIGHTED or kind == FBP_HUBER or kind == FBP_PINBALL
+
+
+cdef double *numbers_of_columns(Arguments *args, str name, object values, size_t C, double least, double end,
+                                void **block) except NULL:
+    """C doubles in [least, end), and so as reals of the call, from a list or tuple of floats or a float64 array (C,)."""
+    cdef double *numbers = <double *>scratch(C, sizeof(double), block)
     cdef size_t i
-    if type(quantiles) is float:
+    if type(values) is tuple or type(values) is list:
+        if <size_t>len(values) != C:
+            raise ValueError(f"{name} has {len(values)} numbers; there are {C} columns")
         for i in range(C):
-            levels[i] = quantiles
-    elif type(quantiles) is tuple or type(quantiles) is list:
-        if <size_t>len(quantiles) != C:
-            raise ValueError(f"quantiles has {len(quantiles)} levels; there are {C} columns")
-        for i in range(C):
-            levels[i] = number("quantiles", quantiles[i], 0, 1)
+            numbers[i] = number(name, values[i], least, end)
     else:
-        quantiles_ = take(args, "quantiles", quantiles, b'd', 1, 0)
-        match_size("quantiles", quantiles_, C)
-        memcpy(levels, quantiles_.buf, C * sizeof(double))
+        values_ = take(args, name, values, b'd', 1, 0)
+        match_size(name, values_, C)
+        memcpy(numbers, values_.buf, C * sizeof(double))
     for i in range(C):
-        if not 0 < levels[i] < 1:
-            raise ValueError(f"quantiles must be between 0 and 1, got {levels[i]}")
-    return levels
+        as_real(name, numbers[i], least, end, args.item)
+    return numbers
 
 
-def loss(int kind, z, target, parameters, bint reduction_sum, dz=...):
+cdef int as_real(str name, double value, double least, double end, Py_ssize_t item) except -1:
+    """Refuse what is not in [least, end), and what becomes infinite, or 0 where it was not, when rounded to a float."""
+    if not least <= value < end:
+        raise ValueError(f"{name} must be in [{least}, {end}), got {value}")
+    if item == sizeof(float) and ((<float>value == 0) != (value == 0) or <float>value == INFINITY):
+        raise ValueError(f"{name} must be a number that float32 holds, got {value}")
+    return 0
+
+
+cdef double *loss_parameters(Arguments *args, int kind, object values, size_t C, void **block) except NULL:
+    """A loss's parameters, one for each column: see `numbers_of_columns`. One float is for all."""
+    cdef str name = "pos_weight" if kind == FBP_BINARY_CROSS_ENTROPY_WEIGHTED else (
+        "delta" if kind == FBP_HUBER else "quantiles")
+    cdef double least = 0 if kind == FBP_BINARY_CROSS_ENTROPY_WEIGHTED else LEAST_ABOVE_0
+    cdef double end = 1 if kind == FBP_PINBALL else INFINITY
+    cdef double *numbers
+    cdef double value
+    cdef size_t i
+    if type(values) is not float and type(values) is not int:
+        return numbers_of_columns(args, name, values, C, least, end, block)
+    value = number(name, values, least, end)
+    as_real(name, value, least, end, args.item)
+    numbers = <double *>scratch(C, sizeof(double), block)
+    for i in range(C):
+        numbers[i] = value
+    return numbers
+
+
+cdef double *weights_of_rows(Arguments *args, object weights, size_t B, void **block) except NULL:
+    """The weights of B rows as doubles, from an array of floats or doubles; of None ones."""
+    cdef double *numbers = <double *>scratch(B, sizeof(double), block)
+    cdef Py_ssize_t item = args.item
+    cdef size_t b
+    if weights is None:
+        for b in range(B):
+            numbers[b] = 1
+        return numbers
+    args.item = 0  # they need not be like the others
+    weights_ = real(args, "sample_weight", weights, 1)
+    args.item = item
+    match_size("sample_weight", weights_, B)
+    for b in range(B):
+        if weights_.itemsize == sizeof(float):
+            numbers[b] = (<const float *>weights_.buf)[b]
+        else:
+            numbers[b] = (<const double *>weights_.buf)[b]
+        if not 0 <= numbers[b] < INFINITY:
+            raise ValueError(f"sample_weight must be finite and at least 0, got {numbers[b]}")
+    return numbers
+
+
+cdef double loss_with_weights(Arguments *args, Loss *l, sample_weight, smoothing, class_weights,
+                              bint reduction_sum) except? -1:
+    """The loss of an l that holds what a loss without weights needs; its gradient goes to dz."""
+    cdef void *blocks[3]
+    cdef double total
+    cdef bint labels = l.kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS
+    memset(&blocks, 0, sizeof(blocks))
+    try:
+        l.smoothing = number("label_smoothing", smoothing, 0, 1)
+        if class_weights is not None:
+            l.class_weights = numbers_of_columns(args, "class_weights", class_weights, l.C, 0, INFINITY, &blocks[0])
+        if l.kind > FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES and (l.smoothing != 0 or l.class_weights != NULL):
+            raise ValueError(f"loss {l.kind} has neither label smoothing nor class weights")
+        if l.smoothing != 0 or (l.class_weights != NULL and not labels):
+            l.smoothed = scratch((l.B if l.B < LOSS_ROWS else <size_t>LOSS_ROWS) * l.C, args.item, &blocks[1])
+        l.row_weights = weights_of_rows(args, sample_weight, l.B, &blocks[2])
+        state = let_go(<double>l.B * l.C)
+        l.mass = weigh_rows(l)
+        if l.kind > FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES:
+            l.mass *= <double>l.C
+        if reduction_sum:
+            l.mass = 1
+        if 0 < l.mass < INFINITY:
+            total = weighted_loss(l)
+        else:
+            total = 0
+            memset(l.dz, 0, l.B * l.C * l.kernels.item)
+        take_back(state)
+        if l.mass == INFINITY:
+            raise ValueError("sample_weight must have a finite sum")
+        return total
+    finally:
+        for block in blocks:
+            free(block)
+
+
+def loss(int kind, z, target, parameters, bint reduction_sum, weights, dz=...):
     """The loss of z (B, C) against target, and its gradient into dz (B, C). Where dz is left out: (loss, dz).
 
-    target: int64 (B,) for labels, else like z. parameters: None, or the levels of the pinball loss: see
-    `quantile_levels`.
+    target: int64 (B,) for labels, else like z. parameters: see `loss_parameters`; not looked at for a loss without.
+    weights: None, or (sample_weight, label_smoothing, class_weights): floats or doubles (B,) or None; a float, and a
+    sequence of C floats or None, both for the softmax cross-entropies.
     """
     cdef Arguments args
+    cdef Loss l
     cdef size_t B, C, count
     cdef double scale, total
     cdef const void *target_at
     cdef const double *levels = NULL
-    cdef void *block = NULL  # of the labels, or of the levels
+    cdef void *block = NULL  # of the labels, or of the parameters
     cdef bint made
     args.count = args.item = 0
     if not 0 <= kind < FBP_LOSSES:
@@ -970,8 +1131,8 @@ def loss(int kind, z, target, parameters, bint reduction_sum, dz=...):
             target_ = real(&args, "target", target, 2)
             match("target", target_, B, C)
             target_at = target_.buf
-        if kind == FBP_PINBALL:
-            levels = quantile_levels(&args, parameters, C, &block)
+        if takes_parameters(kind):
+            levels = loss_parameters(&args, kind, parameters, C, &block)
         made = dz is ...
         if made:
             dz = new_array((B, C), args.item)
@@ -979,13 +1140,20 @@ def loss(int kind, z, target, parameters, bint reduction_sum, dz=...):
         match("dz", dz_, B, C)
         if B == 0 and not reduction_sum:
             raise ValueError("z has no rows: there is no mean of nothing")
+        kernels = kernels_for(args.item)
+        if weights is not None:
+            memset(&l, 0, sizeof(l))
+            l.kernels, l.kind, l.parameters, l.B, l.C = kernels, kind, levels, B, C
+            l.z, l.target, l.dz = z_.buf, target_at, dz_.buf
+            sample_weight, smoothing, class_weights = weights
+            total = loss_with_weights(&args, &l, sample_weight, smoothing, class_weights, reduction_sum)
+            return (total, dz) if made else total
         count = B
         if kind > FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES:
             count = B * C
         if reduction_sum:
             count = 1
         scale = 1 / <double>count
-        kernels = kernels_for(args.item)
         state = let_go(<double>B * C)
         total = loss_sum(kernels, kind, z_.buf, target_at, levels, scale, dz_.buf, B, C)
         take_back(state)
@@ -1034,7 +1202,7 @@ def ready(x, target, Py_ssize_t item, size_t inputs, size_t outputs, int loss):
             pass
         elif loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
             right = first_outside(<const int64_t *>target_at, rows, outputs) < 0
-        elif loss <= FBP_BINARY_CROSS_ENTROPY:
+        elif loss <= FBP_BINARY_CROSS_ENTROPY_WEIGHTED:
             right = all_probabilities(target_at, item, rows * outputs)
         else:
             right = kernels.all_finite(target_at, rows * outputs)
@@ -1519,11 +1687,6 @@ cdef class Updates:
         self.end()
 
 
-cdef bint takes_parameters(int loss) noexcept:
-    """Whether a loss has numbers of its own, one for each output."""
-    return loss in (FBP_BINARY_CROSS_ENTROPY_WEIGHTED, FBP_HUBER, FBP_PINBALL)
-
-
 cdef int set_optimizer(fbp_optimizer *o, constants) except -1:
     (o.kind, o.momentum, o.weight_decay, o.beta1, o.beta2, o.eps, o.rate_decay, o.nesterov, o.decoupled) = constants
     if not 0 <= o.kind < FBP_OPTIMIZERS:
@@ -1559,7 +1722,7 @@ cdef class Plan:
     loss : int
         As enum fbp_loss, or -1 to predict only.
     loss_parameters : sequence of float
-        Quantile levels, one an output, for the pinball loss; else empty or None.
+        One an output for the losses that have some: see `takes_parameters`; else empty or None.
     reduction_sum : bool
         The loss is the sum of its terms rather than their mean.
     optimizer : tuple or None
@@ -2136,7 +2299,7 @@ cdef class Plan:
                         return None
                 else:
                     target_at = converted(&self.target_room, "target", target_, self.kernels.item)
-                    if (self.loss_kind <= FBP_BINARY_CROSS_ENTROPY
+                    if (self.loss_kind <= FBP_BINARY_CROSS_ENTROPY_WEIGHTED
                             and not all_probabilities(target_at, self.kernels.item, rows * self.outputs)):
                         return None
                 memset(&data, 0, sizeof(data))

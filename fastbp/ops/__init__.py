@@ -28,7 +28,6 @@ from .activation import (
 )
 from .dense import dense_backward, dense_forward
 from .gemm import gemm
-from .loss import binary_cross_entropy, mean_squared_error, pinball, softmax_cross_entropy
 from .optimizer import (
     adagrad_step,
     adam_step,
@@ -38,6 +37,15 @@ from .optimizer import (
     rmsprop_step,
     sgd_step,
     weight_average,
+)
+from .loss import (
+    binary_cross_entropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    pinball,
+    poisson,
+    softmax_cross_entropy,
 )
 from .reduce import add, all_finite, sum_squares
 from .rng import random_bits, random_permutation, random_uniform
@@ -54,13 +62,16 @@ __all__ = [
     "dense_backward",
     "dense_forward",
     "gemm",
+    "huber",
     "identity_backward",
     "identity_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "mean_absolute_error",
     "mean_squared_error",
     "penalty",
     "pinball",
+    "poisson",
     "random_bits",
     "random_permutation",
     "random_uniform",

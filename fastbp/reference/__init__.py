@@ -23,7 +23,15 @@ from .activation import (
 )
 from .dense import dense_backward, dense_forward
 from .gemm import gemm
-from .loss import binary_cross_entropy, mean_squared_error, pinball, softmax_cross_entropy
+from .loss import (
+    binary_cross_entropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    pinball,
+    poisson,
+    softmax_cross_entropy,
+)
 from .network import Network
 from .optimizer import (
     adagrad_step,
@@ -53,13 +61,16 @@ __all__ = [
     "dense_backward",
     "dense_forward",
     "gemm",
+    "huber",
     "identity_backward",
     "identity_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "mean_absolute_error",
     "mean_squared_error",
     "penalty",
     "pinball",
+    "poisson",
     "random_bits",
     "random_permutation",
     "random_uniform",
