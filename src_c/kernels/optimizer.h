@@ -41,32 +41,33 @@ struct sgd {
     vreal learning_rate, momentum, weight_decay;
 };
 
-/* Updates *v, unless there is none, and returns the new w. */
-FBP_INLINE vreal sgd_of(const struct sgd *s, int decays, int nesterov, vreal w, vreal g, vreal *v) {
-    vreal step = g = decayed(decays, s->weight_decay, w, g);
-    if (v) {
-        step = *v = settled(v_fma(s->momentum, *v, g));
-        if (nesterov)
-            step = v_fma(s->momentum, *v, g);
-    }
-    return v_fnma(s->learning_rate, step, w);
+/* Updates *v and returns the step. */
+FBP_INLINE vreal sgd_momentum(const struct sgd *s, int nesterov, vreal g, vreal *v) {
+    *v = settled(v_fma(s->momentum, *v, g));
+    return nesterov ? v_fma(s->momentum, *v, g) : *v;
 }
 
 /* `decays`, `nesterov`, and `v` being NULL or not are constants wherever this is called. */
 FBP_INLINE void sgd_each(const struct sgd *s, int decays, int nesterov, real *w, const real *g, real *v, size_t N) {
     size_t i = 0;
     for (; i + LANES <= N; i += LANES) {
-        vreal vi = v ? v_load(v + i) : v_zero();
-        v_store(w + i, sgd_of(s, decays, nesterov, v_load(w + i), v_load(g + i), v ? &vi : NULL));
-        if (v)
+        vreal wi = v_load(w + i), step = decayed(decays, s->weight_decay, wi, v_load(g + i));
+        if (v) {
+            vreal vi = v_load(v + i);
+            step = sgd_momentum(s, nesterov, step, &vi);
             v_store(v + i, vi);
+        }
+        v_store(w + i, v_fnma(s->learning_rate, step, wi));
     }
     if (i < N) {
-        const size_t n = N - i;
-        vreal vi = v ? v_load_n(v + i, n) : v_zero();
-        v_store_n(w + i, sgd_of(s, decays, nesterov, v_load_n(w + i, n), v_load_n(g + i, n), v ? &vi : NULL), n);
-        if (v)
+        size_t n = N - i;
+        vreal wi = v_load_n(w + i, n), step = decayed(decays, s->weight_decay, wi, v_load_n(g + i, n));
+        if (v) {
+            vreal vi = v_load_n(v + i, n);
+            step = sgd_momentum(s, nesterov, step, &vi);
             v_store_n(v + i, vi, n);
+        }
+        v_store_n(w + i, v_fnma(s->learning_rate, step, wi), n);
     }
 }
 
