@@ -12,7 +12,21 @@ from importlib import import_module
 
 from . import cpu, ops
 from .errors import DivergenceError, GradientError
-from .layers import Dense, Identity, LeakyReLU, ReLU, Residual, Sigmoid, Softplus, Tanh
+from .layers import (
+    ELU,
+    GELU,
+    SELU,
+    Dense,
+    GELUTanh,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Residual,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+)
 from .losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
 from .network import Network, load
 from .optimizers import SGD, Adam
@@ -35,6 +49,9 @@ __all__ = [
     "BinaryCrossEntropy",
     "Dense",
     "DivergenceError",
+    "ELU",
+    "GELU",
+    "GELUTanh",
     "GradientError",
     "Identity",
     "LeakyReLU",
@@ -43,8 +60,10 @@ __all__ = [
     "Pinball",
     "ReLU",
     "Residual",
+    "SELU",
     "SGD",
     "Sigmoid",
+    "SiLU",
     "SoftmaxCrossEntropy",
     "Softplus",
     "Tanh",

@@ -66,6 +66,7 @@ cdef extern from "fbp.h" nogil:
         FBP_BAD_PLAN
     enum:
         FBP_IDENTITY
+        FBP_FROM_Z
         FBP_ACTIVATIONS
     enum:
         FBP_SOFTMAX_CROSS_ENTROPY_LABELS
@@ -723,6 +724,8 @@ def dense_backward(dy, x, W, y, int activation, double alpha, dx=..., dW=..., db
         x_ = real(&args, "x", x, 2)
         W_ = real(&args, "W", W, 2)
         begin_layer(&l, x_, W_, activation, alpha)
+        if activation >= FBP_FROM_Z:
+            raise ValueError(f"the derivative of activation {activation} is computed from z")
         match("dy", dy_, l.dense.B, l.dense.O)
         if y is not None or activation != FBP_IDENTITY:
             y_ = real(&args, "y", y, 2)
@@ -782,7 +785,7 @@ def activation_forward(x, int activation, double alpha, y=...):
 
 
 def activation_backward(dy, y, int activation, double alpha, dx=...):
-    """dx = dy f'(x), from y = f(x), element by element."""
+    """dx = dy f'(x), from y = f(x), or y = x for the activations from FBP_FROM_Z on, element by element."""
     cdef Arguments args
     cdef size_t N
     args.count = args.item = 0
