@@ -27,7 +27,15 @@ OBJECTS = [
     Dense(7, LeakyReLU(0.3), bias=False),
     Residual([Dense(4, "relu"), Residual([Dense(4)])]),
     SoftmaxCrossEntropy("sum"),
+    SoftmaxCrossEntropy(label_smoothing=0.1),
+    SoftmaxCrossEntropy("mean", 0.1, [1, 2.5]),
     BinaryCrossEntropy(),
+    BinaryCrossEntropy(pos_weight=1),
+    BinaryCrossEntropy(pos_weight=(1, 2)),
+    losses.MeanAbsoluteError(),
+    losses.Huber(2),
+    losses.Huber(2, "sum"),
+    losses.Poisson(),
     MeanSquaredError(),
     Pinball(0.9),
     Pinball([0.1, 0.5], "sum"),
@@ -99,10 +107,8 @@ def test_names_stand_for_defaults():
     assert [layers.activation(name).alpha for name in names] == [0.0, 0.0, 0.01, 0.0, 0.0, 1.0]
     assert layers.activation(Softplus(3)) == Softplus(3) and Softplus(3).alpha == 3.0
     assert Dense(2, "tanh") == Dense(2, Tanh())
-    names = ["softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error", "pinball"]
-    assert [losses.loss(name).name for name in names] == names
-    assert [losses.loss(name).code for name in names] == [1, 2, 3, 4]
-    assert [losses.loss(name).code_labels for name in names] == [0, None, None, None]
+    for cls in losses.LOSSES:
+        assert losses.loss(cls.name) == cls() and type(losses.loss(cls.name)) is cls
 
 
 def test_names_of_optimizers():
