@@ -10,7 +10,7 @@ C kernels do the forward pass, the backward pass and the update; ``fastbp.refere
 
 from importlib import import_module
 
-from . import cpu, ops
+from . import cpu, ops, schedules
 from .errors import DivergenceError, GradientError
 from .layers import (
     ELU,
@@ -101,6 +101,7 @@ __all__ = [
     "numerical_jacobian",
     "ops",
     "reference",
+    "schedules",
 ]
 
 
