@@ -10,7 +10,7 @@ C kernels do the forward pass, the backward pass and the update; ``fastbp.refere
 
 from importlib import import_module
 
-from . import cpu, ops
+from . import cpu, ops, schedules
 from .errors import DivergenceError, GradientError
 from .layers import Dense, Identity, LeakyReLU, ReLU, Residual, Sigmoid, Softplus, Tanh
 from .losses import (
@@ -74,6 +74,7 @@ __all__ = [
     "numerical_jacobian",
     "ops",
     "reference",
+    "schedules",
 ]
 
 

@@ -19,8 +19,8 @@ class Optimizer(Declared):
     initial_moments : tuple of float
         What each of them is full of before the first step.
     constants : tuple
-        ``(code, momentum, weight_decay, beta1, beta2, eps, rate_decay, nesterov, decoupled)``, 0 where the optimiser has
-        none. beta2 is RMSprop's alpha.
+        ``(code, momentum, weight_decay, beta1, beta2, eps, rate_decay, nesterov, decoupled)``, 0 where the optimiser
+        has none. beta2 is RMSprop's alpha.
     """
 
     code = None
