@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp import storage
+from fastbp import schedules, storage
 from fastbp.layers import BatchNorm, Dense, Dropout, LayerNorm, LeakyReLU, Residual, Softmax, Tanh
 
 LAYERS = [Dense(5, LeakyReLU(0.1)), Residual([Dense(5, "tanh", bias=False)]), Dense(3)]
@@ -98,8 +98,8 @@ def test_a_run_goes_on_to_the_same_bits(tmp_path, ending, optimizer, dtype):
 @pytest.mark.parametrize(
     "options",
     [
-        {"schedule": fb.ReduceOnPlateau(0.5, patience=0, threshold=0.2), "clip_norm": 0.05},
-        {"schedule": fb.Warmup(9, fb.Cosine(20)), "clip_value": 0.01, "average": 0.9},
+        {"schedule": schedules.ReduceOnPlateau(0.5, patience=0, threshold=0.2), "clip_norm": 0.05},
+        {"schedule": schedules.Warmup(9, schedules.Cosine(20)), "clip_value": 0.01, "average": 0.9},
         {"optimizer": fb.RMSprop(momentum=0.9, centered=True), "average": 0.0},
         {"optimizer": fb.Adagrad(initial_accumulator=0.1)},
     ],
