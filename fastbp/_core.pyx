@@ -771,6 +771,8 @@ def dense_backward(dy, x, W, y, int activation, double alpha, dx=..., dW=..., db
         x_ = real(&args, "x", x, 2)
         W_ = real(&args, "W", W, 2)
         begin_layer(&l, x_, W_, activation, alpha)
+        if activation >= FBP_FROM_Z:
+            raise ValueError(f"the derivative of activation {activation} is computed from z")
         match("dy", dy_, l.dense.B, l.dense.O)
         if y is not None or activation != FBP_IDENTITY:
             y_ = real(&args, "y", y, 2)
@@ -830,7 +832,7 @@ def activation_forward(x, int activation, double alpha, y=...):
 
 
 def activation_backward(dy, y, int activation, double alpha, dx=...):
-    """dx = dy f'(x), from y = f(x), element by element."""
+    """dx = dy f'(x), from y = f(x), or y = x for the activations from FBP_FROM_Z on, element by element."""
     cdef Arguments args
     cdef size_t N
     args.count = args.item = 0

@@ -31,11 +31,12 @@ class Activation(Layer):
     Attributes
     ----------
     name : str
-        The name `Dense` takes: "identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus".
+        The name `Dense` takes: "identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu",
+        "gelu_tanh", "silu".
     code : int
         The activation's number in the C core (enum fbp_activation).
     alpha : float
-        Its one parameter (negative_slope or beta); 0.0 where there is none.
+        Its one parameter (negative_slope, beta or alpha); 0.0 where there is none.
     from_z : bool
         Whether the derivative is computed from z, since y does not tell it, rather than from y.
     """
@@ -115,7 +116,81 @@ class Softplus(Activation):
         return self.beta
 
 
-ACTIVATIONS = (Identity, ReLU, LeakyReLU, Sigmoid, Tanh, Softplus)
+class ELU(Activation):
+    """f(z) = z for z > 0, else alpha (exp(z) - 1).
+
+    Parameters
+    ----------
+    alpha : float, default 1
+        Finite, at least 0.
+
+    Notes
+    -----
+    Source: Clevert, Unterthiner, Hochreiter, Fast and Accurate Deep Network Learning by Exponential Linear Units,
+    arXiv:1511.07289, 2015.
+    """
+
+    name = "elu"
+    code = 6
+    fields = ("alpha",)
+
+    def __init__(self, alpha=1.0):
+        self._set(alpha=number("alpha", alpha, least=0))
+
+
+class SELU(Activation):
+    """f(z) = s z for z > 0, else s a (exp(z) - 1), with s = 1.0507... and a = 1.6732...
+
+    Notes
+    -----
+    Where weights begin as "lecun_normal", mean 0 and variance 1 go from layer to layer. Source: Klambauer et al.,
+    Self-Normalizing Neural Networks, arXiv:1706.02515, 2017.
+    """
+
+    name = "selu"
+    code = 7
+
+
+class GELU(Activation):
+    """f(z) = z Phi(z), where Phi is the distribution function of the standard normal law.
+
+    Notes
+    -----
+    Source: Hendrycks, Gimpel, Gaussian Error Linear Units, arXiv:1606.08415, 2016.
+    """
+
+    name = "gelu"
+    code = 8
+    from_z = True
+
+
+class GELUTanh(Activation):
+    """f(z) = z (1 + tanh(u)) / 2, u = sqrt(2/pi) (z + 0.044715 z^3), which is within 0.0005 of `GELU`.
+
+    Notes
+    -----
+    Source: Hendrycks, Gimpel, Gaussian Error Linear Units, arXiv:1606.08415, 2016.
+    """
+
+    name = "gelu_tanh"
+    code = 9
+    from_z = True
+
+
+class SiLU(Activation):
+    """f(z) = z / (1 + exp(-z)), also called swish.
+
+    Notes
+    -----
+    Source: Hendrycks, Gimpel, Gaussian Error Linear Units, arXiv:1606.08415, 2016.
+    """
+
+    name = "silu"
+    code = 10
+    from_z = True
+
+
+ACTIVATIONS = (Identity, ReLU, LeakyReLU, Sigmoid, Tanh, Softplus, ELU, SELU, GELU, GELUTanh, SiLU)
 
 
 def activation(value):
@@ -124,7 +199,8 @@ def activation(value):
     Parameters
     ----------
     value : str or Activation
-        "identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus", or an object.
+        "identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu", "gelu_tanh", "silu", or an
+        object.
 
     Raises
     ------

@@ -375,9 +375,8 @@ class Trainer:
         history["learning_rate"].append(float(rate))
         if validation is not None:
             history["val_loss"].append(self._evaluate(validation))
-        if isinstance(self._schedule, schedules.ReduceOnPlateau):
-            watched = history["loss" if validation is None else "val_loss"][-1]
-            self._schedule_state = self._schedule.advance(self._schedule_state, watched)
+        watched = history["loss" if validation is None else "val_loss"][-1]
+        self._schedule_state = self._schedule.advance(self._schedule_state, watched)
         history["seconds"].append(perf_counter() - started)
         if verbose:
             values = ", ".join(f"{key} {of[-1]:.6g}" for key, of in history.items() if key not in LISTS)

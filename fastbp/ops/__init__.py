@@ -13,14 +13,24 @@ Letters: B batch, I inputs, O outputs, C classes, N elements; x W b z y; gradien
 """
 
 from .activation import (
+    elu_backward,
+    elu_forward,
+    gelu_backward,
+    gelu_forward,
+    gelu_tanh_backward,
+    gelu_tanh_forward,
     identity_backward,
     identity_forward,
     leaky_relu_backward,
     leaky_relu_forward,
     relu_backward,
     relu_forward,
+    selu_backward,
+    selu_forward,
     sigmoid_backward,
     sigmoid_forward,
+    silu_backward,
+    silu_forward,
     softplus_backward,
     softplus_forward,
     tanh_backward,
@@ -28,6 +38,15 @@ from .activation import (
 )
 from .dense import dense_backward, dense_forward
 from .gemm import gemm
+from .loss import (
+    binary_cross_entropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    pinball,
+    poisson,
+    softmax_cross_entropy,
+)
 from .optimizer import (
     adagrad_step,
     adam_step,
@@ -37,15 +56,6 @@ from .optimizer import (
     rmsprop_step,
     sgd_step,
     weight_average,
-)
-from .loss import (
-    binary_cross_entropy,
-    huber,
-    mean_absolute_error,
-    mean_squared_error,
-    pinball,
-    poisson,
-    softmax_cross_entropy,
 )
 from .reduce import add, all_finite, sum_squares
 from .rng import random_bits, random_permutation, random_uniform
@@ -61,6 +71,12 @@ __all__ = [
     "clip_by_value",
     "dense_backward",
     "dense_forward",
+    "elu_backward",
+    "elu_forward",
+    "gelu_backward",
+    "gelu_forward",
+    "gelu_tanh_backward",
+    "gelu_tanh_forward",
     "gemm",
     "huber",
     "identity_backward",
@@ -78,9 +94,13 @@ __all__ = [
     "relu_backward",
     "relu_forward",
     "rmsprop_step",
+    "selu_backward",
+    "selu_forward",
     "sgd_step",
     "sigmoid_backward",
     "sigmoid_forward",
+    "silu_backward",
+    "silu_forward",
     "softmax_backward",
     "softmax_cross_entropy",
     "softmax_forward",

@@ -71,7 +71,7 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
     y : ndarray (B, O), optional
         The layer's output: forward's result. f' is computed from it. Not needed for the identity.
     activation : str or Activation, default "identity"
-        f.
+        f. None whose derivative is computed from z: gelu, gelu_tanh, silu.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
     TypeError
         If an array is not one of float32 or float64, or the dtypes differ.
     ValueError
-        If the shapes do not fit, there is no such activation, or y is needed and not given.
+        If the shapes do not fit, there is no such activation, y is needed and not given, or f' is computed from z.
     """
     try:
         code, alpha = _BY_NAME[activation] if type(activation) is str else _numbers(activation)
@@ -93,6 +93,7 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
     except (KeyError, TypeError, ValueError):
         pass
     code, alpha = _numbers(activation)
+    _refuse_from_z(to_activation(activation))
     dy = array("dy", dy, 2)
     dtype = dy.dtype
     x = array("x", x, 2, dtype)
@@ -106,6 +107,14 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
         name = to_activation(activation).name
         raise ValueError(f"y is needed for the derivative of {name}: pass what dense_forward returned")
     return _core.dense_backward(dy, x, W, y, code, alpha)
+
+
+def _refuse_from_z(f):
+    if f.from_z:
+        raise ValueError(
+            f"activation must be one whose derivative is computed from y, got {f.name}: let dense_forward make z without "
+            f"an activation, then call {f.name}_forward(z); backward, {f.name}_backward(dy, z) gives the dy of the layer"
+        )
 
 
 def _outputs(x, W):

@@ -1,12 +1,17 @@
 """Activations y = f(x), applied to each element of an array of any shape, and their derivatives.
 
-Backward takes dy, the gradient at y, and gives dx = dy f'(x). Each of these f' is a function of y, so forward saves y
-alone. Where an input is nan, so is y.
+Backward takes dy, the gradient at y, and gives dx = dy f'(x). For most f it takes y, of which f' is a function. gelu,
+gelu_tanh and silu fall before they rise, so that y does not tell f': theirs takes x. Where an input is nan, so is y.
 """
+
+import math
 
 import numpy as np
 
 from ..layers import activation as _activation
+
+SELU_SCALE, SELU_LIMIT = 1.0507009873554804934, 1.7580993408473768600  # s and s a, a = 1.6732...
+FAR = 1e4
 
 
 def identity_forward(x):
@@ -75,6 +80,73 @@ def softplus_backward(dy, y, beta=1.0):
     return dy * -np.expm1(-beta * y)
 
 
+def elu_forward(x, alpha=1.0):
+    """y = x for x > 0, else alpha expm1(x)."""
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def elu_backward(dy, y, alpha=1.0):
+    """dx = dy for y > 0, else dy (y + alpha): y = alpha exp(x) - alpha, and alpha is not negative, so y > 0 where x > 0."""
+    return np.where(y > 0, dy, dy * (y + alpha))
+
+
+def selu_forward(x):
+    """y = s x for x > 0, else s a expm1(x), with s = 1.0507... and a = 1.6732..."""
+    return np.where(x > 0, SELU_SCALE * x, SELU_LIMIT * np.expm1(np.minimum(x, 0)))
+
+
+def selu_backward(dy, y):
+    """dx = dy s for y > 0, else dy (y + s a)."""
+    return dy * np.where(y > 0, SELU_SCALE, y + SELU_LIMIT)
+
+
+# The last three are x q(x), where q goes from 0 to 1. Beyond FAR it is 0 or 1 in every dtype: x stops there where it would
+# only make a nan of 0 times infinity.
+
+
+def gelu_forward(x):
+    """y = x Phi(x), with Phi(x) = (1 + erf(x / sqrt(2))) / 2 = erfc(-x / sqrt(2)) / 2."""
+    return np.maximum(x, -FAR) * _normal_cdf(x)
+
+
+def gelu_backward(dy, x):
+    """dx = dy (Phi(x) + x phi(x)), with phi(x) = Phi'(x) = exp(-x^2 / 2) / sqrt(2 pi)."""
+    near = np.clip(x, -FAR, FAR)
+    return dy * (_normal_cdf(x) + near * (np.exp(-near * near / 2) / math.sqrt(2 * math.pi)))
+
+
+def gelu_tanh_forward(x):
+    """y = x (1 + tanh(u)) / 2 = x sigmoid(2 u), with u = sqrt(2/pi) (x + 0.044715 x^3)."""
+    near = np.clip(x, -FAR, FAR)
+    u = math.sqrt(2 / math.pi) * (near + 0.044715 * near**3)
+    return np.maximum(x, -FAR) * sigmoid_forward(2 * u)
+
+
+def gelu_tanh_backward(dy, x):
+    """dx = dy (q + 2 x u' q (1 - q)), with q = sigmoid(2 u) and u' = sqrt(2/pi) (1 + 3 0.044715 x^2)."""
+    near = np.clip(x, -FAR, FAR)
+    u = math.sqrt(2 / math.pi) * (near + 0.044715 * near**3)
+    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * near**2)
+    q, rest = sigmoid_forward(2 * u), sigmoid_forward(-2 * u)
+    return dy * (q + 2 * near * slope * q * rest)
+
+
+def silu_forward(x):
+    """y = x sigmoid(x)."""
+    return np.maximum(x, -FAR) * sigmoid_forward(x)
+
+
+def silu_backward(dy, x):
+    """dx = dy (q + x q (1 - q)), with q = sigmoid(x)."""
+    return dy * (sigmoid_forward(x) + np.clip(x, -FAR, FAR) * sigmoid_forward(x) * sigmoid_forward(-x))
+
+
+def _normal_cdf(x):
+    """Phi(x), the distribution function of the standard normal law, element by element: NumPy has no erfc."""
+    values = [math.erfc(-v / math.sqrt(2)) / 2 for v in x.ravel().tolist()]
+    return np.array(values, x.dtype).reshape(x.shape)
+
+
 # By name or object, as the layers have them: LeakyReLU(0.2) has the name "leaky_relu" and the field negative_slope.
 
 
@@ -85,6 +157,6 @@ def forward(x, activation):
 
 
 def backward(dy, y, activation):
-    """dx = dy f'(x), from y = f(x), for f a name or an object of `layers`."""
+    """dx = dy f'(x), from y = f(x), or from x where f.from_z, for f a name or an object of `layers`."""
     f = _activation(activation)
     return globals()[f"{f.name}_backward"](dy, y, **{field: getattr(f, field) for field in f.fields})

@@ -40,7 +40,7 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
     y : ndarray (B, O), optional
         The layer's output: forward's result. f' is computed from it. Not needed for the identity.
     activation : str or Activation, default "identity"
-        f.
+        f. None whose derivative is computed from z: gelu, gelu_tanh, silu.
 
     Returns
     -------
@@ -51,9 +51,14 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
     Raises
     ------
     ValueError
-        If y is needed and not given.
+        If y is needed and not given, or f' is computed from z.
     """
     f = act._activation(activation)
+    if f.from_z:
+        raise ValueError(
+            f"activation must be one whose derivative is computed from y, got {f.name}: let dense_forward make z without "
+            f"an activation, then call {f.name}_forward(z); backward, {f.name}_backward(dy, z) gives the dy of the layer"
+        )
     if y is None:
         if f.name != "identity":
             raise ValueError(f"y is needed for the derivative of {f.name}: pass what dense_forward returned")

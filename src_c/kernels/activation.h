@@ -1,21 +1,71 @@
 /* activation.h: y = f(z) element by element, and the way back.
  *
- *                f(z)                                      f'(z), from y
+ * From y:        f(z)                                      f'(z)
  *   identity     z                                         1
  *   relu         z > 0 ? z : 0                             y > 0 ? 1 : 0
  *   leaky_relu   z > 0 ? z : alpha z                       y > 0 ? 1 : alpha         alpha >= 0
  *   sigmoid      1 / (1 + exp(-z))                         y (1 - y)
  *   tanh         tanh(z)                                   (1 - y) (1 + y)
  *   softplus     max(z, 0) + log1p(exp(-|alpha z|))/alpha  -expm1(-alpha y)          alpha > 0
+ *   elu          z > 0 ? z : alpha expm1(z)                y > 0 ? 1 : y + alpha     alpha >= 0
+ *   selu         z > 0 ? s z : s a expm1(z)                y > 0 ? s : y + s a
  *
- * Forward leaves y and nothing else; y is all that backward needs. (softplus: y = log(1 + exp(alpha z))/alpha, so
- * exp(-alpha y) = 1 - sigmoid(alpha z).)
+ * From z:
+ *   gelu         z Phi(z)                                  Phi(z) + z phi(z)
+ *   gelu_tanh    z q(v(z)), v = 2 sqrt(2/pi) (z + c z^3)   q(v) + z v' q(v) q(-v),  v' = 2 sqrt(2/pi) (1 + 3 c z^2)
+ *   silu         z q(z)                                    q(z) + z q(z) q(-z)
  *
- * Every z is allowed, and a nan gives a nan. At infinity: sigmoid 0 and 1, tanh -1 and 1, softplus 0 and inf; leaky_relu
- * with alpha = 0 makes a nan of -inf. The slope of a nan is a nan, but 0 for relu and alpha for leaky_relu. Errors are
- * those of vec/math.h; softplus adds three roundings (product, quotient, sum) to exp and log1p.
+ * Phi and phi are the standard normal distribution and its density, q the sigmoid, c = 0.044715.
+ *
+ * Forward leaves y and nothing else. Of the first table y is all that backward needs. (softplus: y =
+ * log(1 + exp(alpha z))/alpha, so exp(-alpha y) = 1 - sigmoid(alpha z).) The others fall and rise again, so that y does not
+ * tell z: backward needs z.
+ *
+ * Every z is allowed, and a nan gives a nan. At infinity: sigmoid 0 and 1, tanh -1 and 1, softplus 0 and inf, elu -alpha and
+ * inf, selu -s a and inf, the last three 0 and inf, their slopes 0 and 1; leaky_relu with alpha = 0 makes a nan of -inf.
+ * The slope of a nan is a nan, but 0 for relu and alpha for leaky_relu.
+ *
+ * Errors are those of vec/math.h, and softplus adds three roundings (product, quotient, sum) to exp and log1p, elu and selu
+ * one to expm1. silu is within 5 ulp, and gelu_tanh within 5 + |v|, as rounding v moves exp(-|v|) by so much; below the
+ * smallest normal number add |z|/2, by which a product multiplies a rounding. Slopes from y of elu and selu are within an
+ * ulp of alpha or s a. Slopes from z have the error of the sum of their terms' magnitudes: they are 0 at one z < 0.
+ *
+ * Sources: Hendrycks, Gimpel, Gaussian Error Linear Units, arXiv:1606.08415, 2016 (gelu, gelu_tanh, silu); Clevert,
+ * Unterthiner, Hochreiter, arXiv:1511.07289, 2015 (elu); Klambauer et al., arXiv:1706.02515, 2017 (selu; s and a are such
+ * that mean 0 and variance 1 are kept).
  *
  * Each element is computed alone: its bits do not depend on where in an array or a tile it stands. */
+
+#define SELU_SCALE ((real)0x1.0cfabd6a91132p+0)       /* s = 1.0507... */
+#define SELU_LIMIT ((real)0x1.c212cc640f031p+0)       /* s a = 1.7580..., a = 1.6732... */
+#define GELU_TANH_LINEAR ((real)0x1.9884533d43651p+0) /* 2 sqrt(2/pi) */
+#define GELU_TANH_CUBIC ((real)0x1.2444f2a4d8b4bp-4)  /* 0.044715 times that */
+#define GATE_HIGHEST ((real)1e4) /* sigmoid(-v) is 0 from 1e4 on in both types */
+
+/* z sigmoid(v(z)) for odd v, as what |z| sigmoid(-v) leaves of z, or, for z < 0, as that itself with a minus: a small result
+ * keeps its relative accuracy, and -inf gives 0. */
+FBP_INLINE vreal gate_of(vreal z, int activation) {
+    const vreal a = v_min(v_set(GATE_HIGHEST), v_abs(z)); /* this order keeps a nan */
+    vreal v = a;
+    if (activation == FBP_GELU_TANH)
+        v = v_mul(a, v_fma(v_set(GELU_TANH_CUBIC), v_mul(a, a), v_set(GELU_TANH_LINEAR)));
+    const vreal rest = v_mul(a, v_sigmoid(v_neg(v)));
+    return v_select(v_lt(z, v_zero()), v_neg(rest), v_sub(z, rest));
+}
+
+/* Its derivative. That of |z| q(-v) is q (1 - |z| v' (1 - q)), with q = e / (1 + e), e = exp(-v). */
+FBP_INLINE vreal gate_slope(vreal z, int activation) {
+    const vreal one = v_set(1), a = v_min(v_set(GATE_HIGHEST), v_abs(z));
+    vreal v = a, growth = a; /* |z| v' */
+    if (activation == FBP_GELU_TANH) {
+        const vreal cubic = v_mul(v_set(GELU_TANH_CUBIC), v_mul(a, a)), linear = v_set(GELU_TANH_LINEAR);
+        v = v_mul(a, v_add(cubic, linear));
+        growth = v_mul(a, v_fma(v_set(3), cubic, linear));
+    }
+    const vreal e = v_exp(v_neg(v)), inverse = v_div(one, v_add(one, e)), q = v_mul(e, inverse);
+    const vreal slope = v_fnma(v_mul(growth, q), inverse, q);
+    return v_select(v_lt(z, v_zero()), slope, v_sub(one, slope));
+}
 
 FBP_INLINE vreal activation_of(vreal z, int activation, real alpha) {
     switch (activation) {
@@ -31,12 +81,23 @@ FBP_INLINE vreal activation_of(vreal z, int activation, real alpha) {
         vreal e = v_exp(v_neg(v_abs(v_mul(v_set(alpha), z))));
         return v_add(v_max(v_zero(), z), v_div(v_log1p_unit(e), v_set(alpha)));
     }
+    case FBP_ELU:
+        return v_select(v_gt(z, v_zero()), z, v_mul(v_set(alpha), v_expm1(z)));
+    case FBP_SELU: {
+        vmask above = v_gt(z, v_zero());
+        return v_mul(v_select(above, v_set(SELU_SCALE), v_set(SELU_LIMIT)), v_select(above, z, v_expm1(z)));
+    }
+    case FBP_GELU:
+        return v_gelu(z);
+    case FBP_GELU_TANH:
+    case FBP_SILU:
+        return gate_of(z, activation);
     default:
         return z;
     }
 }
 
-/* f'(z), given y = f(z). */
+/* f'(z), given y = f(z), or z itself for those from FBP_FROM_Z on. */
 FBP_INLINE vreal activation_slope(vreal y, int activation, real alpha) {
     const vreal one = v_set(1);
     switch (activation) {
@@ -50,6 +111,15 @@ FBP_INLINE vreal activation_slope(vreal y, int activation, real alpha) {
         return v_mul(v_sub(one, y), v_add(one, y));
     case FBP_SOFTPLUS:
         return v_neg(v_expm1(v_neg(v_mul(v_set(alpha), y))));
+    case FBP_ELU:
+        return v_select(v_gt(y, v_zero()), one, v_add(y, v_set(alpha)));
+    case FBP_SELU:
+        return v_select(v_gt(y, v_zero()), v_set(SELU_SCALE), v_add(y, v_set(SELU_LIMIT)));
+    case FBP_GELU:
+        return v_gelu_slope(y);
+    case FBP_GELU_TANH:
+    case FBP_SILU:
+        return gate_slope(y, activation);
     default:
         return one;
     }
@@ -100,6 +170,21 @@ static void activation_forward_strided(const real *x, size_t x_row, int activati
     case FBP_SOFTPLUS:
         activation_forward_each(x, x_row, FBP_SOFTPLUS, alpha, y, y_row, rows, columns);
         break;
+    case FBP_ELU:
+        activation_forward_each(x, x_row, FBP_ELU, alpha, y, y_row, rows, columns);
+        break;
+    case FBP_SELU:
+        activation_forward_each(x, x_row, FBP_SELU, alpha, y, y_row, rows, columns);
+        break;
+    case FBP_GELU:
+        activation_forward_each(x, x_row, FBP_GELU, alpha, y, y_row, rows, columns);
+        break;
+    case FBP_GELU_TANH:
+        activation_forward_each(x, x_row, FBP_GELU_TANH, alpha, y, y_row, rows, columns);
+        break;
+    case FBP_SILU:
+        activation_forward_each(x, x_row, FBP_SILU, alpha, y, y_row, rows, columns);
+        break;
     default:
         if (x != y)
             activation_forward_each(x, x_row, FBP_IDENTITY, alpha, y, y_row, rows, columns);
@@ -111,8 +196,8 @@ static void activation_forward_rows(real *y, size_t y_row, int activation, real 
     activation_forward_strided(y, y_row, activation, alpha, y, y_row, rows, columns);
 }
 
-/* dx = dy * f'(z). dy, y and dx: (rows, columns), rows dy_row, y_row and dx_row apart. dx may be dy or y, with its row
- * stride. A dy of nan or inf is never lost: where the slope is 0 it gives a nan. */
+/* dx = dy * f'(z). dy, y and dx: (rows, columns), rows dy_row, y_row and dx_row apart. y is z for those from FBP_FROM_Z on.
+ * dx may be dy or y, with its row stride. A dy of nan or inf is never lost: where the slope is 0 it gives a nan. */
 static void activation_backward_rows(const real *dy, size_t dy_row, const real *y, size_t y_row, int activation,
                                      real alpha, real *dx, size_t dx_row, size_t rows, size_t columns) {
     switch (activation) {
@@ -131,6 +216,21 @@ static void activation_backward_rows(const real *dy, size_t dy_row, const real *
     case FBP_SOFTPLUS:
         activation_backward_each(dy, dy_row, y, y_row, FBP_SOFTPLUS, alpha, dx, dx_row, rows, columns);
         break;
+    case FBP_ELU:
+        activation_backward_each(dy, dy_row, y, y_row, FBP_ELU, alpha, dx, dx_row, rows, columns);
+        break;
+    case FBP_SELU:
+        activation_backward_each(dy, dy_row, y, y_row, FBP_SELU, alpha, dx, dx_row, rows, columns);
+        break;
+    case FBP_GELU:
+        activation_backward_each(dy, dy_row, y, y_row, FBP_GELU, alpha, dx, dx_row, rows, columns);
+        break;
+    case FBP_GELU_TANH:
+        activation_backward_each(dy, dy_row, y, y_row, FBP_GELU_TANH, alpha, dx, dx_row, rows, columns);
+        break;
+    case FBP_SILU:
+        activation_backward_each(dy, dy_row, y, y_row, FBP_SILU, alpha, dx, dx_row, rows, columns);
+        break;
     default:
         if (dx != dy)
             activation_forward_each(dy, dy_row, FBP_IDENTITY, alpha, dx, dx_row, rows, columns);
@@ -142,7 +242,7 @@ static void FBP(activation_forward)(const void *x, int activation, double alpha,
     activation_forward_strided(x, 0, activation, (real)alpha, y, 0, 1, N);
 }
 
-/* dx = dy * f'(z), y = f(z) being what forward wrote. dy, y, dx: (N,); dx may be dy or y. */
+/* dx = dy * f'(z), y = f(z) being what forward wrote, or z itself for those from FBP_FROM_Z on. dy, y, dx: (N,); dx may be dy or y. */
 static void FBP(activation_backward)(const void *dy, const void *y, int activation, double alpha, void *dx, size_t N) {
     activation_backward_rows(dy, 0, y, 0, activation, (real)alpha, dx, 0, 1, N);
 }

@@ -1,4 +1,4 @@
-/* math.h: exp, expm1, log, log1p, tanh and sigmoid of a vreal, written once for both real types over the vocabulary.
+/* math.h: exp, expm1, log, log1p, tanh, sigmoid and gelu of a vreal, written once for both real types over the vocabulary.
  *
  * Every step is correctly rounded and there are no tables, so on instruction sets with fused multiply-add (AVX2,
  * AVX-512, NEON) the results are the same bits. The portable header rounds v_fma twice and gives others.
@@ -40,6 +40,8 @@
 #define LOG2_E 0x1.715476p+0f
 #define LN2_HIGH 0x1.62e4p-1f /* 15 bits: n LN2_HIGH is exact */
 #define LN2_LOW 0x1.7f7d1cp-20f
+#define GELU_HIGHEST 15.0f  /* x (1 - Phi(x)) and its slope are 0 from 14.6 on */
+#define HIGH_HALF -0x1000   /* the first 12 bits of a fraction */
 #define SMALLEST_NORMAL 0x1p-126f
 #define SQRT_HALF_BITS 0x3f3504f3
 #define ONE_BITS 0x3f800000
@@ -51,6 +53,11 @@ static const real exp_q[] = {0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558bp-5f, 0x1.
 static const real expm1_q[] = {0x1p-1f, 0x1.555556p-3f, 0x1.5554f6p-5f, 0x1.111004p-7f, 0x1.6d3c94p-10f, 0x1.a242dep-13f};
 /* (log((1 + s)/(1 - s)) - 2 s) / s^3 in z = s^2, z <= ((sqrt 2 - 1)/(sqrt 2 + 1))^2; relative error of the log 2^-30.2 */
 static const real log_q[] = {0x1.55557ap-1f, 0x1.995ed2p-2f, 0x1.31e13ap-2f};
+/* e^(x^2/2) Phi(-x) on [0, GELU_HIGHEST] = p(x) / q(x), even and odd powers apart; relative error 2^-26.9 */
+static const real normal_p_even[] = {0x1.05805ap-1f, 0x1.7faa2ap-3f, 0x1.13c94ep-8f};
+static const real normal_p_odd[] = {0x1.cabc4p-2f, 0x1.54627p-5f};
+static const real normal_q_even[] = {0x1.05805ap+0f, 0x1.3aa68p+0f, 0x1.aaa27ep-4f};
+static const real normal_q_odd[] = {0x1.b60402p+0f, 0x1.eb8038p-2f, 0x1.59a4a4p-7f};
 
 #else
 
@@ -67,6 +74,8 @@ static const real log_q[] = {0x1.55557ap-1f, 0x1.995ed2p-2f, 0x1.31e13ap-2f};
 #define LOG2_E 0x1.71547652b82fep+0
 #define LN2_HIGH 0x1.62e42fefa4p-1 /* 39 bits: n LN2_HIGH is exact */
 #define LN2_LOW -0x1.8432a1b0e2634p-43
+#define GELU_HIGHEST 39.0   /* x (1 - Phi(x)) and its slope are 0 from 38.7 on */
+#define HIGH_HALF -0x8000000 /* the first 26 bits of a fraction */
 #define SMALLEST_NORMAL 0x1p-1022
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcd
 #define ONE_BITS 0x3ff0000000000000
@@ -83,8 +92,19 @@ static const real expm1_q[] = {0x1p-1,                0x1.5555555555559p-3,  0x1
 /* (log((1 + s)/(1 - s)) - 2 s) / s^3 in z = s^2, z <= ((sqrt 2 - 1)/(sqrt 2 + 1))^2; relative error of the log 2^-59.5 */
 static const real log_q[] = {0x1.5555555555593p-1, 0x1.999999997f9f7p-2, 0x1.249249422a614p-2, 0x1.c71c51d7b042ap-3,
                              0x1.746649b741793p-3, 0x1.39a094a736c4bp-3, 0x1.2f11895fed27bp-3};
+/* e^(x^2/2) Phi(-x) on [0, GELU_HIGHEST] = p(x) / q(x), even and odd powers apart; relative error 2^-57.5 */
+static const real normal_p_even[] = {0x1.7311d8af1ca2p-1, 0x1.f81809f42e81ap-1, 0x1.8787ba8e8deffp-3,
+                                     0x1.51a33367f56b2p-7, 0x1.42ea067b740aap-13, 0x1.5b101666bcabfp-22};
+static const real normal_p_odd[] = {0x1.3322e5a560c92p+0, 0x1.08faa2a7dea68p-1, 0x1.a6df3575f8d12p-5,
+                                    0x1.8a0f282c6fb81p-10, 0x1.51e5ac443513ep-17};
+static const real normal_q_even[] = {0x1.7311d8af1ca2p+0, 0x1.053a1cdd40f1bp+2, 0x1.6b5ca51b9c2cfp+0,
+                                     0x1.109bf1995c25dp-3, 0x1.f1304191442bbp-9, 0x1.a77dc50256d72p-16};
+static const real normal_q_odd[] = {0x1.c72bf571fa50cp+1, 0x1.731b561c574aap+1, 0x1.0230216b26dccp-1,
+                                    0x1.ad768399f586p-6, 0x1.958ffcd2e008cp-12, 0x1.b2fa906bb748bp-21};
 
 #endif
+
+#define NORMAL_DENSITY ((real)0x1.9884533d43651p-2) /* phi(0) = 1 / sqrt(2 pi) */
 
 /* Adding it rounds a small number to an integer, to even; the sum's last bits are that integer. */
 #define ROUNDER ((real)3 * ((uint_real)1 << (FRACTION_BITS - 1)))
@@ -105,17 +125,27 @@ FBP_INLINE vreal v_exp_reduce(vreal x, real offset, vint *n_bits, vreal *lost) {
     return r;
 }
 
-/* e^x. exp(-inf) = 0, exp(inf) = inf, nan stays nan; results below the smallest normal number are rounded once. */
-FBP_INLINE vreal v_exp(vreal x) {
-    /* 2^n in two factors, as n runs past both ends of the exponent. At EXP_LOWEST both are 0, so e^-inf is 0 without
-     * the slow path that an underflow takes on some processors. The second operands let nan through. */
-    x = v_min(v_set(EXP_HIGHEST), v_max(v_set(EXP_LOWEST), x));
-    vint n;
-    vreal lost, r = v_exp_reduce(x, 2 * EXPONENT_BIAS, &n, &lost);
+/* e 2^n, for the n of v_exp_reduce with the offset 2 EXPONENT_BIAS; below the smallest normal number rounded
+ * once. 2^n in two factors, as n runs past both ends of the exponent. */
+FBP_INLINE vreal v_exp_scale(vreal e, vint n) {
     vint half = vi_shr(n, 1);
     vreal scale = v_from_bits(vi_shl(half, FRACTION_BITS)), rest = v_from_bits(vi_shl(vi_sub(n, half), FRACTION_BITS));
-    vreal one = v_set(1), y = v_fma(r, v_fma(r, V_POLYNOMIAL(r, exp_q), one), one);
-    return v_mul(v_mul(y, scale), rest);
+    return v_mul(v_mul(e, scale), rest);
+}
+
+/* e^r, |r| <= ln(2)/2 */
+FBP_INLINE vreal v_exp_reduced(vreal r) {
+    vreal one = v_set(1);
+    return v_fma(r, v_fma(r, V_POLYNOMIAL(r, exp_q), one), one);
+}
+
+/* e^x. exp(-inf) = 0, exp(inf) = inf, nan stays nan; results below the smallest normal number are rounded once. */
+FBP_INLINE vreal v_exp(vreal x) {
+    /* At EXP_LOWEST both factors of v_exp_scale are 0, so e^-inf is 0 without the slow path that an underflow takes on some
+     * processors. The second operands let nan through. */
+    vint n;
+    vreal lost, r = v_exp_reduce(v_min(v_set(EXP_HIGHEST), v_max(v_set(EXP_LOWEST), x)), 2 * EXPONENT_BIAS, &n, &lost);
+    return v_exp_scale(v_exp_reduced(r), n);
 }
 
 /* e^r - 1, for the n and r of v_exp_reduce. For n = 1 and r < 0 most of r cancels in 2 (e^r - 1) + 1. With a float's
@@ -151,6 +181,41 @@ FBP_INLINE vreal v_tanh(vreal x) {
 FBP_INLINE vreal v_sigmoid(vreal x) {
     vreal one = v_set(1), e = v_exp(v_neg(v_abs(x)));
     return v_div(v_select(v_lt(x, v_zero()), e, one), v_add(one, e));
+}
+
+/* e^(a^2/2) Phi(-a), 0 <= a <= GELU_HIGHEST, with Phi the distribution function of the standard normal law: Mills' ratio
+ * over sqrt(2 pi). */
+FBP_INLINE vreal v_normal_tail(vreal a) {
+    vreal square = v_mul(a, a);
+    vreal p = v_fma(a, V_POLYNOMIAL(square, normal_p_odd), V_POLYNOMIAL(square, normal_p_even));
+    vreal q = v_fma(a, V_POLYNOMIAL(square, normal_q_odd), V_POLYNOMIAL(square, normal_q_even));
+    return v_div(p, q);
+}
+
+/* m e^(-a^2/2), 0 <= a <= GELU_HIGHEST. What rounding takes from the square, which is as much of the result, is found from
+ * the halves of a, whose products are exact (Dekker, 1971): so it is where v_fma rounds twice, too. */
+FBP_INLINE vreal v_gaussian(vreal a, vreal m) {
+    vreal high = v_from_bits(vi_and(v_bits(a), vi_set(HIGH_HALF))), low = v_sub(a, high), square = v_mul(a, a);
+    vreal excess = v_fnma(low, low, v_fnma(v_add(high, high), low, v_fnma(high, high, square)));
+    vreal half = v_set((real)0.5), lost;
+    vint n;
+    vreal r = v_exp_reduce(v_neg(v_mul(half, square)), 2 * EXPONENT_BIAS, &n, &lost);
+    return v_exp_scale(v_mul(m, v_exp_reduced(v_fma(half, excess, r))), n);
+}
+
+/* x Phi(x), as what |x| Phi(-|x|) leaves of x, or is of it: a small result keeps its relative accuracy. gelu(-inf) = 0,
+ * gelu(inf) = inf, nan stays nan, and so does the sign; subnormal results are right. */
+FBP_INLINE vreal v_gelu(vreal x) {
+    vreal a = v_min(v_set(GELU_HIGHEST), v_abs(x)), tail = v_gaussian(a, v_mul(a, v_normal_tail(a)));
+    return v_select(v_lt(x, v_zero()), v_neg(tail), v_sub(x, tail));
+}
+
+/* Phi(x) + x phi(x), phi = Phi'. 0 at -inf, 1 at inf, nan stays nan. Where the terms differ in sign the error is one of
+ * Phi(x) - x phi(x), their magnitudes' sum. */
+FBP_INLINE vreal v_gelu_slope(vreal x) {
+    vreal a = v_min(v_set(GELU_HIGHEST), v_abs(x));
+    vreal tail = v_gaussian(a, v_fnma(a, v_set(NORMAL_DENSITY), v_normal_tail(a)));
+    return v_select(v_lt(x, v_zero()), tail, v_sub(v_set(1), tail));
 }
 
 /* k ln 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2) */
@@ -228,10 +293,13 @@ FBP_INLINE vreal v_log1p_unit(vreal x) {
 #undef LOG2_E
 #undef LN2_HIGH
 #undef LN2_LOW
+#undef GELU_HIGHEST
+#undef HIGH_HALF
 #undef SMALLEST_NORMAL
 #undef SQRT_HALF_BITS
 #undef ONE_BITS
 #undef FRACTION_MASK
+#undef NORMAL_DENSITY
 #undef ROUNDER
 #undef V_POLYNOMIAL
 

@@ -247,7 +247,8 @@ static void check_gemm_pack(void)
 
 static const struct { const char *name; int number; double alpha; } ACTIVATIONS[] = {
     {"identity", FBP_IDENTITY, 0}, {"relu", FBP_RELU, 0}, {"leaky_relu", FBP_LEAKY_RELU, 0.2},
-    {"sigmoid", FBP_SIGMOID, 0}, {"tanh", FBP_TANH, 0}, {"softplus", FBP_SOFTPLUS, 1.7},
+    {"sigmoid", FBP_SIGMOID, 0}, {"tanh", FBP_TANH, 0}, {"softplus", FBP_SOFTPLUS, 1.7}, {"elu", FBP_ELU, 1.3},
+    {"selu", FBP_SELU, 0}, {"gelu", FBP_GELU, 0}, {"gelu_tanh", FBP_GELU_TANH, 0}, {"silu", FBP_SILU, 0},
 };
 _Static_assert(COUNT(ACTIVATIONS) == FBP_ACTIVATIONS, "every activation has a row");
 
@@ -363,8 +364,11 @@ static void check_activations(void)
         begin("activation_backward", ACTIVATIONS[f].name);
         for (size_t l = 0; l < COUNT(LENGTHS); l++) {
             const size_t N = LENGTHS[l];
-            void *dy = vector(N), *y = filled(1, N, 0, 0, 1).at, *dx = vector(N);
-            void *over_dy = copy_vector(dy, N), *over_y = copy_vector(y, N);
+            const int from_z = number >= FBP_FROM_Z;
+            void *dy = vector(N), *y = filled(1, N, 0, from_z ? -9 : 0, from_z ? 9 : 1).at, *dx = vector(N);
+            void *over_dy = copy_vector(dy, N), *over_y;
+            for (size_t i = 0; from_z && N > 1000 && i < COUNT(specials); i++) put(y, 3 * i, specials[i]);
+            over_y = copy_vector(y, N);
             k->activation_backward(dy, y, number, alpha, dx, N);
             k->activation_backward(over_dy, y, number, alpha, over_dy, N);
             k->activation_backward(dy, over_y, number, alpha, over_y, N);

@@ -309,6 +309,8 @@ static wide r_log(wide x) { return log(x); }
 static wide r_log1p(wide x) { return log1p(x); }
 static wide r_tanh(wide x) { return tanh(x); }
 static wide r_sigmoid(wide x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
+static wide r_normal_cdf(wide x) { return erfc(-x * 0.70710678118654752) / 2; }
+static wide r_normal_density(wide x) { return exp(-x * x / 2) * 0.39894228040143268; }
 #else
 static wide r_exp(wide x) { return expl(x); }
 static wide r_expm1(wide x) { return expm1l(x); }
@@ -316,7 +318,15 @@ static wide r_log(wide x) { return logl(x); }
 static wide r_log1p(wide x) { return log1pl(x); }
 static wide r_tanh(wide x) { return tanhl(x); }
 static wide r_sigmoid(wide x) { return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x)); }
+static wide r_normal_density(wide x) { return expl(-x * x / 2) * 0.398942280401432677939946059934381868L; }
+/* What is missing in x / sqrt(2) as rounded, even in a long double, shows in the tail: it goes through the derivative. */
+static wide r_normal_cdf(wide x)
+{
+    const wide root = 0x1.6a09e667f3bcdp-1L, rest = -4.833646656726456518593584e-17L, y = x * root;
+    return erfcl(-y) / 2 + (x > -100 ? 1.41421356237309504880L * r_normal_density(x) * (fmal(x, root, -y) + x * rest) : 0);
+}
 #endif
+static wide r_gelu(wide x) { return x < -100 ? (wide)-0.0 : x * r_normal_cdf(x); }
 
 /* Bounds in ulp as math.h documents them: with fused multiply-add and without. The ranges are those where the function
  * is neither a constant nor x; they are sampled more densely. */
@@ -333,7 +343,23 @@ static const struct function {
     {"log1p", v_log1p, r_log1p, {2, 2}, {2, 2}, -1, 16},
     {"tanh", v_tanh, r_tanh, {2.5, 2.5}, {2.5, 2.5}, -20, 20},
     {"sigmoid", v_sigmoid, r_sigmoid, {2.5, 2.5}, {2.5, 2.5}, FBP_REAL == 32 ? -105 : -746, 40},
+    {"gelu", v_gelu, r_gelu, {6, 6}, {7, 7}, FBP_REAL == 32 ? -15 : -40, FBP_REAL == 32 ? 15 : 40},
 };
+
+/* A difference in units in the last place of b. */
+static double in_ulp_of(wide b, wide difference)
+{
+    int exponent;
+#if FBP_REAL == 32
+    frexp(b, &exponent);
+    exponent = b == 0 || exponent - 1 < LEAST_EXPONENT ? LEAST_EXPONENT : exponent - 1;
+    return ldexp(fabs(difference), FRACTION - exponent);
+#else
+    frexpl(b, &exponent);
+    exponent = b == 0 || exponent - 1 < LEAST_EXPONENT ? LEAST_EXPONENT : exponent - 1;
+    return (double)ldexpl(fabsl(difference), FRACTION - exponent);
+#endif
+}
 
 static double error_in_ulp(real got, wide exact)
 {
@@ -343,16 +369,7 @@ static double error_in_ulp(real got, wide exact)
     if (b == (wide)INFINITY) return a == b ? 0 : INFINITY;
     if (a == (wide)INFINITY) a = BEYOND_LARGEST;
     if (b > BEYOND_LARGEST) b = BEYOND_LARGEST;
-    int exponent;
-#if FBP_REAL == 32
-    frexp(b, &exponent);
-    exponent = b == 0 || exponent - 1 < LEAST_EXPONENT ? LEAST_EXPONENT : exponent - 1;
-    return ldexp(fabs(a - b), FRACTION - exponent);
-#else
-    frexpl(b, &exponent);
-    exponent = b == 0 || exponent - 1 < LEAST_EXPONENT ? LEAST_EXPONENT : exponent - 1;
-    return (double)ldexpl(fabsl(a - b), FRACTION - exponent);
-#endif
+    return in_ulp_of(b, a - b);
 }
 
 struct worst { double error; real x; };
@@ -407,6 +424,31 @@ static void check_functions(double scale)
     }
 }
 
+/* v_gelu_slope is a sum of two terms: its error in ulp of the sum of their magnitudes. */
+static void check_gelu_slope(double scale)
+{
+    const double highest = FBP_REAL == 32 ? 15 : 40, zero = -0.75179152469356445, bound = 6;
+    struct worst worst = {0, 0};
+    real x[LANES], y[LANES];
+    random_state = 4;
+    for (long trial = 0; trial < (long)(1e6 * scale) + 1000; trial++) {
+        for (int i = 0; i < LANES; i++) {
+            double u = 2 * random_unit() - 1, small = ldexp(u, -(int)(random_word() % 160));
+            x[i] = (real)(trial % 4 == 0 ? highest * u : trial % 4 == 1 ? 2 * u : trial % 4 == 2 ? small : zero + 1e-3 * u);
+        }
+        if (trial == 0) x[0] = 0, x[1] = (real)-0.0, x[2] = real_of(1), x[3] = REAL_MAX, x[4] = -REAL_MAX;
+        v_store(y, v_gelu_slope(v_load(x)));
+        for (int i = 0; i < LANES; i++) {
+            const int far = s_abs(x[i]) > 100;
+            wide cdf = far ? x[i] > 0 : r_normal_cdf(x[i]), term = far ? 0 : x[i] * r_normal_density(x[i]);
+            double error = in_ulp_of(cdf + s_abs((real)term), y[i] - (cdf + term));
+            if (!(error <= worst.error)) { worst.error = error; worst.x = x[i]; }
+        }
+    }
+    printf("%-8s max error %.4f ulp at %a (bound %g)\n", "gelu'", worst.error, (double)worst.x, bound);
+    if (!(worst.error <= bound)) fail("v_gelu_slope", 0);
+}
+
 /* v_log1p_unit: the bits of v_log1p from 0 to 1, those on both sides of sqrt(2) - 1 among them. */
 static void check_log1p_unit(double scale)
 {
@@ -442,7 +484,11 @@ static void check_literals(void)
         {v_tanh, 0, 0}, {v_tanh, (real)-0.0, (real)-0.0}, {v_tanh, infinite, 1}, {v_tanh, -infinite, -1}, {v_tanh, least, least},
         {v_tanh, -least, -least}, {v_tanh, (real)NAN, (real)NAN}, {v_tanh, 100, 1},
         {v_sigmoid, 0, (real)0.5}, {v_sigmoid, infinite, 1}, {v_sigmoid, -infinite, 0}, {v_sigmoid, -REAL_MAX, 0},
-        {v_sigmoid, 100, 1}, {v_sigmoid, (real)NAN, (real)NAN}};
+        {v_sigmoid, 100, 1}, {v_sigmoid, (real)NAN, (real)NAN},
+        {v_gelu, 0, 0}, {v_gelu, (real)-0.0, (real)-0.0}, {v_gelu, infinite, infinite}, {v_gelu, -infinite, (real)-0.0},
+        {v_gelu, REAL_MAX, REAL_MAX}, {v_gelu, -REAL_MAX, (real)-0.0}, {v_gelu, 100, 100}, {v_gelu, (real)NAN, (real)NAN},
+        {v_gelu_slope, 0, (real)0.5}, {v_gelu_slope, (real)-0.0, (real)0.5}, {v_gelu_slope, infinite, 1}, {v_gelu_slope, 100, 1},
+        {v_gelu_slope, least, (real)0.5}, {v_gelu_slope, (real)NAN, (real)NAN}};
     for (size_t k = 0; k < COUNT(known); k++) {
         real y[LANES];
         v_store(y, known[k].vector(v_set(known[k].x)));
@@ -473,6 +519,8 @@ static void print_bits(void)
             v_store(y, functions[k].vector(v_load(x)));
             for (int i = 0; i < LANES; i++) h = hash(h, y[i]);
         }
+        v_store(y, v_gelu_slope(v_load(x)));
+        for (int i = 0; i < LANES; i++) h = hash(h, y[i]);
         h = hash(h, v_sum(v_load(x)));
         h = hash(h, v_greatest(v_load(x)));
     }
@@ -489,6 +537,7 @@ int main(int argc, char **argv)
     check_columns();
     check_literals();
     check_functions(scale);
+    check_gelu_slope(scale);
     check_log1p_unit(scale);
     print_bits();
     if (failures) {
