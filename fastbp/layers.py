@@ -550,11 +550,11 @@ def _flatten(width, layers, where, steps, seen):
         if isinstance(layer, Dense):
             steps.append(Step("dense", width, layer.units, layer.bias, Identity(), layer))
             width = layer.units
-            _activate(steps, layer.activation, layer)
+            _activate(steps, layer.activation)
         elif isinstance(layer, Activation):
             open_ended = len(steps) > begin and steps[-1].kind in ("dense", "layer_norm", "batch_norm")
             if open_ended and steps[-1].activation == Identity():
-                _activate(steps, layer, layer)
+                _activate(steps, layer)
             else:
                 steps.append(Step("activation", width, width, False, layer, layer))
         elif isinstance(layer, Residual):
@@ -575,10 +575,10 @@ def _flatten(width, layers, where, steps, seen):
     return width
 
 
-def _activate(steps, activation, layer):
+def _activate(steps, activation):
     """Put an activation behind the last step: into it, or as a step of its own where backward needs z."""
     if activation.from_z:
-        steps.append(Step("activation", steps[-1].outputs, steps[-1].outputs, False, activation, layer))
+        steps.append(Step("activation", steps[-1].outputs, steps[-1].outputs, False, activation, activation))
     else:
         steps[-1] = steps[-1]._replace(activation=activation)
 

@@ -103,7 +103,7 @@ class Trainer:
         self.seed = check_seed("seed", seed)
         self.n_threads = None if n_threads is None else integer("n_threads", n_threads, least=1)
         self.schedule = schedules.schedule(schedule)
-        self._schedule_state = self.schedule.initial_state()
+        self._schedule_state = self.schedule.initial_state
         if clip_norm is not None and clip_value is not None:
             raise ValueError("clip_norm and clip_value must not both be given")
         self.clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0)
@@ -680,8 +680,7 @@ class _EpochEnds:
         if self.validation is not None:
             watched = trainer._value(self.validation)
             history["val_loss"].append(watched)
-        if isinstance(trainer.schedule, schedules.ReduceOnPlateau):
-            trainer._schedule_state = trainer.schedule.advance(trainer._schedule_state, watched)
+        trainer._schedule_state = trainer.schedule.advance(trainer._schedule_state, watched)
         history["seconds"].append(time.perf_counter() - self.start)
         if self.verbose:
             values = (f"{key} {of[-1]:.6g}" for key, of in history.items() if key != "layer_gradient_norms")
