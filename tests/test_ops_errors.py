@@ -5,9 +5,10 @@ import inspect
 import numpy as np
 import pytest
 
-from fastbp import _core, ops, reference
+from fastbp import _core, losses, ops, reference
 
 DTYPES = ("float32", "float64")
+NO_LOSS = 1 + max(cls.code for cls in losses.LOSSES)
 LOSSES = [name for name in ops.__all__ if "target" in inspect.signature(getattr(ops, name)).parameters]
 
 
@@ -575,7 +576,7 @@ CORE_CALLS = {
     "activation_backward": (two, two, 1, 0.0, two.copy()),
     "softmax_forward": (two, two.copy()),
     "softmax_backward": (two, two, two.copy()),
-    "loss": (8, two, two, pair + 0.5, False, None, two.copy()),
+    "loss": (losses.Pinball.code, two, two, pair + 0.5, False, None, two.copy()),
     "sgd_step": (two.copy(), two, two.copy(), 0.1, 0.9, 0.0, True),
     "adam_step": (two.copy(), two, two.copy(), two.copy(), 1, 0.1, 0.9, 0.99, 1e-8, 0.0, False),
     "rmsprop_step": (two.copy(), two, *(two.copy() for _ in range(3)), 0.1, 0.9, 1e-8, 0.0, 0.9, True),
@@ -621,7 +622,7 @@ def test_the_core_checks_numbers():
             _core.activation_forward(two, bad, 0.0, two.copy())
         with pytest.raises(ValueError, match="no activation"):
             _core.dense_forward(two, two, None, bad, 0.0, two.copy())
-    for bad in (-1, 9, 2**31 - 1):
+    for bad in (-1, NO_LOSS, 2**31 - 1):
         with pytest.raises(ValueError, match="no loss"):
             _core.loss(bad, two, two, None, False, None, two.copy())
 
@@ -699,12 +700,12 @@ def test_plan():
         dict(rows=0),
         dict(rows=-1),
         dict(threads=-1),
-        dict(loss=9),
+        dict(loss=NO_LOSS),
         dict(loss=-2),
-        dict(loss=8),
-        dict(loss=8, loss_parameters=(0.5,)),
-        dict(loss=3),
-        dict(loss=6, loss_parameters=(0.5,)),
+        dict(loss=losses.Pinball.code),
+        dict(loss=losses.Pinball.code, loss_parameters=(0.5,)),
+        dict(loss=losses.BinaryCrossEntropy.code_weighted),
+        dict(loss=losses.Huber.code, loss_parameters=(0.5,)),
         dict(loss_parameters=(0.5, 0.5)),
         dict(optimizer=(4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)),
         dict(optimizer=(1, 0.0)),

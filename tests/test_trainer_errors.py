@@ -352,8 +352,8 @@ class Interrupted:
 
     after = None
 
-    def __init__(self, *arguments):
-        self.plan = _core.Plan(*arguments)
+    def __init__(self, *arguments, **named):
+        self.plan = _core.Plan(*arguments, **named)
 
     def __getattr__(self, name):
         return getattr(self.plan, name)
