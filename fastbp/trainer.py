@@ -124,7 +124,7 @@ class Trainer:
         self._optimizer = optimizer
         self._seed = settings["seed"]
         self._schedule = settings["schedule"]
-        self._schedule_state = self._schedule.initial_state() if schedule_state is None else schedule_state
+        self._schedule_state = self._schedule.initial_state if schedule_state is None else schedule_state
         self._constant_rate = self._schedule == schedules.Constant()
         self.epochs = epochs
         size, dtype = len(net.parameters), net.dtype
@@ -893,4 +893,4 @@ def _read_settings(record, n_threads):
         value = record.get(name)
         settings[name] = None if value is None else declarative.number(name, value, **range_)
     counts = [declarative.integer(name, record[name], 0, 2**63) for name in ("steps", "epochs")]
-    return settings, (*counts, schedule.checked_state(record.get("schedule_state")))
+    return settings, (*counts, schedule.checked_state(record.get("schedule_state", schedule.initial_state)))

@@ -54,7 +54,15 @@ OBJECTS = [
     BatchNorm(1, 1e-3, affine=False, frozen=True),
     Softmax(),
     SoftmaxCrossEntropy("sum"),
+    SoftmaxCrossEntropy(label_smoothing=0.1),
+    SoftmaxCrossEntropy("mean", 0.1, [1, 2.5]),
     BinaryCrossEntropy(),
+    BinaryCrossEntropy(pos_weight=1),
+    BinaryCrossEntropy(pos_weight=(1, 2)),
+    losses.MeanAbsoluteError(),
+    losses.Huber(2),
+    losses.Huber(2, "sum"),
+    losses.Poisson(),
     MeanSquaredError(),
     Pinball(0.9),
     Pinball([0.1, 0.5], "sum"),
@@ -194,6 +202,44 @@ def test_names_stand_for_defaults():
     assert SGD(1, 0.5, 0.25).constants == (0, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0, 0, 0)
     assert Adam(1, 0.5, 0.25, 0.125, 2).constants == (1, 0.0, 2.0, 0.5, 0.25, 0.125, 0.0, 0, 0)
     assert [SGD().moments, SGD(momentum=0.1).moments, Adam().moments] == [0, 1, 2]
+
+
+def test_names_of_optimizers():
+    assert optimizers.optimizer("sgd") == SGD(1e-3, 0, 0) and optimizers.optimizer("adam") == Adam()
+    names = ["sgd", "adam", "adamw", "rmsprop", "adagrad", "lbfgs"]
+    assert [optimizers.optimizer(name).name for name in names] == names
+    assert [optimizers.optimizer(name).code for name in names] == [0, 1, 1, 2, 3, None]
+
+
+def test_constants_of_optimizers():
+    # code, momentum, weight_decay, beta1, beta2, eps, rate_decay, nesterov, decoupled
+    assert SGD(1, 0.5, 0.25, True).constants == (0, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0, 1, 0)
+    assert Adam(1, 0.5, 0.25, 0.125, 2).constants == (1, 0.0, 2.0, 0.5, 0.25, 0.125, 0.0, 0, 0)
+    assert AdamW(1, 0.5, 0.25, 0.125).constants == (1, 0.0, 0.01, 0.5, 0.25, 0.125, 0.0, 0, 1)
+    assert RMSprop(1, 0.5, 0.25, 0.125, 0.75, True).constants == (2, 0.75, 0.125, 0.0, 0.5, 0.25, 0.0, 0, 0)
+    assert Adagrad(1, 0.5, 0.25, 0.125, 0.0625).constants == (3, 0.0, 0.25, 0.0, 0.0, 0.0625, 0.5, 0, 0)
+    assert all(type(flag) is int for flag in SGD(1, 0.5, nesterov=True).constants[-2:])
+
+
+@pytest.mark.parametrize(
+    "optimizer, slots, initial",
+    [
+        (SGD(), (), ()),
+        (SGD(momentum=0.1), (0,), (0.0,)),
+        (Adam(), (0, 1), (0.0, 0.0)),
+        (AdamW(), (0, 1), (0.0, 0.0)),
+        (RMSprop(), (0,), (0.0,)),
+        (RMSprop(momentum=0.1), (0, 1), (0.0, 0.0)),
+        (RMSprop(centered=True), (0, 2), (0.0, 0.0)),
+        (RMSprop(momentum=0.1, centered=True), (0, 1, 2), (0.0, 0.0, 0.0)),
+        (Adagrad(), (0,), (0.0,)),
+        (Adagrad(initial_accumulator=0.5), (0,), (0.5,)),
+        (LBFGS(), (), ()),
+    ],
+    ids=repr,
+)
+def test_moments_of_optimizers(optimizer, slots, initial):
+    assert optimizer.slots == slots and optimizer.moments == len(slots) and optimizer.initial_moments == initial
 
 
 def test_how_weights_begin_by_default():

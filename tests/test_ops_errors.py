@@ -8,6 +8,7 @@ import pytest
 from fastbp import _core, ops, reference
 
 DTYPES = ("float32", "float64")
+LOSSES = [name for name in ops.__all__ if "target" in inspect.signature(getattr(ops, name)).parameters]
 
 
 def real(*shape, dtype="float64", seed=0):
@@ -23,10 +24,6 @@ def arguments(name, dtype="float64"):
         "gemm": dict(a=x, b=W),
         "dense_forward": dict(x=x, W=W, b=real(O, dtype=dtype), activation="tanh"),
         "dense_backward": dict(dy=y, x=x, W=W, y=y, activation="tanh"),
-        "softmax_cross_entropy": dict(z=y, target=y),
-        "binary_cross_entropy": dict(z=y, target=y),
-        "mean_squared_error": dict(y=y, target=y),
-        "pinball": dict(y=y, target=y),
         "sgd_step": dict(w=vectors["w"], g=vectors["g"], v=vectors["v"], momentum=0.9),
         "adam_step": dict(**vectors, t=1),
         "rmsprop_step": dict(
@@ -49,6 +46,8 @@ def arguments(name, dtype="float64"):
     }
     if name in special:
         return special[name]
+    if name in LOSSES:
+        return {next(iter(inspect.signature(getattr(ops, name)).parameters)): y, "target": y}
     return dict(x=x) if name.endswith("_forward") else dict(dy=x, y=x)
 
 
@@ -255,6 +254,8 @@ NUMBERS = [
     ("leaky_relu_backward", "negative_slope", [-0.1, float("nan"), float("inf")]),
     ("softplus_forward", "beta", [0.0, -1, float("nan"), float("inf")]),
     ("softplus_backward", "beta", [0.0, -1, float("nan"), float("inf")]),
+    ("huber", "delta", [0.0, -1, float("nan"), float("inf")]),
+    ("softmax_cross_entropy", "label_smoothing", [-0.1, 1.0, float("nan")]),
     ("sgd_step", "learning_rate", [-1.0, float("nan"), float("inf")]),
     ("sgd_step", "momentum", [-0.1, 1.0, float("nan")]),
     ("sgd_step", "weight_decay", [-0.1, float("nan")]),
@@ -319,7 +320,7 @@ def test_flags(name, argument):
     assert np.array_equal(given["w"], same["w"])
 
 
-@pytest.mark.parametrize("name", ["softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error", "pinball"])
+@pytest.mark.parametrize("name", LOSSES)
 def test_reduction(name):
     with pytest.raises(ValueError, match="^reduction must be"):
         called(name, reduction="none")
@@ -335,12 +336,55 @@ def test_activation(name):
         called(name, activation=3)
 
 
-def test_quantiles():
-    values = [0.0, 1.0, float("nan"), [0.5, 0.5], [], [0.1, 0.2, 0.3, 0.4, 1.5]]
-    kinds = [None, "median", [None] * 5]
+COLUMNS = {  # numbers for columns: values and kinds that are refused
+    ("pinball", "quantiles"): ([0.0, 1.0, float("nan"), [0.1, 0.2, 0.3, 0.4, 1.5]], [None, True]),
+    ("binary_cross_entropy", "pos_weight"): ([-1.0, float("nan"), float("inf"), [1, 2, 3, 4, -5]], [True]),
+    ("softmax_cross_entropy", "class_weights"): ([[1, 2, 3, 4, -5], [1, 2, 3, 4, float("inf")]], [1.0, 2]),
+}
+
+
+@pytest.mark.parametrize("name, argument", COLUMNS)
+def test_numbers_for_columns(name, argument):
+    values, kinds = COLUMNS[name, argument]
+    values = [*values, [], [0.5, 0.5], np.full(6, 0.5), np.array([0.5, 0.5, 0.5, 0.5, float("nan")])]
+    kinds = [*kinds, "text", b"bytes", {0.5: 0.5}, [None] * 5, [0.5, 0.5, 0.5, 0.5, True], np.full((5, 1), 0.5)]
     for bad, error in [*((value, ValueError) for value in values), *((kind, TypeError) for kind in kinds)]:
-        with pytest.raises(error, match="^quantiles"):
-            called("pinball", quantiles=bad)
+        with pytest.raises(error, match=f"^{argument}"):
+            called(name, **{argument: bad})
+    for good in ([0.5] * 5, (0.25,) * 5, np.full(5, 0.5), np.full(5, 0.5, "float32"), [np.float32(0.5)] * 5):
+        called(name, **{argument: good})
+
+
+def test_numbers_that_float32_does_not_hold():
+    for bad in (1e39, 1e-46, [1, 1, 1, 1, 1e39]):
+        with pytest.raises(ValueError, match="^pos_weight must be a number that float32 holds, got 1e"):
+            ops.binary_cross_entropy(real(4, 5, dtype="float32"), real(4, 5, dtype="float32"), pos_weight=bad)
+        called("binary_cross_entropy", pos_weight=bad)
+    for bad in (1e39, 1e-46):
+        with pytest.raises(ValueError, match="^delta must be"):
+            ops.huber(real(4, 5, dtype="float32"), real(4, 5, dtype="float32"), bad)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_sample_weight(name):
+    nan, inf = float("nan"), float("inf")
+    for bad, error, message in (
+        ([1.0] * 4, TypeError, "must be a float32 or float64 array, got list"),
+        (np.ones(4, int), TypeError, "must be a float32 or float64 array, got int64 array"),
+        (1.0, TypeError, r"must be a float32 or float64 array, got 1.0 \(float\)"),
+        (np.ma.masked_array(np.ones(4), [False, True, False, False]), TypeError, "got masked array"),
+        (np.ones(5), ValueError, "has 5 rows; . has 4"),
+        (np.ones((4, 1)), ValueError, r"must have 1 dimension, got shape \(4, 1\)"),
+        (np.array([1, -1e-300, 1, 1]), ValueError, "-1e-300; weights must be at least 0"),
+        (np.array([1, 1, nan, 1]), ValueError, "is nan in float64; weights must be finite"),
+        (np.array([1, 1, 1, inf], "float32"), ValueError, "is inf in float64; weights must be finite"),
+        (np.full(4, 1e308), ValueError, "must have a finite sum"),
+    ):
+        with pytest.raises(error, match=rf"^sample_weight.*{message}"):
+            called(name, sample_weight=bad)
+    for good in (np.ones(4), np.ones(4, "float32"), np.ones(8)[::2], misaligned(np.ones(4)), read_only(np.ones(4))):
+        called(name, sample_weight=good)
+        getattr(ops, name)(*arguments(name, "float32").values(), sample_weight=good)
 
 
 @pytest.mark.parametrize("name", ["random_bits", "random_uniform", "random_permutation"])
@@ -471,7 +515,7 @@ def test_no_rows(dtype):
     ops.weight_average(w, w, 0.5)
 
 
-@pytest.mark.parametrize("name", ["binary_cross_entropy", "mean_squared_error", "pinball", "softmax_cross_entropy"])
+@pytest.mark.parametrize("name", LOSSES)
 def test_the_mean_of_no_rows(name):
     x = np.empty((0, 3))
     with pytest.raises(ValueError, match="mean of nothing"):
@@ -531,7 +575,7 @@ CORE_CALLS = {
     "activation_backward": (two, two, 1, 0.0, two.copy()),
     "softmax_forward": (two, two.copy()),
     "softmax_backward": (two, two, two.copy()),
-    "loss": (4, two, two, pair + 0.5, False, two.copy()),
+    "loss": (8, two, two, pair + 0.5, False, None, two.copy()),
     "sgd_step": (two.copy(), two, two.copy(), 0.1, 0.9, 0.0, True),
     "adam_step": (two.copy(), two, two.copy(), two.copy(), 1, 0.1, 0.9, 0.99, 1e-8, 0.0, False),
     "rmsprop_step": (two.copy(), two, *(two.copy() for _ in range(3)), 0.1, 0.9, 1e-8, 0.0, 0.9, True),
@@ -577,9 +621,29 @@ def test_the_core_checks_numbers():
             _core.activation_forward(two, bad, 0.0, two.copy())
         with pytest.raises(ValueError, match="no activation"):
             _core.dense_forward(two, two, None, bad, 0.0, two.copy())
-    for bad in (-1, 5, 2**31 - 1):
+    for bad in (-1, 9, 2**31 - 1):
         with pytest.raises(ValueError, match="no loss"):
-            _core.loss(bad, two, two, None, False, two.copy())
+            _core.loss(bad, two, two, None, False, None, two.copy())
+
+
+def test_the_core_checks_weights():
+    labels = np.array([0, 1])
+    for kind, target in ((0, labels), (1, two), (4, two)):
+        _core.loss(kind, two, target, None, False, (pair, 0.0, None), two.copy())
+        for bad in (3, "abc", (), (None,), (None, 0.0), (None, 0.0, None, None)):
+            with pytest.raises((TypeError, ValueError)):
+                _core.loss(kind, two, target, None, False, bad, two.copy())
+        for bad in BAD[1:]:
+            with pytest.raises((TypeError, ValueError)):
+                _core.loss(kind, two, target, None, False, (bad, 0.0, None), two.copy())
+            with pytest.raises((TypeError, ValueError)):
+                _core.loss(kind, two, target, None, False, (None, 0.0, bad), two.copy())
+        for bad in (None, "0.1", True, -0.1, 1.0, float("nan"), np.zeros(2)):
+            with pytest.raises((TypeError, ValueError)):
+                _core.loss(kind, two, target, None, False, (None, bad, None), two.copy())
+    for smoothing, class_weights in ((0.1, None), (0.0, pair)):
+        with pytest.raises(ValueError, match="neither label smoothing nor class weights"):
+            _core.loss(4, two, two, None, False, (None, smoothing, class_weights), two.copy())
 
 
 # ---------------------------------------------------------------------------------------------------- the plan
@@ -635,10 +699,12 @@ def test_plan():
         dict(rows=0),
         dict(rows=-1),
         dict(threads=-1),
-        dict(loss=5),
+        dict(loss=9),
         dict(loss=-2),
-        dict(loss=4),
-        dict(loss=4, loss_parameters=(0.5,)),
+        dict(loss=8),
+        dict(loss=8, loss_parameters=(0.5,)),
+        dict(loss=3),
+        dict(loss=6, loss_parameters=(0.5,)),
         dict(loss_parameters=(0.5, 0.5)),
         dict(optimizer=(4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)),
         dict(optimizer=(1, 0.0)),

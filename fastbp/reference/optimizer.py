@@ -13,6 +13,8 @@ def of(optimizer, w, g, moments, t, learning_rate=None):
 
     moments are its vectors, as many as it says, in the order of its `slots`.
     """
+    if optimizer.code is None:
+        raise ValueError(f"{optimizer!r} takes no steps")
     rate = optimizer.learning_rate if learning_rate is None else learning_rate
     slots = dict(zip(optimizer.slots, moments, strict=True))
     state = [slots.get(slot) for slot in range(3)]
@@ -24,10 +26,8 @@ def of(optimizer, w, g, moments, t, learning_rate=None):
         adam_step(w, g, state[0], state[1], t, rate, decoupled=optimizer.decoupled, **given)
     elif optimizer.name == "rmsprop":
         rmsprop_step(w, g, *state, rate, **given)
-    elif optimizer.name == "adagrad":
-        adagrad_step(w, g, state[0], t, rate, **given)
     else:
-        raise ValueError(f"{optimizer!r} takes no steps")
+        adagrad_step(w, g, state[0], t, rate, **given)
 
 
 def sgd_step(w, g, v=None, learning_rate=1e-3, momentum=0.0, weight_decay=0.0, nesterov=False):
