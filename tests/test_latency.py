@@ -95,6 +95,8 @@ def arguments(name, dtype="float32"):
         "leaky_relu_backward": (x, x, 0.2),
         "softplus_forward": (x, 2.0),
         "softplus_backward": (x, x, 2.0),
+        "elu_forward": (x, 2.0),
+        "elu_backward": (x, x, 2.0),
     }
     if name in LOSSES and name not in special:
         return y, y[::-1].copy()
@@ -128,8 +130,8 @@ MORE = {
 
 # Python functions in a call of the short way, where it is not the one of that name alone: several share a helper, or a
 # number is checked.
-PYTHON = {name: 2 for name in ops.__all__ if name.partition("_")[2] in ("forward", "backward")}
-PYTHON |= dict.fromkeys(("leaky_relu_forward", "leaky_relu_backward", "softplus_forward", "softplus_backward"), 3)
+PYTHON = {name: 2 for name in ops.__all__ if name.rpartition("_")[2] in ("forward", "backward")}
+PYTHON |= {f"{f}_{way}": 3 for f in ("leaky_relu", "softplus", "elu") for way in ("forward", "backward")}
 PYTHON |= dict.fromkeys(("softmax_forward", "softmax_backward", "dense_forward", "dense_backward"), 1)
 PYTHON |= dict.fromkeys(LOSSES, 2)
 PYTHON |= {"random_bits": 6, "random_uniform": 6, "random_permutation": 6}
@@ -324,7 +326,7 @@ def test_data_that_are_ready_are_checked_in_one_call(name, loss, outputs, y):
     expected = call(the_long_way(x), the_long_way(y))
     assert_same_bits(call(x, y), expected)
     python, c = calls(call, x, y)
-    assert c.count("ready") == 1 and "checked_inputs" not in python and len(python) <= 8, python
+    assert c.count("ready") == 1 and "checked_inputs" not in python and len(python) <= 12, python
     python, _ = calls(call, the_long_way(x), y)
     assert "checked_inputs" in python
 
