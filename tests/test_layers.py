@@ -10,7 +10,7 @@ import pytest
 
 from fastbp import initializers, layers, losses, optimizers, streams
 from fastbp.errors import DivergenceError, GradientError
-from fastbp.layers import Dense, LeakyReLU, ReLU, Residual, Softplus, Tanh
+from fastbp.layers import ELU, Dense, LeakyReLU, ReLU, Residual, Softplus, Tanh
 from fastbp.losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
 from fastbp.optimizers import SGD, Adam
 
@@ -88,10 +88,23 @@ def test_objects_are_read_only():
 
 
 def test_names_stand_for_defaults():
-    names = ["identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus"]
+    names = [
+        "identity",
+        "relu",
+        "leaky_relu",
+        "sigmoid",
+        "tanh",
+        "softplus",
+        "elu",
+        "selu",
+        "gelu",
+        "gelu_tanh",
+        "silu",
+    ]
     assert [layers.activation(name).name for name in names] == names
-    assert [layers.activation(name).code for name in names] == list(range(6))
-    assert [layers.activation(name).alpha for name in names] == [0.0, 0.0, 0.01, 0.0, 0.0, 1.0]
+    assert [layers.activation(name).code for name in names] == list(range(11))
+    assert [layers.activation(name).alpha for name in names] == [0, 0, 0.01, 0, 0, 1, 1, 0, 0, 0, 0]
+    assert [layers.activation(name).from_z for name in names] == [False] * 8 + [True] * 3
     assert layers.activation(Softplus(3)) == Softplus(3) and Softplus(3).alpha == 3.0
     assert Dense(2, "tanh") == Dense(2, Tanh())
     names = ["softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error", "pinball"]
@@ -121,14 +134,16 @@ def test_names_stand_for_defaults():
         (
             lambda: Dense(3, "rleu"),
             ValueError,
-            "activation must be one of 'identity', 'relu', 'leaky_relu', 'sigmoid', 'tanh', 'softplus' or an object of "
-            "such a class, got 'rleu'",
+            "activation must be one of 'identity', 'relu', 'leaky_relu', 'sigmoid', 'tanh', 'softplus', 'elu', 'selu', "
+            "'gelu', 'gelu_tanh', 'silu' or an object of such a class, got 'rleu'",
         ),
         (lambda: Dense(3, None), TypeError, "or an object of such a class, got None"),
         (lambda: Dense(3, ReLU), TypeError, "activation must be an object, got the class ReLU: write ReLU()"),
         (lambda: Dense(3, SGD()), TypeError, "or an object of such a class, got SGD"),
         (lambda: LeakyReLU(-0.1), ValueError, "negative_slope must be at least 0, got -0.1"),
         (lambda: LeakyReLU(NAN), ValueError, "negative_slope must be a finite number, got nan"),
+        (lambda: ELU(-0.5), ValueError, "alpha must be at least 0, got -0.5"),
+        (lambda: ELU(NAN), ValueError, "alpha must be a finite number, got nan"),
         (lambda: Softplus(0), ValueError, "beta must be greater than 0, got 0"),
         (lambda: Softplus(INF), ValueError, "beta must be a finite number, got inf"),
         (lambda: Softplus("1"), TypeError, "beta must be a number, got '1' (str)"),
