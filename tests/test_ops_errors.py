@@ -16,6 +16,9 @@ def real(*shape, dtype="float64", seed=0):
     return np.random.default_rng(seed).uniform(0.1, 0.9, shape).astype(dtype)
 
 
+FROM_X = ("gelu_backward", "gelu_tanh_backward", "silu_backward")
+
+
 def arguments(name, dtype="float64"):
     """A call of each operation that is right, as keyword arguments in the order of its signature."""
     B, I, O = 4, 3, 5
@@ -49,6 +52,8 @@ def arguments(name, dtype="float64"):
         return special[name]
     if name in LOSSES:
         return {next(iter(inspect.signature(getattr(ops, name)).parameters)): y, "target": y}
+    if name in FROM_X:
+        return dict(dy=x, x=x)
     return dict(x=x) if name.endswith("_forward") else dict(dy=x, y=x)
 
 
@@ -257,6 +262,8 @@ NUMBERS = [
     ("softplus_backward", "beta", [0.0, -1, float("nan"), float("inf")]),
     ("huber", "delta", [0.0, -1, float("nan"), float("inf")]),
     ("softmax_cross_entropy", "label_smoothing", [-0.1, 1.0, float("nan")]),
+    ("elu_forward", "alpha", [-0.1, float("nan"), float("inf")]),
+    ("elu_backward", "alpha", [-0.1, float("nan"), float("inf")]),
     ("sgd_step", "learning_rate", [-1.0, float("nan"), float("inf")]),
     ("sgd_step", "momentum", [-0.1, 1.0, float("nan")]),
     ("sgd_step", "weight_decay", [-0.1, float("nan")]),
@@ -332,7 +339,7 @@ def test_reduction(name):
 @pytest.mark.parametrize("name", ["dense_forward", "dense_backward"])
 def test_activation(name):
     with pytest.raises(ValueError, match="^activation must be.*relu"):
-        called(name, activation="gelu")
+        called(name, activation="gleu")
     with pytest.raises(TypeError, match="^activation must be.*relu"):
         called(name, activation=3)
 
@@ -617,7 +624,7 @@ def test_the_core_clips_reals_that_it_may_write_to(name, numbers):
 
 
 def test_the_core_checks_numbers():
-    for bad in (-1, 6, 2**31 - 1):
+    for bad in (-1, 11, 2**31 - 1):
         with pytest.raises(ValueError, match="no activation"):
             _core.activation_forward(two, bad, 0.0, two.copy())
         with pytest.raises(ValueError, match="no activation"):
@@ -686,7 +693,7 @@ def test_plan():
         dict(dtype=None),
         dict(steps=[]),
         dict(steps=[(0, 3, 4, 1, 1, 0.0), (0, 5, 2, 1, 0, 0.0)]),
-        dict(steps=[(0, 3, 4, 1, 6, 0.0), (0, 4, 2, 1, 0, 0.0)]),
+        dict(steps=[(0, 3, 4, 1, 11, 0.0), (0, 4, 2, 1, 0, 0.0)]),
         dict(steps=[(7, 3, 4, 1, 1, 0.0)]),
         dict(steps=[(0, 0, 4, 1, 1, 0.0)]),
         dict(steps=[(0, 3, -4, 1, 1, 0.0)]),
