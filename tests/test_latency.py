@@ -83,7 +83,15 @@ def arguments(name, dtype="float32"):
         "add": (x, x),
         "random_bits": (1, 2, 3),
         "random_uniform": (1, 2, 3),
+        "random_normal": (1, 2, 3),
         "random_permutation": (1, 2, 3),
+        "layer_norm_forward": (x, x[0], x[1]),
+        "layer_norm_backward": (x, x, x[:, 0].copy(), x[:, 1].copy(), x[0]),
+        "batch_norm_forward": (x, x[0], x[1]),
+        "batch_norm_backward": (x, x, x[0], x[1], x[0]),
+        "batch_norm_predict": (x, x[0], x[1], x[0], x[1]),
+        "batch_norm_running": (x[0], x[1], x[0], x[1], 4, 0.2),
+        "dropout_forward": (x, 0.5, 1, 2, 3, 4),
         "leaky_relu_forward": (x, 0.2),
         "leaky_relu_backward": (x, x, 0.2),
         "softplus_forward": (x, 2.0),
@@ -100,6 +108,9 @@ MORE = {
     "pinball": [(real(2, 5), real(2, 5), 0.25), (real(2, 5), real(2, 5), (0.1, 0.2, 0.3, 0.4, 0.5), "sum")],
     "sgd_step": [(real(7), real(7, seed=1))],
     "adam_step": [(real(7), real(7, seed=1), real(7), real(7), 1, 1, 0, 0.5, 1e-8, 0)],
+    "layer_norm_forward": [(real(2, 3),)],
+    "batch_norm_forward": [(real(2, 3), None, real(3), 1)],
+    "dropout_forward": [(real(2, 3), 0, 2**64 - 1, 2**64 - 1, 2**32 - 1)],
 }
 
 # Python functions in a call of the short way, where it is not the one of that name alone: several share a helper, or a
@@ -108,7 +119,7 @@ PYTHON = {name: 2 for name in ops.__all__ if name.partition("_")[2] in ("forward
 PYTHON |= dict.fromkeys(("leaky_relu_forward", "leaky_relu_backward", "softplus_forward", "softplus_backward"), 3)
 PYTHON |= dict.fromkeys(("softmax_forward", "softmax_backward", "dense_forward", "dense_backward"), 1)
 PYTHON |= dict.fromkeys(("binary_cross_entropy", "mean_squared_error"), 2)
-PYTHON |= {"random_bits": 6, "random_uniform": 6, "random_permutation": 6}
+PYTHON |= {"random_bits": 6, "random_uniform": 6, "random_normal": 6, "random_permutation": 6}
 
 
 @pytest.mark.parametrize("name", ops.__all__)

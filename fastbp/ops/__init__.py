@@ -27,28 +27,46 @@ from .activation import (
     tanh_forward,
 )
 from .dense import dense_backward, dense_forward
+from .dropout import dropout_backward, dropout_forward
 from .gemm import gemm
 from .loss import binary_cross_entropy, mean_squared_error, pinball, softmax_cross_entropy
+from .norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_predict,
+    batch_norm_running,
+    layer_norm_backward,
+    layer_norm_forward,
+)
 from .optimizer import adam_step, sgd_step
 from .reduce import add, all_finite, sum_squares
-from .rng import random_bits, random_permutation, random_uniform
+from .rng import random_bits, random_normal, random_permutation, random_uniform
 from .softmax import softmax_backward, softmax_forward
 
 __all__ = [
     "adam_step",
     "add",
     "all_finite",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_predict",
+    "batch_norm_running",
     "binary_cross_entropy",
     "dense_backward",
     "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
     "gemm",
     "identity_backward",
     "identity_forward",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "mean_squared_error",
     "pinball",
     "random_bits",
+    "random_normal",
     "random_permutation",
     "random_uniform",
     "relu_backward",
