@@ -8,6 +8,7 @@ text are the same but for spaces.
 
 import ast
 import contextlib
+import inspect
 import io
 import math
 import os
@@ -18,6 +19,8 @@ import numpy as np
 import pytest
 
 import fastbp as fb
+from fastbp import initializers, layers, losses, optimizers, schedules
+from fastbp.declarative import Declared
 
 ROOT = Path(fb.__file__).resolve().parents[1]
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
@@ -171,3 +174,55 @@ def test_a_block_is_run_and_its_comments_are_read(tmp_path):
     run(page, with_data=False)
     with pytest.raises(NameError):
         run(page, with_data=True)
+
+
+# ------------------------------------------------------------------------------------------- what there is, is named
+
+NAMED = (layers.ACTIVATIONS, losses.LOSSES, initializers.INITIALIZERS)  # classes that a name may stand for
+
+
+def public_classes():
+    """Every class of layers, losses, optimisers, schedules and initialisers, but for their bases."""
+    for module in (layers, losses, optimizers, schedules, initializers):
+        for name, cls in vars(module).items():
+            own = inspect.isclass(cls) and issubclass(cls, Declared) and cls.__module__ == module.__name__
+            base = own and "name" not in vars(cls) and cls.__subclasses__()
+            if own and not base and not name.startswith("_"):
+                yield cls
+
+
+def signature(cls):
+    return [(name, parameter.default) for name, parameter in inspect.signature(cls).parameters.items()]
+
+
+def signatures_on(page):
+    """(an ast.Call of the class and its arguments, the rest of the row) for each table row that starts with them."""
+    for row in re.findall(r"^\| `(\w+\(.*?\))` \|(.*)$", page, re.M):
+        call = ast.parse(row[0], mode="eval").body
+        yield call, row[1]
+
+
+def test_each_class_has_its_row():
+    """In a table of the page, with the arguments and defaults that the code has, and the name that stands for it."""
+    needs_checkout()
+    rows = list(signatures_on(MATHEMATICS.read_text(encoding="utf-8")))
+    classes = list(public_classes())
+    assert {layers.Dense, layers.BatchNorm, losses.Pinball, optimizers.AdamW, schedules.Function} < set(classes)
+    for cls in classes:
+        written = []
+        for call, rest in rows:
+            if call.func.id != cls.__name__:
+                continue
+            names = vars(inspect.getmodule(cls))
+            given = {word.arg: eval(ast.unparse(word.value), dict(names)) for word in call.keywords}
+            arguments = [(argument.id, inspect.Parameter.empty) for argument in call.args] + list(given.items())
+            written.append((arguments, rest))
+        assert signature(cls) in [arguments for arguments, _ in written], f"{cls.__name__}{inspect.signature(cls)}"
+        if any(cls in named for named in NAMED) or issubclass(cls, optimizers.Optimizer):
+            assert any(f'`"{cls.name}"`' in rest for _, rest in written), f"{cls.__name__}: {cls.name}"
+
+
+def test_there_is_what_has_a_row():
+    needs_checkout()
+    there = {cls.__name__ for cls in public_classes()}
+    assert {call.func.id for call, _ in signatures_on(MATHEMATICS.read_text(encoding="utf-8"))} <= there
