@@ -669,7 +669,7 @@ def test_evaluate_goes_in_slices(monkeypatch):
 
 def test_repr():
     text = repr(make())
-    assert text.startswith("Trainer(Network(4, [") and "loss=SoftmaxCrossEntropy(reduction='mean')" in text
+    assert text.startswith("Trainer(Network(4, [") and "loss=SoftmaxCrossEntropy(reduction='mean'" in text
 
 
 def test_probabilities_are_looked_at_in_every_step():
