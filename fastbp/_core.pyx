@@ -889,7 +889,7 @@ cdef struct Loss:
     const double *parameters     # (C,) or NULL
     double smoothing
     const double *class_weights  # (C,) or NULL
-    void *smoothed               # room for the targets of LOSS_ROWS rows, to smooth and weigh them; or NULL: as they are
+    void *smoothed               # room for the targets of LOSS_ROWS rows, smoothed and weighed; or NULL: as they are
     double *row_weights          # (B,)
     double mass                  # what the sum is divided by
     void *dz                     # (B, C)
@@ -951,7 +951,7 @@ cdef bint takes_parameters(int kind) noexcept nogil:
 
 cdef double *numbers_of_columns(Arguments *args, str name, object values, size_t C, double least, double end,
                                 void **block) except NULL:
-    """C doubles in [least, end), and so as reals of the call, from a list or tuple of floats or a float64 array (C,)."""
+    """C doubles in [least, end), as reals of the call, too, from a list or tuple of floats or a float64 array."""
     cdef double *numbers = <double *>scratch(C, sizeof(double), block)
     cdef size_t i
     if type(values) is tuple or type(values) is list:

@@ -211,8 +211,8 @@ static void FBP(softmax_cross_entropy_probabilities)(const void *z_, size_t z_ro
  *   smooth_labels    the same of t_bj = [j == label_b]
  *   scale_rows       dz_bj = weights_b dz_bj,   row_loss_b = weights_b row_loss_b
  *
- * Label smoothing is that of Szegedy et al. (Rethinking the Inception Architecture for Computer Vision, CVPR 2016). With
- * such targets softmax_cross_entropy_probabilities is the smoothed loss in which class j counts w_j times. */
+ * Label smoothing is that of Szegedy et al. (Rethinking the Inception Architecture for Computer Vision, CVPR 2016).
+ * With such targets softmax_cross_entropy_probabilities is the smoothed loss in which class j counts w_j times. */
 
 /* v times n class weights from class_weights[j] on. */
 FBP_INLINE vreal weighed(vreal v, const double *class_weights, size_t j, size_t n) {
