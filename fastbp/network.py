@@ -22,8 +22,8 @@ class Network:
     inputs : int
         Columns of X.
     layers : list of layers
-        `Dense`, activations such as `ReLU`, `Residual`, `Dropout`, `LayerNorm`, `BatchNorm`, `Softmax`. A classifier ends in
-        identity: the losses take logits.
+        `Dense`, activations such as `ReLU`, `Residual`, `Dropout`, `LayerNorm`, `BatchNorm`, `Softmax`. A classifier
+        ends in identity: the losses take logits.
     dtype : "float32" or "float64"
         Of parameters, data and arithmetic.
     seed : int in [0, 2**64)
@@ -39,11 +39,11 @@ class Network:
     parameters : (P,) array of dtype
         All parameters in one vector: for each dense layer W row by row, then b; for each norm gamma, then beta. A
         residual block's projection comes after the block's layers. Change it in place or assign to it, which copies.
-    weights : tuple of (W, b) and (gamma, beta)
-        Views of `parameters`, for each layer that has some: W (inputs, outputs), b (outputs,), or None for a layer without
-        bias; gamma and beta (width,). They are changed in place: ``net.weights[0][0][:] = W``.
     statistics : (S,) array of dtype
         For each `BatchNorm` the running mean, then the running variance. Change it in place.
+    weights : tuple of (W, b) and (gamma, beta)
+        Views of `parameters`, for each layer that has some: W (inputs, outputs), b (outputs,), or None for a layer
+        without bias; gamma and beta (width,). They are changed in place: ``net.weights[0][0][:] = W``.
 
     Raises
     ------
@@ -129,7 +129,8 @@ class Network:
         Parameters
         ----------
         *numbers : int
-            Numbers of layers as `weights` counts them. A frozen `BatchNorm` takes its running statistics in training, too.
+            Numbers of layers as `weights` counts them. A frozen `BatchNorm` takes its running statistics in training,
+            too.
 
         Raises
         ------
@@ -138,8 +139,9 @@ class Network:
 
         Notes
         -----
-        The layers in `layers` are replaced by such with ``frozen=True``, so that a file of the net remembers it. Backward
-        work stops behind the first layer that learns. State that an optimiser has for frozen parameters stays too.
+        The layers in `layers` are replaced by such with ``frozen=True``, so that a file of the net remembers it.
+        Backward work stops behind the first layer that learns. State that an optimiser has for frozen parameters stays
+        too.
         """
         self._set_frozen(numbers, True)
 
