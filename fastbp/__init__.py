@@ -10,7 +10,7 @@ C kernels do the forward pass, the backward pass and the update; ``fastbp.refere
 
 from importlib import import_module
 
-from . import cpu, ops
+from . import cpu, initializers, ops
 from .errors import DivergenceError, GradientError
 from .layers import Dense, Identity, LeakyReLU, ReLU, Residual, Sigmoid, Softplus, Tanh
 from .losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
@@ -52,6 +52,7 @@ __all__ = [
     "__version__",
     "check_gradient",
     "cpu",
+    "initializers",
     "load",
     "load_digits",
     "load_mnist",

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from .. import streams
+from .. import initializers, streams
 from ..declarative import described, flag
 from ..declarative import seed as check_seed
-from ..layers import count, plan, slices
+from ..layers import count, learned, plan, slices
 from .dense import dense_backward, dense_forward
-from .rng import random_uniform
+from .initial import initial_values
 
 
 class Network:
@@ -37,9 +37,10 @@ class Network:
 
     Notes
     -----
-    Initial weights are uniform on (-r, r), and biases 0. r = sqrt(6 / I) for a layer with relu or leaky_relu (He et
-    al., Delving Deep into Rectifiers, ICCV 2015); otherwise r = sqrt(6 / (I + O)) (Glorot and Bengio, Understanding the
-    Difficulty of Training Deep Feedforward Neural Networks, AISTATS 2010).
+    Unless a layer says otherwise, initial weights are uniform on (-r, r), and biases 0. r = sqrt(6 / I) for a layer
+    with relu or its kin (He et al., Delving Deep into Rectifiers, ICCV 2015); otherwise r = sqrt(6 / (I + O)) (Glorot
+    and Bengio, Understanding the Difficulty of Training Deep Feedforward Neural Networks, AISTATS 2010), but for selu.
+    Of norms gamma is 1 and beta 0.
     """
 
     def __init__(self, inputs, layers, dtype="float32", seed=0):
@@ -51,12 +52,14 @@ class Network:
         self.seed = check_seed("seed", seed)
         self._parameters = np.zeros(count(self.steps), self.dtype)
         self.weights = views(self._parameters, self.steps)
-        dense = [step for step in self.steps if step.kind == "dense"]
-        for number, (step, (W, _)) in enumerate(zip(dense, self.weights, strict=True)):
-            he = step.activation.name in ("relu", "leaky_relu")
-            r = np.sqrt(6 / (step.inputs if he else step.inputs + step.outputs))
-            u = random_uniform(self.seed, streams.initialisation(number), W.size)
-            W[...] = (r * (2 * u - 1)).reshape(W.shape)
+        for number, (step, (W, b)) in enumerate(zip(learned(self.steps), self.weights, strict=True)):
+            of_W, of_b = initializers.of_step(step)
+            widths = step.inputs, step.outputs
+            with np.errstate(over="ignore", under="ignore"):
+                W[...] = initial_values(of_W, W.shape, *widths, self.seed, streams.initialisation(number))
+                if b is not None:
+                    b[...] = initial_values(of_b, b.shape, *widths, self.seed, streams.bias_initialisation(number))
+        refuse_nonfinite("parameters", self._parameters)
 
     @property
     def parameters(self):
