@@ -10,7 +10,7 @@ C kernels do the forward pass, the backward pass and the update; ``fastbp.refere
 
 from importlib import import_module
 
-from . import cpu, ops, schedules
+from . import cpu, initializers, ops, schedules
 from .errors import DivergenceError, GradientError
 from .layers import (
     ELU,
@@ -94,6 +94,7 @@ __all__ = [
     "__version__",
     "check_gradient",
     "cpu",
+    "initializers",
     "load",
     "load_digits",
     "load_mnist",

@@ -265,7 +265,7 @@ class Dense(Layer):
             activation=named("activation", activation, Activation, ACTIVATIONS),
             bias=flag("bias", bias),
             weight_init=None if weight_init is None else initializers.initializer("weight_init", weight_init),
-            bias_init=initializers.initializer("bias_init", bias_init),
+            bias_init=initializers.of_bias("bias_init", bias_init),
             l1=number("l1", l1, least=0),
             l2=number("l2", l2, least=0),
             penalize_bias=flag("penalize_bias", penalize_bias),
