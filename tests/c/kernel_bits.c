@@ -478,6 +478,59 @@ static void in_parts(norm_fn *fn, const struct fbp_norm *n, int parts)
     for (int part = parts - 1; part >= 0; part--) fn(n, part, parts);
 }
 
+static void *row_of(struct matrix m, size_t row) { return (unsigned char *)m.at + row * m.row * k->item; }
+
+/* y is f of what the identity gives. */
+static void norm_activates(const struct fbp_norm *n, norm_fn *forward, struct matrix y)
+{
+    struct matrix z = copy(y);
+    struct fbp_norm plain = *n;
+    plain.activation = FBP_IDENTITY, plain.y = z.at;
+    forward(&plain, 0, 1);
+    for (size_t b = 0; b < n->B; b++)
+        k->activation_forward(row_of(z, b), n->activation, n->alpha, row_of(z, b), n->N);
+    same(y, z, "a norm's activation is not that of activation_forward");
+}
+
+/* Column sums are added to what is there: of a layer norm in blocks of rows, of a batch norm all at once. */
+static void norm_accumulates(const struct fbp_norm *n, norm_fn *weights, int by_column)
+{
+    const size_t N = n->N;
+    void *start = vector(N), *dgamma = copy_vector(start, N), *blocks = copy_vector(start, N);
+    struct fbp_norm whole = *n;
+    whole.accumulate = 1, whole.dgamma = dgamma, whole.dbeta = NULL;
+    weights(&whole, 0, 1);
+    if (by_column) {
+        k->add(start, n->sums, blocks, N);
+    } else {
+        struct fbp_norm block = whole;
+        block.dgamma = blocks;
+        for (size_t b = 0; b < n->B; b += FBP_BLOCK) {
+            block.B = n->B - b < FBP_BLOCK ? n->B - b : FBP_BLOCK;
+            block.x = (const unsigned char *)n->x + b * n->x_row * k->item;
+            block.dz = (const unsigned char *)n->dz + b * n->dz_row * k->item;
+            block.mean = (unsigned char *)n->mean + b * k->item, block.rstd = (unsigned char *)n->rstd + b * k->item;
+            weights(&block, 0, 1);
+        }
+    }
+    same_vector(dgamma, blocks, N, "dgamma is not what was there and the sum");
+    whole.accumulate = 0;
+    weights(&whole, 0, 1);
+    void *plain = copy_vector(dgamma, N);
+    whole.dbeta = plain, whole.dgamma = NULL;
+    weights(&whole, 0, 1); /* either may be NULL */
+}
+
+/* dx = dz gamma rstd. */
+static void norm_takes_constants(const struct fbp_norm *n, struct matrix dz, struct matrix dx)
+{
+    void *factor = copy_vector(n->rstd, n->N);
+    struct matrix expected = copy(dx);
+    if (n->gamma) k->multiply(n->gamma, factor, factor, n->N);
+    for (size_t b = 0; b < n->B; b++) k->multiply(row_of(dz, b), factor, row_of(expected, b), n->N);
+    same(dx, expected, "dx with constant statistics is not dz gamma rstd");
+}
+
 /* Both norms, one kernel after the other; forward and backward take what the kernels before them left. */
 static void check_norms(void)
 {
@@ -511,9 +564,12 @@ static void check_norms(void)
                     same_vector(n.dgamma, again.dgamma, N, "dgamma depends on the number of parts");
                     same_vector(n.dbeta, again.dbeta, N, "dbeta depends on the number of parts");
                     if (by_column) same_vector(n.sums, again.sums, 2 * N, "sums depend on the number of parts");
+                    norm_activates(&n, forward, y);
+                    norm_accumulates(&n, weights, by_column);
                     n.constant_statistics = by_column && l % 3 == 2;
                     n.dx = dx.at, n.dx_row = dx.row;
                     inputs(&n, 0, 1);
+                    if (n.constant_statistics) norm_takes_constants(&n, dz, dx);
                     again = n, again.x = again.dx = over_x.at, again.dx_row = over_x.row;
                     in_parts(inputs, &again, 3);
                     same(dx, over_x, "a norm's dx depends on the number of parts, or on taking the place of x");
