@@ -189,8 +189,9 @@ cdef extern from "fbp.h" nogil:
         void (*activation_forward)(const void *x, int activation, double alpha, void *y, size_t N) noexcept nogil
         void (*activation_backward)(const void *dy, const void *y, int activation, double alpha, void *dx,
                                     size_t N) noexcept nogil
-        void (*softmax_forward)(const void *x, void *y, size_t B, size_t C) noexcept nogil
-        void (*softmax_backward)(const void *dy, const void *y, void *dx, size_t B, size_t C) noexcept nogil
+        void (*softmax_forward)(const void *x, size_t x_row, void *y, size_t y_row, size_t B, size_t C) noexcept nogil
+        void (*softmax_backward)(const void *dy, size_t dy_row, const void *y, size_t y_row, void *dx, size_t dx_row,
+                                 size_t B, size_t C) noexcept nogil
         fbp_loss_fn *loss[9]
         fbp_optimizer_fn *optimizer[4]
         void (*layer_norm_forward)(const fbp_norm *norm, int part, int parts) noexcept nogil
@@ -824,7 +825,7 @@ def softmax_forward(x, y=...):
         kernels = kernels_for(args.item)
         if B and C:
             state = let_go(<double>B * C)
-            kernels.softmax_forward(x_.buf, y_.buf, B, C)
+            kernels.softmax_forward(x_.buf, C, y_.buf, C, B, C)
             take_back(state)
         return y
     finally:
@@ -848,7 +849,7 @@ def softmax_backward(dy, y, dx=...):
         kernels = kernels_for(args.item)
         if B and C:
             state = let_go(<double>B * C)
-            kernels.softmax_backward(dy_.buf, y_.buf, dx_.buf, B, C)
+            kernels.softmax_backward(dy_.buf, C, y_.buf, C, dx_.buf, C, B, C)
             take_back(state)
         return dx
     finally:

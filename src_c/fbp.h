@@ -174,8 +174,9 @@ struct fbp_kernels {
     void (*activation_forward)(const void *x, int activation, double alpha, void *y, size_t N);
     void (*activation_backward)(const void *dy, const void *y, int activation, double alpha, void *dx, size_t N);
 
-    void (*softmax_forward)(const void *x, void *y, size_t B, size_t C);
-    void (*softmax_backward)(const void *dy, const void *y, void *dx, size_t B, size_t C);
+    void (*softmax_forward)(const void *x, size_t x_row, void *y, size_t y_row, size_t B, size_t C);
+    void (*softmax_backward)(const void *dy, size_t dy_row, const void *y, size_t y_row, void *dx, size_t dx_row,
+                             size_t B, size_t C);
 
     fbp_loss_fn *loss[FBP_LOSSES];
     /* t (B, C), rows t_row apart: class_weights[j] * ((1 - smoothing) t + smoothing / C), in place; of labels t is [j == label].

@@ -391,22 +391,31 @@ static void check_softmax(void)
 {
     begin("softmax", "forward");
     for (size_t r = 0; r < COUNT(ROWS); r++) {
-        const size_t N = ROWS[r].B * ROWS[r].C;
-        void *x = filled(1, N, 0, -20, 20).at, *y = vector(N), *in_place = copy_vector(x, N);
-        k->softmax_forward(x, y, ROWS[r].B, ROWS[r].C);
-        k->softmax_forward(in_place, in_place, ROWS[r].B, ROWS[r].C);
-        same_vector(y, in_place, N, "softmax_forward depends on being in place");
-        take_vector(y, N);
+        const size_t B = ROWS[r].B, C = ROWS[r].C;
+        struct matrix x = filled(B, C, 3, -20, 20), y = random_matrix(B, C, 2), in_place = copy(x);
+        void *close = vector(B * C);
+        k->softmax_forward(x.at, x.row, y.at, y.row, B, C);
+        k->softmax_forward(in_place.at, in_place.row, in_place.at, in_place.row, B, C);
+        k->softmax_forward(x.at, x.row, close, C, B, C);
+        same(y, in_place, "softmax_forward depends on being in place");
+        same(y, (struct matrix){B, C, C, close}, "softmax_forward depends on the distance of rows");
+        take_matrix(y);
+        take_matrix(in_place);
     }
     end();
     begin("softmax", "backward");
     for (size_t r = 0; r < COUNT(ROWS); r++) {
-        const size_t N = ROWS[r].B * ROWS[r].C;
-        void *dy = vector(N), *y = filled(1, N, 0, 0, 1).at, *dx = vector(N), *in_place = copy_vector(dy, N);
-        k->softmax_backward(dy, y, dx, ROWS[r].B, ROWS[r].C);
-        k->softmax_backward(in_place, y, in_place, ROWS[r].B, ROWS[r].C);
-        same_vector(dx, in_place, N, "softmax_backward depends on taking the place of dy");
-        take_vector(dx, N);
+        const size_t B = ROWS[r].B, C = ROWS[r].C;
+        struct matrix dy = random_matrix(B, C, 1), y = filled(B, C, 3, 0, 1), dx = random_matrix(B, C, 2);
+        struct matrix over_dy = copy(dy), over_y = copy(y);
+        k->softmax_backward(dy.at, dy.row, y.at, y.row, dx.at, dx.row, B, C);
+        k->softmax_backward(over_dy.at, over_dy.row, y.at, y.row, over_dy.at, over_dy.row, B, C);
+        k->softmax_backward(dy.at, dy.row, over_y.at, over_y.row, over_y.at, over_y.row, B, C);
+        same(dx, over_dy, "softmax_backward depends on taking the place of dy");
+        same(dx, over_y, "softmax_backward depends on taking the place of y");
+        take_matrix(dx);
+        take_matrix(over_dy);
+        take_matrix(over_y);
     }
     end();
 }
