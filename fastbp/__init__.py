@@ -10,26 +10,38 @@ C kernels do the forward pass, the backward pass and the update; ``fastbp.refere
 
 from importlib import import_module
 
-from . import cpu, ops
+from . import cpu, ops, schedules
 from .errors import DivergenceError, GradientError
 from .layers import (
     ELU,
     GELU,
     SELU,
+    BatchNorm,
     Dense,
+    Dropout,
     GELUTanh,
     Identity,
+    LayerNorm,
     LeakyReLU,
     ReLU,
     Residual,
     Sigmoid,
     SiLU,
+    Softmax,
     Softplus,
     Tanh,
 )
-from .losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
+from .losses import (
+    BinaryCrossEntropy,
+    Huber,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Pinball,
+    Poisson,
+    SoftmaxCrossEntropy,
+)
 from .network import Network, load
-from .optimizers import SGD, Adam
+from .optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop
 from .trainer import Trainer
 
 __version__ = "0.1.0"
@@ -45,25 +57,36 @@ _LATER = {
 }
 
 __all__ = [
+    "Adagrad",
     "Adam",
+    "AdamW",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "Dense",
     "DivergenceError",
+    "Dropout",
     "ELU",
     "GELU",
     "GELUTanh",
     "GradientError",
+    "Huber",
     "Identity",
+    "LBFGS",
+    "LayerNorm",
     "LeakyReLU",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Network",
     "Pinball",
+    "Poisson",
+    "RMSprop",
     "ReLU",
     "Residual",
     "SELU",
     "SGD",
-    "Sigmoid",
     "SiLU",
+    "Sigmoid",
+    "Softmax",
     "SoftmaxCrossEntropy",
     "Softplus",
     "Tanh",
@@ -78,6 +101,7 @@ __all__ = [
     "numerical_jacobian",
     "ops",
     "reference",
+    "schedules",
 ]
 
 

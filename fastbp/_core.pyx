@@ -9,7 +9,7 @@ the buffer protocol: nothing here knows how NumPy stores them.
 Argument order: inputs, hyperparameters, outputs. Outputs that are left out are made, and returned.
 """
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -83,6 +83,12 @@ cdef extern from "fbp.h" nogil:
         FBP_DENSE
         FBP_RESIDUAL_BEGIN
         FBP_RESIDUAL_END
+        FBP_PROJECTION
+        FBP_ACTIVATION
+        FBP_SOFTMAX
+        FBP_DROPOUT
+        FBP_LAYER_NORM
+        FBP_BATCH_NORM
     enum:
         FBP_SGD
         FBP_ADAM
@@ -193,7 +199,17 @@ cdef extern from "fbp.h" nogil:
         void (*softmax_backward)(const void *dy, size_t dy_row, const void *y, size_t y_row, void *dx, size_t dx_row,
                                  size_t B, size_t C) noexcept nogil
         fbp_loss_fn *loss[9]
+        void (*smooth_targets)(void *t, size_t t_row, double smoothing, const double *class_weights, size_t B,
+                               size_t C) noexcept nogil
+        void (*smooth_labels)(const int64_t *labels, double smoothing, const double *class_weights, void *t,
+                              size_t t_row, size_t B, size_t C) noexcept nogil
+        void (*scale_rows)(const double *weights, void *dz, size_t dz_row, double *row_loss, size_t B,
+                           size_t C) noexcept nogil
         fbp_optimizer_fn *optimizer[4]
+        double (*penalty)(const void *w, void *g, double l1, double l2, size_t N) noexcept nogil
+        void (*scale)(void *g, double factor, size_t N) noexcept nogil
+        void (*clip)(void *g, double limit, size_t N) noexcept nogil
+        void (*average)(void *average, const void *w, double decay, size_t N) noexcept nogil
         void (*layer_norm_forward)(const fbp_norm *norm, int part, int parts) noexcept nogil
         void (*layer_norm_backward_weights)(const fbp_norm *norm, int part, int parts) noexcept nogil
         void (*layer_norm_backward_inputs)(const fbp_norm *norm, int part, int parts) noexcept nogil
@@ -232,23 +248,37 @@ cdef extern from "fbp.h" nogil:
         int bias
         int activation
         double alpha
+        int frozen
+        double rate
+        double eps
+        double l1, l2
+        int penalize_bias
 
     struct fbp_plan_spec:
         const fbp_kernels *kernels
         const fbp_layer *layers
         size_t n_layers
         size_t rows
+        int whole
         int threads
+        int trains
         int loss
         const double *loss_parameters
         size_t n_loss_parameters
         int reduction_sum
+        double smoothing
+        const double *class_weights
         fbp_optimizer optimizer
+        double clip_norm, clip_value
+        double average_decay
+        uint64_t seed, dropout_stream
 
     struct fbp_vectors:
         void *parameters
         void *gradient
-        void *moments[2]
+        void *moments[3]
+        void *average
+        void *statistics
 
     struct fbp_plan:
         pass
@@ -256,36 +286,52 @@ cdef extern from "fbp.h" nogil:
     int fbp_plan_create(const fbp_plan_spec *spec, fbp_plan **plan)
     void fbp_plan_destroy(fbp_plan *plan)
     size_t fbp_plan_parameters(const fbp_plan *plan)
+    size_t fbp_plan_statistics(const fbp_plan *plan)
+    size_t fbp_plan_learned(const fbp_plan *plan)
     size_t fbp_plan_workspace(const fbp_plan *plan)
     int fbp_plan_threads(const fbp_plan *plan, size_t rows)
-    int fbp_plan_forward(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row, size_t rows, void *y)
-    int fbp_plan_loss(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row, const void *target,
-                      size_t target_row, size_t rows, double *loss_sum)
-    int fbp_plan_gradient(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row, const void *target,
-                          size_t target_row, size_t rows, double *loss, void *dx)
-    int fbp_plan_example_gradients(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row,
-                                   const void *target, size_t target_row, size_t rows, double *losses, void *gradients)
 
-    struct fbp_epoch:
+    struct fbp_data:
         const void *x
         size_t x_row
         const void *target
         size_t target_row
-        size_t rows, batch
+        const double *weights
+        size_t rows
+
+    int fbp_plan_forward(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row, size_t rows, void *y)
+    int fbp_plan_loss(fbp_plan *plan, const fbp_vectors *vectors, const fbp_data *data, double *loss_sum, double *mass)
+    int fbp_plan_gradient(fbp_plan *plan, const fbp_vectors *vectors, const fbp_data *data, int training, uint64_t draw,
+                          double *loss, void *dx)
+    int fbp_plan_example_gradients(fbp_plan *plan, const fbp_vectors *vectors, const fbp_data *data, double *losses,
+                                   void *gradients)
+    int fbp_plan_example_norms(fbp_plan *plan, const fbp_vectors *vectors, const fbp_data *data, double *losses,
+                               double *squares)
+
+    struct fbp_epoch:
+        fbp_data data
+        size_t batch
+        size_t accumulate
         const int64_t *order
         const double *learning_rates
         double seconds
+        double *layer_squares
         size_t step
         size_t block_start
         uint64_t t
+        double mass
         double batch_sum
-        double loss_sum
+        double loss_sum, mass_sum
         double last_loss
         double failed_loss
         double squared_norm_sum
-        double last_squared_norm
 
     int fbp_plan_epoch(fbp_plan *plan, const fbp_vectors *vectors, fbp_epoch *epoch)
+    int fbp_plan_outputs(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row, size_t rows,
+                         size_t first_row, int training, uint64_t draw, void *y)
+    int fbp_plan_backward(fbp_plan *plan, const fbp_vectors *vectors, const void *dy, int accumulate, void *dx)
+    int fbp_plan_update(fbp_plan *plan, const fbp_vectors *vectors, fbp_epoch *epoch, double loss, int own)
+    double fbp_plan_penalties(fbp_plan *plan, const fbp_vectors *vectors)
 
 
 OK = FBP_OK
@@ -390,7 +436,7 @@ choose_from_environment()
 # ------------------------------------------------------------------------------------------------- arguments
 
 cdef enum:
-    MOST_ARGUMENTS = 7
+    MOST_ARGUMENTS = 8
 
 # The buffers of one call. `item` is the size of its reals, 0 until the first has come: all others must be like it.
 cdef struct Arguments:
@@ -878,40 +924,195 @@ cdef double loss_sum(const fbp_kernels *kernels, int kind, const void *z, const 
     return total
 
 
-cdef const double *quantile_levels(Arguments *args, object quantiles, size_t C, void **block) except NULL:
-    """C quantile levels from a float, a list or tuple of C floats, or a float64 array (C,)."""
-    cdef double *levels = <double *>scratch(C, sizeof(double), block)
+# A loss with weights or smoothed targets, and all it needs.
+cdef struct Loss:
+    const fbp_kernels *kernels
+    int kind
+    const void *z                # (B, C)
+    const void *target           # int64 (B,) for labels, else (B, C)
+    const double *parameters     # (C,) or NULL
+    double smoothing
+    const double *class_weights  # (C,) or NULL
+    void *smoothed               # room for the targets of LOSS_ROWS rows, to smooth and weigh them; or NULL: as they are
+    double *row_weights          # (B,)
+    double mass                  # what the sum is divided by
+    void *dz                     # (B, C)
+    size_t B, C
+
+
+cdef double weighted_loss(const Loss *l) noexcept nogil:
+    """The loss; its gradient goes to dz."""
+    cdef double row_loss[LOSS_ROWS]
+    cdef double factors[LOSS_ROWS]
+    cdef double total = 0
+    cdef size_t start = 0, rows, i, C = l.C, item = l.kernels.item
+    cdef bint labels = l.kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS
+    cdef size_t target_row = 1 if labels else C, target_item = sizeof(int64_t) if labels else item
+    while start < l.B:
+        rows = l.B - start if l.B - start < LOSS_ROWS else LOSS_ROWS
+        z = <const char *>l.z + start * C * item
+        target = <const char *>l.target + start * target_row * target_item
+        dz = <char *>l.dz + start * C * item
+        # The kernel's scale is 1: that of small weights need not be a real, but what comes of weight and scale is.
+        if l.smoothed == NULL:
+            l.kernels.loss[l.kind](z, C, target, target_row, l.parameters, 1, dz, C, row_loss, rows, C)
+        else:
+            if labels:
+                l.kernels.smooth_labels(<const int64_t *>target, l.smoothing, l.class_weights, l.smoothed, C, rows, C)
+            else:
+                memcpy(l.smoothed, target, rows * C * item)
+                l.kernels.smooth_targets(l.smoothed, C, l.smoothing, l.class_weights, rows, C)
+            l.kernels.loss[FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES](z, C, l.smoothed, C, NULL, 1, dz, C, row_loss,
+                                                                    rows, C)
+        for i in range(rows):
+            total += l.row_weights[start + i] * row_loss[i]
+            factors[i] = l.row_weights[start + i] / l.mass
+        l.kernels.scale_rows(factors, dz, C, row_loss, rows, C)
+        start += rows
+    return total / l.mass
+
+
+cdef double weigh_rows(Loss *l) noexcept nogil:
+    """The sum of the rows' weights, times those of their labels' classes. Where targets are not smoothed, class weights
+    join those of the rows."""
+    cdef double total = 0, weight
+    cdef size_t b
+    cdef const double *classes = l.class_weights if l.kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else NULL
+    for b in range(l.B):
+        weight = l.row_weights[b]
+        if classes != NULL:
+            weight *= classes[(<const int64_t *>l.target)[b]]
+            if l.smoothed == NULL:
+                l.row_weights[b] = weight
+        total += weight
+    return total
+
+
+cdef bint takes_parameters(int kind) noexcept nogil:
+    """Whether a loss has a parameter for each column."""
+    return kind == FBP_BINARY_CROSS_ENTROPY_WEIGHTED or kind == FBP_HUBER or kind == FBP_PINBALL
+
+
+cdef double *numbers_of_columns(Arguments *args, str name, object values, size_t C, double least, double end,
+                                void **block) except NULL:
+    """C doubles in [least, end), and so as reals of the call, from a list or tuple of floats or a float64 array (C,)."""
+    cdef double *numbers = <double *>scratch(C, sizeof(double), block)
     cdef size_t i
-    if type(quantiles) is float:
+    if type(values) is tuple or type(values) is list:
+        if <size_t>len(values) != C:
+            raise ValueError(f"{name} has {len(values)} numbers; there are {C} columns")
         for i in range(C):
-            levels[i] = quantiles
-    elif type(quantiles) is tuple or type(quantiles) is list:
-        if <size_t>len(quantiles) != C:
-            raise ValueError(f"quantiles has {len(quantiles)} levels; there are {C} columns")
-        for i in range(C):
-            levels[i] = number("quantiles", quantiles[i], 0, 1)
+            numbers[i] = number(name, values[i], least, end)
     else:
-        quantiles_ = take(args, "quantiles", quantiles, b'd', 1, 0)
-        match_size("quantiles", quantiles_, C)
-        memcpy(levels, quantiles_.buf, C * sizeof(double))
+        values_ = take(args, name, values, b'd', 1, 0)
+        match_size(name, values_, C)
+        memcpy(numbers, values_.buf, C * sizeof(double))
     for i in range(C):
-        if not 0 < levels[i] < 1:
-            raise ValueError(f"quantiles must be between 0 and 1, got {levels[i]}")
-    return levels
+        as_real(name, numbers[i], least, end, args.item)
+    return numbers
 
 
-def loss(int kind, z, target, parameters, bint reduction_sum, dz=...):
+cdef int as_real(str name, double value, double least, double end, Py_ssize_t item) except -1:
+    """Refuse what is not in [least, end), and what becomes infinite, or 0 where it was not, when rounded to a float."""
+    if not least <= value < end:
+        raise ValueError(f"{name} must be in [{least}, {end}), got {value}")
+    if item == sizeof(float) and ((<float>value == 0) != (value == 0) or <float>value == INFINITY):
+        raise ValueError(f"{name} must be a number that float32 holds, got {value}")
+    return 0
+
+
+cdef double *loss_parameters(Arguments *args, int kind, object values, size_t C, void **block) except NULL:
+    """A loss's parameters, one for each column: see `numbers_of_columns`. One float is for all."""
+    cdef str name = "pos_weight" if kind == FBP_BINARY_CROSS_ENTROPY_WEIGHTED else (
+        "delta" if kind == FBP_HUBER else "quantiles")
+    cdef double least = 0 if kind == FBP_BINARY_CROSS_ENTROPY_WEIGHTED else LEAST_ABOVE_0
+    cdef double end = 1 if kind == FBP_PINBALL else INFINITY
+    cdef double *numbers
+    cdef double value
+    cdef size_t i
+    if type(values) is not float and type(values) is not int:
+        return numbers_of_columns(args, name, values, C, least, end, block)
+    value = number(name, values, least, end)
+    as_real(name, value, least, end, args.item)
+    numbers = <double *>scratch(C, sizeof(double), block)
+    for i in range(C):
+        numbers[i] = value
+    return numbers
+
+
+cdef double *weights_of_rows(Arguments *args, object weights, size_t B, void **block) except NULL:
+    """The weights of B rows as doubles, from an array of floats or doubles; of None ones."""
+    cdef double *numbers = <double *>scratch(B, sizeof(double), block)
+    cdef Py_ssize_t item = args.item
+    cdef size_t b
+    if weights is None:
+        for b in range(B):
+            numbers[b] = 1
+        return numbers
+    args.item = 0  # they need not be like the others
+    weights_ = real(args, "sample_weight", weights, 1)
+    args.item = item
+    match_size("sample_weight", weights_, B)
+    for b in range(B):
+        if weights_.itemsize == sizeof(float):
+            numbers[b] = (<const float *>weights_.buf)[b]
+        else:
+            numbers[b] = (<const double *>weights_.buf)[b]
+        if not 0 <= numbers[b] < INFINITY:
+            raise ValueError(f"sample_weight must be finite and at least 0, got {numbers[b]}")
+    return numbers
+
+
+cdef double loss_with_weights(Arguments *args, Loss *l, sample_weight, smoothing, class_weights,
+                              bint reduction_sum) except? -1:
+    """The loss of an l that holds what a loss without weights needs; its gradient goes to dz."""
+    cdef void *blocks[3]
+    cdef double total
+    cdef bint labels = l.kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS
+    memset(&blocks, 0, sizeof(blocks))
+    try:
+        l.smoothing = number("label_smoothing", smoothing, 0, 1)
+        if class_weights is not None:
+            l.class_weights = numbers_of_columns(args, "class_weights", class_weights, l.C, 0, INFINITY, &blocks[0])
+        if l.kind > FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES and (l.smoothing != 0 or l.class_weights != NULL):
+            raise ValueError(f"loss {l.kind} has neither label smoothing nor class weights")
+        if l.smoothing != 0 or (l.class_weights != NULL and not labels):
+            l.smoothed = scratch((l.B if l.B < LOSS_ROWS else <size_t>LOSS_ROWS) * l.C, args.item, &blocks[1])
+        l.row_weights = weights_of_rows(args, sample_weight, l.B, &blocks[2])
+        state = let_go(<double>l.B * l.C)
+        l.mass = weigh_rows(l)
+        if l.kind > FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES:
+            l.mass *= <double>l.C
+        if reduction_sum:
+            l.mass = 1
+        if 0 < l.mass < INFINITY:
+            total = weighted_loss(l)
+        else:
+            total = 0
+            memset(l.dz, 0, l.B * l.C * l.kernels.item)
+        take_back(state)
+        if l.mass == INFINITY:
+            raise ValueError("sample_weight must have a finite sum")
+        return total
+    finally:
+        for block in blocks:
+            free(block)
+
+
+def loss(int kind, z, target, parameters, bint reduction_sum, weights, dz=...):
     """The loss of z (B, C) against target, and its gradient into dz (B, C). Where dz is left out: (loss, dz).
 
-    target: int64 (B,) for labels, else like z. parameters: None, or the levels of the pinball loss: see
-    `quantile_levels`.
+    target: int64 (B,) for labels, else like z. parameters: see `loss_parameters`; not looked at for a loss without.
+    weights: None, or (sample_weight, label_smoothing, class_weights): floats or doubles (B,) or None; a float, and a
+    sequence of C floats or None, both for the softmax cross-entropies.
     """
     cdef Arguments args
+    cdef Loss l
     cdef size_t B, C, count
     cdef double scale, total
     cdef const void *target_at
     cdef const double *levels = NULL
-    cdef void *block = NULL  # of the labels, or of the levels
+    cdef void *block = NULL  # of the labels, or of the parameters
     cdef bint made
     args.count = args.item = 0
     if not 0 <= kind < FBP_LOSSES:
@@ -932,8 +1133,8 @@ def loss(int kind, z, target, parameters, bint reduction_sum, dz=...):
             target_ = real(&args, "target", target, 2)
             match("target", target_, B, C)
             target_at = target_.buf
-        if kind == FBP_PINBALL:
-            levels = quantile_levels(&args, parameters, C, &block)
+        if takes_parameters(kind):
+            levels = loss_parameters(&args, kind, parameters, C, &block)
         made = dz is ...
         if made:
             dz = new_array((B, C), args.item)
@@ -941,13 +1142,20 @@ def loss(int kind, z, target, parameters, bint reduction_sum, dz=...):
         match("dz", dz_, B, C)
         if B == 0 and not reduction_sum:
             raise ValueError("z has no rows: there is no mean of nothing")
+        kernels = kernels_for(args.item)
+        if weights is not None:
+            memset(&l, 0, sizeof(l))
+            l.kernels, l.kind, l.parameters, l.B, l.C = kernels, kind, levels, B, C
+            l.z, l.target, l.dz = z_.buf, target_at, dz_.buf
+            sample_weight, smoothing, class_weights = weights
+            total = loss_with_weights(&args, &l, sample_weight, smoothing, class_weights, reduction_sum)
+            return (total, dz) if made else total
         count = B
         if kind > FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES:
             count = B * C
         if reduction_sum:
             count = 1
         scale = 1 / <double>count
-        kernels = kernels_for(args.item)
         state = let_go(<double>B * C)
         total = loss_sum(kernels, kind, z_.buf, target_at, levels, scale, dz_.buf, B, C)
         take_back(state)
@@ -996,7 +1204,7 @@ def ready(x, target, Py_ssize_t item, size_t inputs, size_t outputs, int loss):
             pass
         elif loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
             right = first_outside(<const int64_t *>target_at, rows, outputs) < 0
-        elif loss <= FBP_BINARY_CROSS_ENTROPY:
+        elif loss <= FBP_BINARY_CROSS_ENTROPY_WEIGHTED:
             right = all_probabilities(target_at, item, rows * outputs)
         else:
             right = kernels.all_finite(target_at, rows * outputs)
@@ -1019,70 +1227,220 @@ def check_labels(str name, labels, uint64_t classes):
 
 # ----------------------------------------------------------------------------------- optimizer, reduce and rng
 
-def sgd_step(w, g, v, learning_rate, momentum, weight_decay):
+# One update of an optimiser. begin_update, then update_of, update_with for each of the moments, then make_update.
+cdef struct Update:
+    Arguments args
+    fbp_optimizer o
+    const Py_buffer *w
+    const void *g
+    void *moments[3]
+    uint64_t t
+    double learning_rate
+
+
+cdef int begin_update(Update *u, int kind, object learning_rate, object weight_decay) except -1:
+    u.args.count = u.args.item = 0
+    memset(&u.o, 0, sizeof(u.o))
+    memset(&u.moments, 0, sizeof(u.moments))
+    u.o.kind = kind
+    u.t = 1
+    u.learning_rate = number("learning_rate", learning_rate, 0, INFINITY)
+    u.o.weight_decay = number("weight_decay", weight_decay, 0, INFINITY)
+    return 0
+
+
+cdef int update_of(Update *u, object w, object g) except -1:
+    w_ = real_out(&u.args, "w", w, ANY)
+    g_ = real(&u.args, "g", g, ANY)
+    match_shape("g", g_, w_)
+    u.w, u.g = w_, g_.buf
+    return 0
+
+
+cdef int update_with(Update *u, str name, object moment, int slot, bint used) except -1:
+    """Check one of the moments, and have the kernel use it unless it is not needed."""
+    moment_ = real_out(&u.args, name, moment, ANY)
+    match_shape(name, moment_, u.w)
+    if used:
+        u.moments[slot] = moment_.buf
+    return 0
+
+
+cdef void make_update(Update *u) noexcept:
+    cdef size_t N = elements(u.w)
+    kernels = kernels_for(u.args.item)
+    if N:
+        state = let_go(N)
+        kernels.optimizer[u.o.kind](&u.o, u.w.buf, u.g, u.moments, u.t, u.learning_rate, N)
+        take_back(state)
+
+
+cdef int64_t step_number(object t) except -1:
+    cdef int64_t step = t if type(t) is int else 0
+    if step < 1:
+        raise (ValueError if type(t) is int else TypeError)(f"t must be an int from 1 on, got {t!r}")
+    return step
+
+
+cdef bint flag(str name, object value) except -1:
+    if type(value) is not bool:
+        raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
+    return value
+
+
+def sgd_step(w, g, v, learning_rate, momentum, weight_decay, nesterov):
     """Update w and v in place; v may be None when momentum is 0, and is left alone then."""
+    cdef Update u
+    begin_update(&u, FBP_SGD, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        u.o.momentum = number("momentum", momentum, 0, 1)
+        u.o.nesterov = flag("nesterov", nesterov)
+        if u.o.nesterov and u.o.momentum == 0:
+            raise ValueError("nesterov needs a momentum")
+        if v is not None or u.o.momentum != 0:
+            update_with(&u, "v", v, 0, u.o.momentum != 0)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay, decoupled):
+    """Update w, m and v in place in step t, from 1."""
+    cdef Update u
+    begin_update(&u, FBP_ADAM, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        update_with(&u, "m", m, 0, True)
+        update_with(&u, "v", v, 1, True)
+        u.t = step_number(t)
+        u.o.beta1 = number("beta1", beta1, 0, 1)
+        u.o.beta2 = number("beta2", beta2, 0, 1)
+        u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
+        u.o.decoupled = flag("decoupled", decoupled)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def rmsprop_step(w, g, v, buffer, mean, learning_rate, alpha, eps, weight_decay, momentum, centered):
+    """Update w, v, buffer and mean in place. buffer may be None when momentum is 0, mean when it is not centred; they are
+    left alone then."""
+    cdef Update u
+    cdef bint centres
+    begin_update(&u, FBP_RMSPROP, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        update_with(&u, "v", v, 0, True)
+        u.o.beta2 = number("alpha", alpha, 0, 1)
+        u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
+        u.o.momentum = number("momentum", momentum, 0, 1)
+        centres = flag("centered", centered)
+        if buffer is not None or u.o.momentum != 0:
+            update_with(&u, "buffer", buffer, 1, u.o.momentum != 0)
+        if mean is not None or centres:
+            update_with(&u, "mean", mean, 2, centres)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def adagrad_step(w, g, v, t, learning_rate, rate_decay, weight_decay, eps):
+    """Update w and v in place in step t, from 1."""
+    cdef Update u
+    begin_update(&u, FBP_ADAGRAD, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        update_with(&u, "v", v, 0, True)
+        u.t = step_number(t)
+        u.o.rate_decay = number("rate_decay", rate_decay, 0, INFINITY)
+        u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def penalty(w, g, l1, l2):
+    """l1 sum |w| + l2/2 sum w^2; its gradient is added to g in place."""
     cdef Arguments args
     cdef size_t N
-    cdef fbp_optimizer o
-    cdef void *moments[3]
-    cdef double rate
-    memset(&o, 0, sizeof(o))
-    memset(&moments, 0, sizeof(moments))
+    cdef double first, second, result = 0
     args.count = args.item = 0
     try:
-        w_ = real_out(&args, "w", w, ANY)
-        g_ = real(&args, "g", g, ANY)
+        w_ = real(&args, "w", w, ANY)
+        g_ = real_out(&args, "g", g, ANY)
         match_shape("g", g_, w_)
-        rate = number("learning_rate", learning_rate, 0, INFINITY)
-        o.momentum = number("momentum", momentum, 0, 1)
-        o.weight_decay = number("weight_decay", weight_decay, 0, INFINITY)
-        if v is not None or o.momentum != 0:
-            v_ = real_out(&args, "v", v, ANY)
-            match_shape("v", v_, w_)
-            if o.momentum != 0:
-                moments[0] = v_.buf
+        first = number("l1", l1, 0, INFINITY)
+        second = number("l2", l2, 0, INFINITY)
         N = elements(w_)
         kernels = kernels_for(args.item)
         if N:
             state = let_go(N)
-            kernels.optimizer[FBP_SGD](&o, w_.buf, g_.buf, moments, 1, rate, N)
+            result = kernels.penalty(w_.buf, g_.buf, first, second, N)
+            take_back(state)
+        return result
+    finally:
+        release(&args)
+
+
+def clip_by_norm(g, limit, eps):
+    """The norm of g, which is scaled in place by limit / (norm + eps) where that is below 1."""
+    cdef Arguments args
+    cdef size_t N
+    cdef double most, more, norm = 0
+    args.count = args.item = 0
+    try:
+        g_ = real_out(&args, "g", g, ANY)
+        most = number("limit", limit, LEAST_ABOVE_0, INFINITY)
+        more = number("eps", eps, 0, INFINITY)
+        N = elements(g_)
+        kernels = kernels_for(args.item)
+        if N:
+            state = let_go(N)
+            norm = sqrt(kernels.sum_squares(g_.buf, N))
+            if most / (norm + more) < 1:
+                kernels.scale(g_.buf, most / (norm + more), N)
+            take_back(state)
+        return norm
+    finally:
+        release(&args)
+
+
+def clip_by_value(g, limit):
+    """Bring the elements of g into [-limit, limit] in place."""
+    cdef Arguments args
+    cdef size_t N
+    cdef double most
+    args.count = args.item = 0
+    try:
+        g_ = real_out(&args, "g", g, ANY)
+        most = number("limit", limit, LEAST_ABOVE_0, INFINITY)
+        N = elements(g_)
+        kernels = kernels_for(args.item)
+        if N:
+            state = let_go(N)
+            kernels.clip(g_.buf, most, N)
             take_back(state)
     finally:
         release(&args)
 
 
-def adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay):
-    """Update w, m and v in place in step t, from 1."""
+def weight_average(average, w, decay):
+    """Update average in place: average += (1 - decay) (w - average)."""
     cdef Arguments args
     cdef size_t N
-    cdef int64_t step
-    cdef fbp_optimizer o
-    cdef void *moments[3]
-    cdef double rate
-    memset(&o, 0, sizeof(o))
+    cdef double share
     args.count = args.item = 0
     try:
-        w_ = real_out(&args, "w", w, ANY)
-        g_ = real(&args, "g", g, ANY)
-        m_ = real_out(&args, "m", m, ANY)
-        v_ = real_out(&args, "v", v, ANY)
-        match_shape("g", g_, w_)
-        match_shape("m", m_, w_)
-        match_shape("v", v_, w_)
-        step = t if type(t) is int else 0
-        if step < 1:
-            raise (ValueError if type(t) is int else TypeError)(f"t must be an int from 1 on, got {t!r}")
-        rate = number("learning_rate", learning_rate, 0, INFINITY)
-        o.beta1 = number("beta1", beta1, 0, 1)
-        o.beta2 = number("beta2", beta2, 0, 1)
-        o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
-        o.weight_decay = number("weight_decay", weight_decay, 0, INFINITY)
-        moments[0], moments[1], moments[2] = m_.buf, v_.buf, NULL
-        N = elements(w_)
+        average_ = real_out(&args, "average", average, ANY)
+        w_ = real(&args, "w", w, ANY)
+        match_shape("w", w_, average_)
+        share = number("decay", decay, 0, 1)
+        N = elements(average_)
         kernels = kernels_for(args.item)
         if N:
             state = let_go(N)
-            kernels.optimizer[FBP_ADAM](&o, w_.buf, g_.buf, moments, step, rate, N)
+            kernels.average(average_.buf, w_.buf, share, N)
             take_back(state)
     finally:
         release(&args)
@@ -1256,7 +1614,7 @@ cdef int to_status(int status) except -1:
     if status == FBP_NO_MEMORY:
         raise MemoryError("no memory for the workspace")
     if status == FBP_BAD_PLAN:
-        raise ValueError("steps must hold a layer, and residual blocks that nest")
+        raise ValueError("steps must hold a layer, and residual blocks that nest; a minibatch that must be whole has to fit")
     return status
 
 
@@ -1331,6 +1689,22 @@ cdef class Updates:
         self.end()
 
 
+cdef int set_optimizer(fbp_optimizer *o, constants) except -1:
+    (o.kind, o.momentum, o.weight_decay, o.beta1, o.beta2, o.eps, o.rate_decay, o.nesterov, o.decoupled) = constants
+    if not 0 <= o.kind < FBP_OPTIMIZERS:
+        raise ValueError(f"there is no optimizer {o.kind}")
+    return 0
+
+
+cdef bint has_moments(const fbp_optimizer *o, const fbp_vectors *v) noexcept:
+    """Whether the vectors are there that an optimiser keeps its state in."""
+    if o.kind == FBP_SGD:
+        return v.moments[0] != NULL or o.momentum == 0
+    if o.kind == FBP_RMSPROP:
+        return v.moments[0] != NULL and (v.moments[1] != NULL or o.momentum == 0)
+    return v.moments[0] != NULL and (v.moments[1] != NULL or o.kind == FBP_ADAGRAD)
+
+
 cdef enum:
     AT_ONCE = 1 << 24  # multiply-adds, rows times parameters, between two looks at signals: some milliseconds
 
@@ -1341,8 +1715,8 @@ cdef class Plan:
     Parameters
     ----------
     dtype : "float32" or "float64"
-    steps : sequence of (kind, inputs, outputs, bias, activation, alpha)
-        As enum fbp_layer_kind, two widths, a flag, enum fbp_activation and its parameter.
+    steps : sequence of tuples
+        As `fastbp.layers.Step.record` gives them and struct fbp_layer holds them.
     rows : int
         Rows of the largest minibatch or block to expect; more are taken in blocks of so many.
     threads : int
@@ -1350,13 +1724,23 @@ cdef class Plan:
     loss : int
         As enum fbp_loss, or -1 to predict only.
     loss_parameters : sequence of float
-        Quantile levels, one an output, for the pinball loss; else empty or None.
+        One an output for the losses that have some: see `takes_parameters`; else empty or None.
     reduction_sum : bool
         The loss is the sum of its terms rather than their mean.
-    optimizer : (kind, momentum, weight_decay, beta1, beta2, eps) or None
-        As enum fbp_optimizer_kind, then reals. None when no step is to be taken.
-    parameters, gradient, moment1, moment2 : 1-D arrays of dtype, or None where they are not needed
-        The vectors the plan reads and writes, all of one length. It holds on to them.
+    optimizer : tuple or None
+        `fastbp.optimizers.Optimizer.constants`. None when no step is to be taken.
+    parameters, gradient, moment1, moment2, moment3, average : 1-D arrays of dtype, or None where they are not needed
+        The vectors the plan reads and writes, all of one length. It holds on to them. Without gradient it predicts only.
+    statistics : 1-D array of dtype or None
+        Running statistics of the batch norms.
+    smoothing, class_weights
+        Of a softmax cross-entropy: a float and a sequence of floats, one a class, or None.
+    clip_norm, clip_value : float
+        0: no limit.
+    average_decay : float
+    seed, dropout_stream : int
+    whole : bool
+        Whether minibatches, of at most `rows` rows, go through the net at once.
 
     Two threads may share a plan: the second waits, without the GIL, until the first is done.
     """
@@ -1367,10 +1751,11 @@ cdef class Plan:
     cdef Arguments held          # parameters, gradient, moments
     cdef size_t inputs, outputs
     cdef int loss_kind
-    cdef bint can_step
+    cdef bint can_step, whole
+    cdef size_t rows, kept_rows  # of the spec; of the last call of `forward_kept`, until `backward`
     cdef PyThread_type_lock lock
     cdef fbp_epoch epoch
-    cdef Arguments epoch_held    # x, target and learning rates of the epoch
+    cdef Arguments epoch_held    # x, target, weights and learning rates of the epoch
     cdef bint epoch_on
     cdef uint64_t step_t         # updates done when the last call of `step` was made, its own included if it made one
     cdef Room epoch_labels, epoch_order, labels, x_room, target_room
@@ -1378,12 +1763,15 @@ cdef class Plan:
     cdef double multiply_adds    # in the forward pass of a row
 
     def __cinit__(self, str dtype, steps, Py_ssize_t rows, int threads, int loss, loss_parameters, bint reduction_sum,
-                  optimizer, parameters, gradient=None, moment1=None, moment2=None):
+                  optimizer, parameters, gradient=None, moment1=None, moment2=None, moment3=None, average=None,
+                  statistics=None, double smoothing=0, class_weights=None, double clip_norm=0, double clip_value=0,
+                  double average_decay=0, uint64_t seed=0, uint64_t dropout_stream=0, bint whole=False):
         cdef fbp_plan_spec spec
-        cdef fbp_layer *layers = NULL
-        cdef double *levels = NULL
+        cdef void *memory = NULL
+        cdef fbp_layer *layers
+        cdef double *numbers
         cdef Py_ssize_t i
-        cdef size_t count, levels_taken
+        cdef size_t count, statistics_count, taken
         memset(&spec, 0, sizeof(spec))
         self.held.count = self.epoch_held.count = 0
         self.lock = PyThread_allocate_lock()
@@ -1397,14 +1785,18 @@ cdef class Plan:
             raise ValueError(f"threads must be at least 0, got {threads}")
         if not -1 <= loss < FBP_LOSSES:
             raise ValueError(f"there is no loss {loss}")
-        steps = [(int(kind), int(inputs), int(outputs), bool(bias), int(activation), float(alpha))
-                 for kind, inputs, outputs, bias, activation, alpha, *_ in steps]
-        self.inputs, self.outputs, count = check_steps(steps, rows)
-        loss_parameters = [float(level) for level in (loss_parameters or ())]
-        levels_taken = self.outputs if loss == FBP_PINBALL else 0
-        if <size_t>len(loss_parameters) != levels_taken:
-            raise ValueError(f"loss_parameters has {len(loss_parameters)} levels; this loss takes {levels_taken}")
-        self.most_rows = rows if rows < FBP_BLOCK else max(<size_t>FBP_BLOCK, AT_ONCE // count)
+        steps = [tuple(step) for step in steps]
+        self.inputs, self.outputs, count, statistics_count = check_steps(steps, rows)
+        loss_parameters = [float(number) for number in (loss_parameters or ())]
+        taken = self.outputs if takes_parameters(loss) else 0
+        if <size_t>len(loss_parameters) != taken:
+            raise ValueError(f"loss_parameters has {len(loss_parameters)} numbers; this loss takes {taken}")
+        class_weights = [float(weight) for weight in (class_weights or ())]
+        if class_weights and <size_t>len(class_weights) != self.outputs:
+            raise ValueError(f"class_weights has {len(class_weights)} numbers; there are {self.outputs} outputs")
+        self.whole = whole
+        self.rows = rows
+        self.most_rows = rows if rows < FBP_BLOCK or whole else max(<size_t>FBP_BLOCK, AT_ONCE // (count + 1))
         self.multiply_adds = count
         self.loss_kind = loss
         self.kernels = spec.kernels = kernels_for(4 if dtype == "float32" else 8)
@@ -1413,41 +1805,48 @@ cdef class Plan:
         self.vectors.gradient = self.hold("gradient", gradient, count)
         self.vectors.moments[0] = self.hold("moment1", moment1, count)
         self.vectors.moments[1] = self.hold("moment2", moment2, count)
+        self.vectors.moments[2] = self.hold("moment3", moment3, count)
+        self.vectors.average = self.hold("average", average, count)
+        self.vectors.statistics = self.hold("statistics", statistics, statistics_count)
         if self.vectors.parameters == NULL:
             raise TypeError("parameters must be an array, got None")
-        spec.optimizer.kind = FBP_SGD
+        if statistics_count and self.vectors.statistics == NULL:
+            raise TypeError("statistics must be an array, got None")
         if optimizer is not None:
-            (spec.optimizer.kind, spec.optimizer.momentum, spec.optimizer.weight_decay, spec.optimizer.beta1,
-             spec.optimizer.beta2, spec.optimizer.eps) = optimizer
-            if spec.optimizer.kind not in (FBP_SGD, FBP_ADAM):
-                raise ValueError(f"there is no optimizer {spec.optimizer.kind}")
-            self.can_step = (
-                loss >= 0 and self.vectors.gradient != NULL
-                and (self.vectors.moments[0] != NULL
-                     or (spec.optimizer.kind == FBP_SGD and spec.optimizer.momentum == 0))
-                and (self.vectors.moments[1] != NULL or spec.optimizer.kind == FBP_SGD))
+            set_optimizer(&spec.optimizer, optimizer)
+            self.can_step = self.vectors.gradient != NULL and has_moments(&spec.optimizer, &self.vectors)
         spec.rows = rows
+        spec.whole = whole
         spec.threads = threads if threads else default_threads if threads_are_set else 0
+        spec.trains = self.vectors.gradient != NULL
         spec.loss = loss
         spec.reduction_sum = reduction_sum
+        spec.smoothing = smoothing
+        spec.clip_norm, spec.clip_value = clip_norm, clip_value
+        spec.average_decay = average_decay
+        spec.seed, spec.dropout_stream = seed, dropout_stream
         try:
             spec.n_layers = len(steps)
-            layers = <fbp_layer *>malloc(spec.n_layers * sizeof(fbp_layer))
             spec.n_loss_parameters = len(loss_parameters)
-            levels = <double *>malloc((spec.n_loss_parameters + 1) * sizeof(double))
-            if layers == NULL or levels == NULL:
+            memory = malloc(spec.n_layers * sizeof(fbp_layer)
+                            + (spec.n_loss_parameters + len(class_weights)) * sizeof(double) + 1)
+            if memory == NULL:
                 raise MemoryError("no memory for the plan")
+            layers = <fbp_layer *>memory
+            numbers = <double *>(layers + spec.n_layers)
             for i in range(<Py_ssize_t>spec.n_layers):
                 (layers[i].kind, layers[i].inputs, layers[i].outputs, layers[i].bias, layers[i].activation,
-                 layers[i].alpha) = steps[i]
-            for i in range(<Py_ssize_t>spec.n_loss_parameters):
-                levels[i] = loss_parameters[i]
-            spec.layers, spec.loss_parameters = layers, levels
+                 layers[i].alpha, layers[i].frozen, layers[i].rate, layers[i].eps, layers[i].l1, layers[i].l2,
+                 layers[i].penalize_bias) = steps[i]
+            for i, value in enumerate(loss_parameters + class_weights):
+                numbers[i] = value
+            spec.layers, spec.loss_parameters = layers, numbers
+            if class_weights:
+                spec.class_weights = numbers + spec.n_loss_parameters
             to_status(fbp_plan_create(&spec, &self.plan))
         finally:
-            free(layers)
-            free(levels)
-        if fbp_plan_parameters(self.plan) != count:
+            free(memory)
+        if fbp_plan_parameters(self.plan) != count or fbp_plan_statistics(self.plan) != statistics_count:
             raise SystemError(f"the plan has {fbp_plan_parameters(self.plan)} parameters rather than {count}")
 
     def __dealloc__(self):
@@ -1517,6 +1916,11 @@ cdef class Plan:
             self.epoch_on = False
 
     @property
+    def learned_count(self):
+        """Layers that have parameters."""
+        return fbp_plan_learned(self.plan)
+
+    @property
     def parameters_count(self):
         return fbp_plan_parameters(self.plan)
 
@@ -1556,33 +1960,59 @@ cdef class Plan:
         finally:
             release(&args)
 
-    def loss(self, x, target):
-        """The loss of (x, target), a sum over rows and elements that is not yet divided."""
+    cdef int take_data(self, Arguments *args, fbp_data *data, object x, object target, object weights) except -1:
+        """x, target and the weights of rows as C takes them; a pointer to labels is still the caller's own memory."""
+        x_ = self.take_x(args, x)
+        target_ = self.take_target(args, target, x_.shape[0])
+        memset(data, 0, sizeof(fbp_data))
+        data.x, data.x_row, data.rows = x_.buf, self.inputs, x_.shape[0]
+        data.target, data.target_row = target_.buf, self.target_row()
+        if weights is not None:
+            weights_ = take(args, "weights", weights, b'd', 1, 0)
+            match_size("weights", weights_, data.rows)
+            data.weights = <const double *>weights_.buf
+        return 0
+
+    cdef int enter_with(self, Arguments *args, fbp_data *data) except -1:
+        """Take the lock, and let data.target be where C may read it."""
+        self.enter()
+        try:
+            data.target = self.target_pointer(&self.labels, &args.views[1])
+        except BaseException:
+            self.leave()
+            raise
+        return 0
+
+    cdef int refuse_too_many(self, size_t rows) except -1:
+        if self.whole and rows > self.rows:
+            raise ValueError(f"x has {rows} rows; this plan takes minibatches whole, of at most {self.rows}")
+        return 0
+
+    def loss(self, x, target, weights=None):
+        """The loss of (x, target) in prediction, a sum over rows and elements, and what a mean divides it by."""
         cdef Arguments args
+        cdef fbp_data data
         cdef int status = FBP_OK
-        cdef double loss = 0
+        cdef double loss = 0, mass = 0
         args.count = 0
         try:
-            x_ = self.take_x(&args, x)
-            target_ = self.take_target(&args, target, x_.shape[0])
-            if x_.shape[0]:
-                self.enter()
-                try:
-                    at = self.target_pointer(&self.labels, target_)
-                    state = self.let_go_for(1, x_.shape[0])
-                    status = fbp_plan_loss(self.plan, &self.vectors, x_.buf, self.inputs, at, self.target_row(),
-                                           x_.shape[0], &loss)
-                    take_back(state)
-                finally:
-                    self.leave()
+            self.take_data(&args, &data, x, target, weights)
+            if data.rows:
+                self.enter_with(&args, &data)
+                state = self.let_go_for(1, data.rows)
+                status = fbp_plan_loss(self.plan, &self.vectors, &data, &loss, &mass)
+                take_back(state)
+                self.leave()
             to_status(status)
-            return loss
+            return loss, mass
         finally:
             release(&args)
 
-    def gradient(self, x, target, dx=None):
-        """The loss of the minibatch (x, target); its gradient goes to the gradient vector, that at x to dx if given."""
+    def gradient(self, x, target, dx=None, weights=None, bint training=True, uint64_t draw=0):
+        """The loss of the minibatch (x, target) with its penalties; its gradient goes to the gradient vector, that at x to dx
+        if given."""
         cdef Arguments args
+        cdef fbp_data data
         cdef int status
         cdef double loss = 0
         cdef void *dx_at = NULL
@@ -1590,24 +2020,21 @@ cdef class Plan:
         if self.vectors.gradient == NULL:
             raise RuntimeError("this plan has no gradient vector")
         try:
-            x_ = self.take_x(&args, x)
-            target_ = self.take_target(&args, target, x_.shape[0])
+            self.take_data(&args, &data, x, target, weights)
             if dx is not None:
                 dx_ = real_out(&args, "dx", dx, 2)
-                match("dx", dx_, x_.shape[0], self.inputs)
+                match("dx", dx_, data.rows, self.inputs)
                 dx_at = dx_.buf
-            if x_.shape[0] == 0:
+            if data.rows == 0:
                 raise ValueError("x has no rows")
-            self.enter()
-            try:
-                at = self.target_pointer(&self.labels, target_)
-                self.gradient_is_overwritten()
-                state = self.let_go_for(3, x_.shape[0])
-                status = fbp_plan_gradient(self.plan, &self.vectors, x_.buf, self.inputs, at, self.target_row(),
-                                           x_.shape[0], &loss, dx_at)
-                take_back(state)
-            finally:
-                self.leave()
+            if training:
+                self.refuse_too_many(data.rows)
+            self.enter_with(&args, &data)
+            self.gradient_is_overwritten()
+            state = self.let_go_for(3, data.rows)
+            status = fbp_plan_gradient(self.plan, &self.vectors, &data, training, draw, &loss, dx_at)
+            take_back(state)
+            self.leave()
             to_status(status)
             return loss
         finally:
@@ -1616,71 +2043,177 @@ cdef class Plan:
     def example_gradients(self, x, target, losses, gradients):
         """Write to losses (rows,) float64 and gradients (rows, P) those of each example, as a minibatch of one."""
         cdef Arguments args
+        cdef fbp_data data
         cdef int status = FBP_OK
         args.count = 0
         if self.vectors.gradient == NULL:
             raise RuntimeError("this plan has no gradient vector")
         try:
-            x_ = self.take_x(&args, x)
-            target_ = self.take_target(&args, target, x_.shape[0])
+            self.take_data(&args, &data, x, target, None)
             losses_ = take(&args, "losses", losses, b'd', 1, PyBUF_WRITABLE)
-            match_size("losses", losses_, x_.shape[0])
+            match_size("losses", losses_, data.rows)
             gradients_ = real_out(&args, "gradients", gradients, 2)
-            match("gradients", gradients_, x_.shape[0], fbp_plan_parameters(self.plan))
-            if x_.shape[0]:
-                self.enter()
-                try:
-                    at = self.target_pointer(&self.labels, target_)
-                    state = self.let_go_for(3, x_.shape[0])
-                    status = fbp_plan_example_gradients(self.plan, &self.vectors, x_.buf, self.inputs, at,
-                                                        self.target_row(), x_.shape[0], <double *>losses_.buf,
-                                                        gradients_.buf)
-                    take_back(state)
-                finally:
-                    self.leave()
+            match("gradients", gradients_, data.rows, fbp_plan_parameters(self.plan))
+            if data.rows:
+                self.enter_with(&args, &data)
+                state = self.let_go_for(3, data.rows)
+                status = fbp_plan_example_gradients(self.plan, &self.vectors, &data, <double *>losses_.buf,
+                                                    gradients_.buf)
+                take_back(state)
+                self.leave()
             to_status(status)
         finally:
             release(&args)
 
-    cdef int make_step(self, const void *x, const void *target, size_t rows, double learning_rate, uint64_t t,
-                       double *loss) noexcept:
+    def example_norms(self, x, target, losses, squares):
+        """Write to losses (rows,) and squares (rows,), float64, each example's loss and its gradient's squared norm."""
+        cdef Arguments args
+        cdef fbp_data data
+        cdef int status = FBP_OK
+        args.count = 0
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        try:
+            self.take_data(&args, &data, x, target, None)
+            losses_ = take(&args, "losses", losses, b'd', 1, PyBUF_WRITABLE)
+            match_size("losses", losses_, data.rows)
+            squares_ = take(&args, "squares", squares, b'd', 1, PyBUF_WRITABLE)
+            match_size("squares", squares_, data.rows)
+            if data.rows:
+                self.enter_with(&args, &data)
+                state = self.let_go_for(3, data.rows)
+                status = fbp_plan_example_norms(self.plan, &self.vectors, &data, <double *>losses_.buf,
+                                                <double *>squares_.buf)
+                take_back(state)
+                self.leave()
+            to_status(status)
+        finally:
+            release(&args)
+
+    def forward_kept(self, x, y, bint training, uint64_t draw=0, size_t first_row=0):
+        """Write the outputs for x (rows, I) to y (rows, O) and keep what `backward` needs; rows at most those of the plan."""
+        cdef Arguments args
+        cdef int status
+        args.count = 0
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        try:
+            x_ = self.take_x(&args, x)
+            y_ = real_out(&args, "y", y, 2)
+            match("y", y_, x_.shape[0], self.outputs)
+            if x_.shape[0] == 0:
+                raise ValueError("x has no rows")
+            self.enter()
+            self.gradient_is_overwritten()
+            state = self.let_go_for(1, x_.shape[0])
+            status = fbp_plan_outputs(self.plan, &self.vectors, x_.buf, self.inputs, x_.shape[0], first_row, training,
+                                      draw, y_.buf)
+            take_back(state)
+            self.kept_rows = x_.shape[0] if status == FBP_OK else 0
+            self.leave()
+            to_status(status)
+        finally:
+            release(&args)
+
+    def backward(self, dy, bint accumulate=False, dx=None):
+        """From dy (rows, O), the gradient at what `forward_kept` gave: the gradient vector and, unless None, dx (rows, I)."""
+        cdef Arguments args
+        cdef void *dx_at = NULL
+        args.count, args.item = 0, self.kernels.item
+        try:
+            dy_ = real(&args, "dy", dy, 2)
+            match("dy", dy_, self.kept_rows, self.outputs)
+            if dx is not None:
+                dx_ = real_out(&args, "dx", dx, 2)
+                match("dx", dx_, self.kept_rows, self.inputs)
+                dx_at = dx_.buf
+            self.enter()
+            if self.kept_rows == 0:
+                self.leave()
+                raise RuntimeError("backward comes after forward_kept, once")
+            state = self.let_go_for(2, self.kept_rows)
+            fbp_plan_backward(self.plan, &self.vectors, dy_.buf, accumulate, dx_at)
+            take_back(state)
+            self.kept_rows = 0
+            self.leave()
+        finally:
+            release(&args)
+
+    def add_penalties(self):
+        """Add the gradient of the layers' penalties to the gradient vector; return their loss."""
+        cdef double penalty
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        self.enter()
+        state = self.let_go_for(1, FBP_BLOCK)
+        penalty = fbp_plan_penalties(self.plan, &self.vectors)
+        take_back(state)
+        self.leave()
+        return penalty
+
+    def update(self, double loss, double mass, double learning_rate, uint64_t t, bint own, layer_squares=None):
+        """Make an update with the gradient vector as it is, after t others; return (status, loss, squared norm). own: the
+        gradient was made by this plan, so that penalties join it and running statistics follow."""
+        cdef Arguments args
+        cdef fbp_epoch once
+        cdef int status
+        args.count = 0
+        if not self.can_step:
+            raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
+        try:
+            memset(&once, 0, sizeof(once))
+            once.learning_rates = &learning_rate
+            once.t, once.mass = t, mass
+            if layer_squares is not None:
+                squares_ = take(&args, "layer_squares", layer_squares, b'd', 1, PyBUF_WRITABLE)
+                match_size("layer_squares", squares_, fbp_plan_learned(self.plan))
+                once.layer_squares = <double *>squares_.buf
+            self.enter()
+            state = self.let_go_for(1, FBP_BLOCK)
+            status = fbp_plan_update(self.plan, &self.vectors, &once, loss, own)
+            take_back(state)
+            self.step_t = once.t
+            self.leave()
+            return to_status(status), once.last_loss if status == FBP_OK else once.failed_loss, once.squared_norm_sum
+        finally:
+            release(&args)
+
+    cdef int make_step(self, const fbp_data *data, double learning_rate, uint64_t t, double *loss) noexcept:
         """One update. The lock is held."""
         cdef fbp_epoch once
         cdef int status
         memset(&once, 0, sizeof(once))
-        once.x, once.x_row = x, self.inputs
-        once.target, once.target_row = target, self.target_row()
-        once.rows = once.batch = rows
+        once.data = data[0]
+        once.batch = data.rows
+        once.accumulate = 1
         once.learning_rates = &learning_rate
         once.seconds = INFINITY
         once.t = t
         self.gradient_is_overwritten()
-        state = self.let_go_for(3, rows)
+        state = self.let_go_for(3, data.rows)
         status = fbp_plan_epoch(self.plan, &self.vectors, &once)
         take_back(state)
         self.step_t = once.t
         loss[0] = once.last_loss if status == FBP_OK else once.failed_loss
         return status
 
-    def step(self, x, target, double learning_rate, uint64_t t):
+    def step(self, x, target, double learning_rate, uint64_t t, weights=None):
         """Make one update with the minibatch (x, target), after t others; return (status, loss)."""
         cdef Arguments args
+        cdef fbp_data data
         cdef int status
         cdef double loss
         args.count = 0
         if not self.can_step:
             raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
         try:
-            x_ = self.take_x(&args, x)
-            target_ = self.take_target(&args, target, x_.shape[0])
-            if x_.shape[0] == 0:
+            self.take_data(&args, &data, x, target, weights)
+            if data.rows == 0:
                 raise ValueError("x has no rows")
-            self.enter()
-            try:
-                at = self.target_pointer(&self.labels, target_)
-                status = self.make_step(x_.buf, at, x_.shape[0], learning_rate, t, &loss)
-            finally:
-                self.leave()
+            self.refuse_too_many(data.rows)
+            self.enter_with(&args, &data)
+            status = self.make_step(&data, learning_rate, t, &loss)
+            self.leave()
             return to_status(status), loss
         finally:
             release(&args)
@@ -1735,6 +2268,7 @@ cdef class Plan:
         x and target may be of either real type, labels of int64 or int32, and target (rows,) where there is one output.
         """
         cdef Arguments args
+        cdef fbp_data data
         cdef const void *target_at
         cdef size_t rows
         cdef int status = FBP_LOSS_NOT_FINITE
@@ -1767,10 +2301,13 @@ cdef class Plan:
                         return None
                 else:
                     target_at = converted(&self.target_room, "target", target_, self.kernels.item)
-                    if (self.loss_kind <= FBP_BINARY_CROSS_ENTROPY
+                    if (self.loss_kind <= FBP_BINARY_CROSS_ENTROPY_WEIGHTED
                             and not all_probabilities(target_at, self.kernels.item, rows * self.outputs)):
                         return None
-                status = self.make_step(x_at, target_at, rows, learning_rate, updates.done, &loss)
+                memset(&data, 0, sizeof(data))
+                data.x, data.x_row, data.rows = x_at, self.inputs, rows
+                data.target, data.target_row = target_at, self.target_row()
+                status = self.make_step(&data, learning_rate, updates.done, &loss)
             finally:
                 self.leave()
             if status != FBP_OK:
@@ -1782,44 +2319,53 @@ cdef class Plan:
             updates.end()
             release(&args)
 
-    def begin_epoch(self, x, target, Py_ssize_t batch, order, learning_rates, uint64_t t):
+    def begin_epoch(self, x, target, Py_ssize_t batch, order, learning_rates, uint64_t t, weights=None, size_t accumulate=1,
+                    layer_squares=None):
         """Get ready for a pass over (x, target) in minibatches, after t updates; `run` then makes it.
 
         order: int64 (rows,), the order to take rows in, or None: as they stand.
-        learning_rates: float64, one a minibatch.
+        learning_rates: float64, one an update, that is for every `accumulate` minibatches.
+        layer_squares: float64, one a layer with parameters, to which |gradient|^2 is added in every update; or None.
         """
         cdef Arguments args
         cdef Arguments before
-        cdef Py_ssize_t minibatches
+        cdef fbp_data data
+        cdef Py_ssize_t updates
         cdef Py_buffer *order_ = NULL
+        cdef Py_buffer *squares_ = NULL
         args.count = before.count = 0
         if not self.can_step:
             raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
         try:
-            x_ = self.take_x(&args, x)
-            target_ = self.take_target(&args, target, x_.shape[0])
-            if x_.shape[0] == 0:
+            self.take_data(&args, &data, x, target, weights)
+            if data.rows == 0:
                 raise ValueError("x has no rows")
             if batch < 1:
                 raise ValueError(f"batch must be at least 1, got {batch}")
-            batch = min(batch, x_.shape[0])
+            batch = min(<size_t>batch, data.rows)
+            self.refuse_too_many(batch)
+            accumulate = max(<size_t>1, min(accumulate, (data.rows - 1) // <size_t>batch + 1))
             rates_ = take(&args, "learning_rates", learning_rates, b'd', 1, 0)
-            minibatches = (x_.shape[0] - 1) // batch + 1
-            match_size("learning_rates", rates_, minibatches)
+            updates = (data.rows - 1) // (batch * accumulate) + 1
+            match_size("learning_rates", rates_, updates)
+            if layer_squares is not None:
+                squares_ = take(&args, "layer_squares", layer_squares, b'd', 1, PyBUF_WRITABLE)
+                match_size("layer_squares", squares_, fbp_plan_learned(self.plan))
             if order is not None:
                 order_ = take(&args, "order", order, b'i', 1, 0)
-                match_size("order", order_, x_.shape[0])
+                match_size("order", order_, data.rows)
             self.enter()
             try:
                 self.epoch_on = False
                 memset(&self.epoch, 0, sizeof(self.epoch))
                 if order_ != NULL:
-                    self.epoch.order = checked_positions(&self.epoch_order, "order", order_, x_.shape[0])
-                self.epoch.target = self.target_pointer(&self.epoch_labels, target_)
-                self.epoch.target_row = self.target_row()
-                self.epoch.x, self.epoch.x_row = x_.buf, self.inputs
-                self.epoch.rows, self.epoch.batch = x_.shape[0], batch
+                    self.epoch.order = checked_positions(&self.epoch_order, "order", order_, data.rows)
+                data.target = self.target_pointer(&self.epoch_labels, &args.views[1])
+                self.epoch.data = data
+                self.epoch.batch, self.epoch.accumulate = batch, accumulate
                 self.epoch.learning_rates = <const double *>rates_.buf
+                if squares_ != NULL:
+                    self.epoch.layer_squares = <double *>squares_.buf
                 self.epoch.t = t
                 before = self.epoch_held
                 self.epoch_held = args
@@ -1856,7 +2402,7 @@ cdef class Plan:
 
     @property
     def step_count(self):
-        """Minibatches of the epoch done; after a failure, the number of the one that failed."""
+        """Updates of the epoch done; after a failure, the number of the one that failed."""
         return self.epoch.step
 
     @property
@@ -1870,9 +2416,9 @@ cdef class Plan:
         return self.epoch.t
 
     @property
-    def loss_sum(self):
-        """The sum over the epoch's minibatches of their loss times their rows."""
-        return self.epoch.loss_sum
+    def mean_loss(self):
+        """The mean over the epoch's updates of their loss, weighted by what their rows weigh; 0 where they weigh nothing."""
+        return self.epoch.loss_sum / self.epoch.mass_sum if self.epoch.mass_sum > 0 else 0.0
 
     @property
     def last_loss(self):
@@ -1886,43 +2432,51 @@ cdef class Plan:
 
     @property
     def squared_norm_sum(self):
-        """The sum over the epoch's minibatches of the squared norm of the gradient."""
+        """The sum over the epoch's updates of the squared norm of the gradient."""
         return self.epoch.squared_norm_sum
-
-    @property
-    def last_squared_norm(self):
-        """The squared norm of the last minibatch's gradient."""
-        return self.epoch.last_squared_norm
 
 
 cdef tuple check_steps(list steps, Py_ssize_t rows):
     """Check that the widths of the steps follow from one another and that all sizes fit; give inputs, outputs and the
-    number of parameters."""
+    numbers of parameters and running statistics."""
     if not steps:
         raise ValueError("steps must hold at least one layer")
     open_blocks = []
     width = inputs = int(steps[0][1])
-    count = widths = 0
-    for i, (kind, step_inputs, step_outputs, bias, activation, _) in enumerate(steps):
+    count = statistics = widths = 0
+    for i, step in enumerate(steps):
+        if len(step) != 12:
+            raise ValueError(f"step {i} must have 12 numbers, got {len(step)}")
+        kind, step_inputs, step_outputs, bias, activation = step[:5]
         if not 1 <= step_inputs < 2**31 or not 1 <= step_outputs < 2**31:
             raise ValueError(f"step {i} has widths {step_inputs} and {step_outputs}; both must be in 1 .. 2^31 - 1")
-        if step_inputs != width:
+        if not FBP_DENSE <= kind <= FBP_BATCH_NORM:
+            raise ValueError(f"there is no kind of layer {kind}")
+        known_activation(activation)
+        if activation >= FBP_FROM_Z and kind != FBP_ACTIVATION:
+            raise ValueError(f"step {i} has activation {activation}, which must be a step of its own")
+        if kind == FBP_PROJECTION:
+            if not open_blocks or open_blocks[-1] != step_inputs or step_outputs != width:
+                raise ValueError(f"step {i}, a projection, does not lead past an open residual block to its width")
+            open_blocks[-1] = width
+        elif step_inputs != width:
             raise ValueError(f"step {i} takes {step_inputs} columns; the one before gives {width}")
-        if kind == FBP_DENSE:
-            known_activation(activation)
+        if kind == FBP_DENSE or kind == FBP_PROJECTION:
             count += step_inputs * step_outputs + (step_outputs if bias else 0)
             width = step_outputs
-        elif kind not in (FBP_RESIDUAL_BEGIN, FBP_RESIDUAL_END):
-            raise ValueError(f"there is no kind of layer {kind}")
-        elif step_outputs != width:
-            raise ValueError(f"step {i}, an end of a residual block, has widths {step_inputs} and {step_outputs}")
+        elif step_outputs != step_inputs:
+            raise ValueError(f"step {i} has widths {step_inputs} and {step_outputs}, which must be the same")
         elif kind == FBP_RESIDUAL_BEGIN:
             open_blocks.append(width)
-        elif not open_blocks or open_blocks.pop() != width:
-            raise ValueError(f"step {i} ends a residual block of another width, or none")
+        elif kind == FBP_RESIDUAL_END:
+            if not open_blocks or open_blocks.pop() != width:
+                raise ValueError(f"step {i} ends a residual block of another width, or none")
+        elif kind == FBP_LAYER_NORM or kind == FBP_BATCH_NORM:
+            count += 2 * width if bias else 0
+            statistics += 2 * width if kind == FBP_BATCH_NORM else 0
         widths += step_inputs + step_outputs
     if open_blocks:
         raise ValueError("a residual block is not ended")
     if max(count, widths * rows) >= 2**56:
         raise MemoryError(f"a network of {count} parameters over {rows} rows does not fit in memory")
-    return inputs, width, count
+    return inputs, width, count, statistics

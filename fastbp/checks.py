@@ -227,6 +227,41 @@ def targets(name, y, expected_rows, outputs, dtype, other="x"):
     return converted(y, dtype)
 
 
+def row_weights(name, w, expected_rows, other="x"):
+    """Check the weights of rows.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls them.
+    w : ndarray of float32 or float64, (expected_rows,)
+    expected_rows : int
+    other : str
+        The argument that has so many rows.
+
+    Returns
+    -------
+    ndarray of float64, (expected_rows,)
+
+    Raises
+    ------
+    TypeError
+        Not an array of float32 or float64.
+    ValueError
+        Of another shape; or a weight is below 0 or not finite, or their sum is not.
+    """
+    w = converted(array(name, w, 1), FLOAT64)
+    rows(name, w, expected_rows, other)
+    finite(name, w, "weights must be finite")
+    if w.size and w.min() < 0:
+        where = int(w.argmin())
+        raise ValueError(f"{name}[{where}] is {w[where]}; weights must be at least 0")
+    with numpy.errstate(over="ignore"):
+        if w.sum() == inf:
+            raise ValueError(f"{name} must have a finite sum, got weights up to {w.max()}")
+    return w
+
+
 def integer(name, value, least=0, most=None):
     """As `declarative.integer`, and quicker for an int in range."""
     if type(value) is int and value >= least and (most is None or value <= most):

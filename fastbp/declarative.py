@@ -112,9 +112,30 @@ class Declared:
     def _values(self):
         return tuple(getattr(self, field) for field in self.fields)
 
+    def replaced(self, **changes):
+        """An object like this one with some of its fields changed.
+
+        Parameters
+        ----------
+        **changes
+            New values of fields, as the constructor takes them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As by the constructor.
+        """
+        return type(self)(**{**dict(zip(self.fields, self._values(), strict=True)), **changes})
+
     def __repr__(self):
-        arguments = ", ".join(f"{field}={value!r}" for field, value in zip(self.fields, self._values(), strict=True))
-        return f"{type(self).__name__}({arguments})"
+        # Arguments that have no default, and those that differ from theirs.
+        plain = type(self)(**{field: getattr(self, field) for field in self.required})
+        given = ", ".join(
+            f"{field}={getattr(self, field)!r}"
+            for field in self.fields
+            if field in self.required or getattr(self, field) != getattr(plain, field)
+        )
+        return f"{type(self).__name__}({given})"
 
     def __eq__(self, other):
         if type(self) is not type(other):

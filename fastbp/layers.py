@@ -550,11 +550,11 @@ def _flatten(width, layers, where, steps, seen):
         if isinstance(layer, Dense):
             steps.append(Step("dense", width, layer.units, layer.bias, Identity(), layer))
             width = layer.units
-            _activate(steps, layer.activation, layer)
+            _activate(steps, layer.activation)
         elif isinstance(layer, Activation):
             open_ended = len(steps) > begin and steps[-1].kind in ("dense", "layer_norm", "batch_norm")
             if open_ended and steps[-1].activation == Identity():
-                _activate(steps, layer, layer)
+                _activate(steps, layer)
             else:
                 steps.append(Step("activation", width, width, False, layer, layer))
         elif isinstance(layer, Residual):
@@ -575,12 +575,48 @@ def _flatten(width, layers, where, steps, seen):
     return width
 
 
-def _activate(steps, activation, layer):
+def _activate(steps, activation):
     """Put an activation behind the last step: into it, or as a step of its own where backward needs z."""
     if activation.from_z:
-        steps.append(Step("activation", steps[-1].outputs, steps[-1].outputs, False, activation, layer))
+        steps.append(Step("activation", steps[-1].outputs, steps[-1].outputs, False, activation, activation))
     else:
         steps[-1] = steps[-1]._replace(activation=activation)
+
+
+def with_frozen(inputs, layers, numbers, frozen):
+    """The layers, some of them frozen or not.
+
+    Parameters
+    ----------
+    inputs : int
+    layers : sequence of Layer
+    numbers : sequence of int
+        Which of `learned`.
+    frozen : bool
+
+    Returns
+    -------
+    tuple of Layer
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is not such a number, or that of a projection.
+    """
+    candidates = learned(plan(inputs, layers))
+    chosen = {}
+    for number_ in numbers:
+        layer = candidates[integer("number of a layer", number_, least=0, most=len(candidates) - 1)].layer
+        if layer is None:
+            raise ValueError(f"layer {number_} is a residual block's projection, which cannot be frozen")
+        chosen[id(layer)] = layer.replaced(frozen=frozen)
+
+    def replaced(layer):
+        if isinstance(layer, Residual):
+            return layer.replaced(layers=[replaced(inner) for inner in layer.layers])
+        return chosen.get(id(layer), layer)
+
+    return tuple(replaced(layer) for layer in layers)
 
 
 def slices(steps):

@@ -15,20 +15,20 @@ SLICE = 1 << 27
 
 
 class Network:
-    """A net of dense and residual layers.
+    """A net of layers, one after the other.
 
     Parameters
     ----------
     inputs : int
         Columns of X.
-    layers : list of Dense and Residual
-        A classifier ends in identity: the losses take logits.
+    layers : list of layers
+        `Dense`, activations such as `ReLU`, `Residual`, `Dropout`, `LayerNorm`, `BatchNorm`, `Softmax`. A classifier ends in
+        identity: the losses take logits.
     dtype : "float32" or "float64"
         Of parameters, data and arithmetic.
     seed : int in [0, 2**64)
-        The initial weights are a function of it: of every W uniform in -bound .. bound, with bound sqrt(6 / inputs) for
-        a layer that ends in relu or leaky_relu (He et al., Delving Deep into Rectifiers, ICCV 2015) and
-        sqrt(6 / (inputs + outputs)) for the others (Glorot and Bengio, AISTATS 2010). Every b is 0.
+        The initial weights are a function of it and of each layer's initialisers: see `Dense`. Projections of residual
+        blocks begin as "glorot_uniform", gamma of a norm as 1, beta as 0.
 
     Attributes
     ----------
@@ -37,11 +37,13 @@ class Network:
     dtype : numpy.dtype
     seed : int
     parameters : (P,) array of dtype
-        All parameters in one vector: for each dense layer W row by row, then b. Change it in place or assign to it,
-        which copies.
-    weights : tuple of (W, b)
-        Views of `parameters`: W (inputs, outputs), b (outputs,), or None for a layer without bias. They are changed in
-        place: ``net.weights[0][0][:] = W``.
+        All parameters in one vector: for each dense layer W row by row, then b; for each norm gamma, then beta. A
+        residual block's projection comes after the block's layers. Change it in place or assign to it, which copies.
+    weights : tuple of (W, b) and (gamma, beta)
+        Views of `parameters`, for each layer that has some: W (inputs, outputs), b (outputs,), or None for a layer without
+        bias; gamma and beta (width,). They are changed in place: ``net.weights[0][0][:] = W``.
+    statistics : (S,) array of dtype
+        For each `BatchNorm` the running mean, then the running variance. Change it in place.
 
     Raises
     ------
@@ -60,8 +62,10 @@ class Network:
         seed = declarative.seed("seed", seed)
         steps = layers_.plan(inputs, layers)
         self._set_up(tuple(layers), steps, dtype, seed)
-        dense = [step for step in steps if step.kind == "dense"]
-        for number, (step, (W, b)) in enumerate(zip(dense, self._weights, strict=True)):
+        for number, (step, (W, b)) in enumerate(zip(layers_.learned(steps), self._weights, strict=True)):
+            if step.kind in ("layer_norm", "batch_norm"):
+                W[...] = 1
+                continue
             rectified = step.activation.name in ("relu", "leaky_relu")
             bound = math.sqrt(6 / step.inputs if rectified else 6 / (step.inputs + step.outputs))
             u = _core.random_uniform(seed, streams.initialisation(number), W.size)
@@ -72,6 +76,8 @@ class Network:
     def _set_up(self, layers, steps, dtype, seed):
         for step in steps:
             checks.representable(f"the parameter of {step.activation!r}", step.activation.alpha, dtype)
+            for field in ("eps", "l1", "l2"):
+                checks.representable(f"{field} of {step.layer!r}", getattr(step.layer, field, 0.0), dtype)
         self._layers = layers
         self._steps = steps
         self._dtype = dtype
@@ -80,6 +86,10 @@ class Network:
         self._outputs = steps[-1].outputs
         self._records = [step.record for step in steps]
         self._parameters = aligned_vector(layers_.count(steps), dtype)
+        running = layers_.statistics_slices(steps)
+        self._statistics = aligned_vector(running[-1][1].stop if running else 0, dtype)
+        for _, variance in running:
+            self._statistics[variance] = 1
         self._weights = tuple(
             (self._parameters[W].reshape(shape), None if b is None else self._parameters[b])
             for W, shape, b in layers_.slices(steps)
@@ -94,6 +104,7 @@ class Network:
     dtype = property(lambda self: self._dtype)
     seed = property(lambda self: self._seed)
     weights = property(lambda self: self._weights)
+    statistics = property(lambda self: self._statistics)
 
     @property
     def parameters(self):
@@ -111,6 +122,48 @@ class Network:
 
     def __repr__(self):
         return f"Network({self._inputs}, {list(self._layers)}, dtype={self._dtype.name!r}, seed={self._seed})"
+
+    def freeze(self, *numbers):
+        """Keep the parameters of some layers as they are from now on: no trainer changes them.
+
+        Parameters
+        ----------
+        *numbers : int
+            Numbers of layers as `weights` counts them. A frozen `BatchNorm` takes its running statistics in training, too.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what is not the number of a layer, or that of a projection, which has no layer of its own.
+
+        Notes
+        -----
+        The layers in `layers` are replaced by such with ``frozen=True``, so that a file of the net remembers it. Backward
+        work stops behind the first layer that learns. State that an optimiser has for frozen parameters stays too.
+        """
+        self._set_frozen(numbers, True)
+
+    def unfreeze(self, *numbers):
+        """Let the parameters of some layers learn again: the reverse of `freeze`.
+
+        Parameters
+        ----------
+        *numbers : int
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `freeze`.
+        """
+        self._set_frozen(numbers, False)
+
+    def _set_frozen(self, numbers, frozen):
+        layers = layers_.with_frozen(self._inputs, self._layers, numbers, frozen)
+        steps = layers_.plan(self._inputs, layers)
+        with self._lock:
+            self._layers, self._steps = layers, steps
+            self._records = [step.record for step in steps]
+            self._plan = None
 
     def predict(self, X, allow_nonfinite=False):
         """The outputs of the last layer.
@@ -154,13 +207,24 @@ class Network:
         with self._lock:
             plan = self._plan
             if plan is None or rows > self._plan_rows or plan.outdated:
-                plan = _core.Plan(self._dtype.name, self._records, rows, 0, -1, None, False, None, self._parameters)
+                plan = _core.Plan(
+                    self._dtype.name,
+                    self._records,
+                    rows,
+                    0,
+                    -1,
+                    None,
+                    False,
+                    None,
+                    self._parameters,
+                    statistics=self._statistics,
+                )
                 self._plan, self._plan_rows = plan, rows
             return plan
 
     def rows_in_a_slice(self):
         """How many rows a call may take at once so that Ctrl-C is soon heard."""
-        return max(BLOCK, SLICE // len(self._parameters) // BLOCK * BLOCK)
+        return max(BLOCK, SLICE // max(len(self._parameters), self._inputs) // BLOCK * BLOCK)
 
     def checked_inputs(self, name, X, allow_nonfinite=None):
         """X as the core takes it: (rows, inputs) with a row at least, of the net's dtype, contiguous and, unless
@@ -190,7 +254,7 @@ class Network:
             Without the safetensors package; when the file cannot be written.
         """
         checks.finite("parameters", self._parameters, "a file holds finite parameters only")
-        storage.write(path, {"network": self.description()}, {"parameters": self._parameters})
+        storage.write(path, {"network": self.description()}, self.vectors())
 
     @classmethod
     def load(cls, path):
@@ -212,7 +276,7 @@ class Network:
             For a path of another type; without the safetensors package; when the file cannot be read.
         """
         description, vectors = storage.read(path, expected_vectors)
-        return cls.from_description(description["network"], vectors["parameters"])
+        return cls.from_description(description["network"], vectors)
 
     def description(self):
         """The architecture as JSON holds it: all but the parameters."""
@@ -223,12 +287,18 @@ class Network:
             "seed": self._seed,
         }
 
+    def vectors(self):
+        """What a file of the net holds beside its `description`."""
+        vectors = {"parameters": self._parameters}
+        return vectors | {"statistics": self._statistics} if len(self._statistics) else vectors
+
     @classmethod
-    def from_description(cls, description, parameters):
-        """The net of a `description`, with the parameters given."""
+    def from_description(cls, description, vectors):
+        """The net of a `description`, with its `vectors`."""
         net = cls.__new__(cls)
         net._set_up(*_parts(description))
-        net._parameters[...] = parameters
+        net._parameters[...] = vectors["parameters"]
+        net._statistics[...] = vectors.get("statistics", net._statistics)
         return net
 
     def __getstate__(self):
@@ -238,12 +308,14 @@ class Network:
             "dtype": self._dtype.name,
             "seed": self._seed,
             "parameters": self._parameters,
+            "statistics": self._statistics,
         }
 
     def __setstate__(self, state):
         layers = state["layers"]
         self._set_up(layers, layers_.plan(state["inputs"], layers), DTYPES[state["dtype"]], state["seed"])
         self._parameters[...] = state["parameters"]
+        self._statistics[...] = state["statistics"]
 
     def __copy__(self):
         # A copy that shared the vector would be the same net twice: a net's copy is always deep.
@@ -262,11 +334,16 @@ def expected_vectors(description):
     _, steps, dtype, _ = _parts(description["network"])
     size = layers_.count(steps)
     expected = {"parameters": (dtype, size, True)}
+    running = layers_.statistics_slices(steps)
+    if running:
+        expected["statistics"] = (dtype, running[-1][1].stop, True)
     if "trainer" in description:
         # The moments are the trainer's business; here they only must fit. The square of a large gradient, which Adam
         # keeps, may be inf in a run that goes on well.
-        moments = declarative.integer("moments", description["trainer"]["moments"], least=0, most=2)
+        moments = declarative.integer("moments", description["trainer"]["moments"], least=0, most=3)
         expected |= {f"moment{i + 1}": (dtype, size, False) for i in range(moments)}
+        if description["trainer"].get("average") is not None:
+            expected["average"] = (dtype, size, True)
     return expected
 
 

@@ -6,6 +6,7 @@ no two uses share numbers: the use in the bits from 40 up, which one of its kind
 
 _INITIALISATION = 1
 _SHUFFLE = 2
+_DROPOUT = 3
 
 
 def initialisation(layer):
@@ -16,3 +17,8 @@ def initialisation(layer):
 def shuffle(epoch):
     """The stream of the order of rows in an epoch, numbered from 0 over a trainer's life."""
     return _SHUFFLE << 40 | epoch
+
+
+def dropout(layer):
+    """The stream of a dropout layer, numbered from 0 among those of the net."""
+    return _DROPOUT << 40 | layer

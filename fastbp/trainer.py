@@ -1,17 +1,22 @@
 """Training: a net, a loss, an optimiser and its state."""
 
 import sys
+from collections import namedtuple
+from functools import partial
 from time import perf_counter
 
 import numpy as np
 
-from . import _core, checks, declarative, losses, optimizers, storage, streams
+from . import _core, checks, custom, declarative, lbfgs, losses, optimizers, schedules, storage, streams
 from .errors import DivergenceError
 from .network import BLOCK, Network, aligned_vector, expected_vectors, plan_rows
 
 MOST_THREADS = 256
 OF_PROBABILITIES = ("softmax_cross_entropy", "binary_cross_entropy")  # float targets must lie in [0, 1]
 PAUSE = 0.05  # seconds in C between two looks at signals
+LISTS = ("layer_gradient_norms",)  # of a history's entries, those that are no numbers
+
+Data = namedtuple("Data", ("x", "target", "code", "weights"))  # checked; the loss's code; weights of rows or None
 
 
 class Trainer:
@@ -21,21 +26,34 @@ class Trainer:
     ----------
     net : Network
         Trained in place.
-    loss : str or loss
-        "softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error", "pinball", or an object such as
-        ``Pinball([0.1, 0.5, 0.9])``.
+    loss : str, loss or function
+        The name of a loss (see `fastbp.losses`), an object such as ``Pinball([0.1, 0.5, 0.9])``, or a function
+        (output, target) -> (loss, doutput) of arrays (rows, outputs) and what there is of y for these rows, that gives a
+        minibatch's loss and its gradient (rows, outputs).
     optimizer : str or optimiser
-        "adam", "sgd", or an object such as ``Adam(3e-4)``.
+        The name of an optimiser (see `fastbp.optimizers`), or an object such as ``Adam(3e-4)``.
     seed : int in [0, 2**64)
-        The order of the rows in epoch e is a function of (seed, e).
+        The order of the rows in epoch e is a function of (seed, e), and what dropout drops in update t of (seed, t).
     n_threads : int or None
         At most so many threads; None: as many as there are cores. Fewer are used where more cannot pay. The results
         have the same bits for any number.
+    schedule : Schedule, function or None
+        Factor of the optimiser's learning rate: an object such as ``Cosine(1000)``, or a function of the number of updates
+        done. None: 1.
+    clip_norm : float > 0 or None
+        Scale each update's gradient down to this norm where it is longer.
+    clip_value : float > 0 or None
+        Limit each element of the gradient to -clip_value .. clip_value. Not together with clip_norm.
+    average : float in [0, 1) or None
+        Keep an exponential moving average of the parameters: average = decay average + (1 - decay) parameters after each
+        update, from the parameters after the first.
 
     Attributes
     ----------
-    net, loss, seed, n_threads
-        As given; a loss by name has become an object.
+    net, loss, seed, n_threads, schedule, clip_norm, clip_value, average
+        As given; a loss by name has become an object, and so has a schedule.
+    averaged : (P,) array or None
+        The moving average of the parameters, None without one.
     optimizer : optimiser
         May be replaced by another of the same class, to change the learning rate for one; its state is kept.
     steps : int
@@ -54,47 +72,95 @@ class Trainer:
     refused, and so are nan and inf. Targets, y, are
 
     - for softmax cross-entropy integer class numbers (rows,), or probabilities (rows, outputs);
-    - for the other losses floats (rows, outputs), or (rows,) when the net has one output.
+    - for the other losses floats (rows, outputs), or (rows,) when the net has one output;
+    - for Pinball with Q levels also (rows, outputs / Q), or (rows,) where outputs is Q: the outputs are the Q levels of the
+      first target, then those of the second.
+
+    Penalties of layers (l1, l2) join the loss that is minimised, and that `step`, `fit` and `value_and_grad` report. An
+    update takes the gradient with penalties, then clips it, then follows the optimiser, then the average.
 
     A trainer may be used from several threads, one call after the other. It can be copied and pickled.
     """
 
-    def __init__(self, net, loss="softmax_cross_entropy", optimizer="adam", seed=0, n_threads=None):
+    def __init__(
+        self,
+        net,
+        loss="softmax_cross_entropy",
+        optimizer="adam",
+        seed=0,
+        n_threads=None,
+        schedule=None,
+        clip_norm=None,
+        clip_value=None,
+        average=None,
+    ):
         if not isinstance(net, Network):
             raise TypeError(f"net must be a Network, got {declarative.described(net)}")
-        loss = losses.loss(loss)
-        loss.parameters(net.outputs)
-        optimizer = optimizers.optimizer(optimizer)
-        seed = declarative.seed("seed", seed)
         if n_threads is not None:
             n_threads = declarative.integer("n_threads", n_threads, 1, MOST_THREADS)
-        self._set_up(net, loss, optimizer, seed, n_threads, 0, 0)
+        if clip_norm is not None and clip_value is not None:
+            raise ValueError("clip_norm and clip_value must not both be given")
+        settings = {
+            "loss": loss if custom.is_function(loss) else losses.loss(loss),
+            "optimizer": optimizers.optimizer(optimizer),
+            "seed": declarative.seed("seed", seed),
+            "n_threads": n_threads,
+            "schedule": schedules.schedule(schedule),
+            "clip_norm": None if clip_norm is None else declarative.number("clip_norm", clip_norm, above=0),
+            "clip_value": None if clip_value is None else declarative.number("clip_value", clip_value, above=0),
+            "average": None if average is None else declarative.number("average", average, least=0, below=1),
+        }
+        self._set_up(net, settings)
 
-    def _set_up(self, net, loss, optimizer, seed, n_threads, steps, epochs):
+    def _set_up(self, net, settings, steps=0, epochs=0, schedule_state=None):
+        loss, optimizer = settings["loss"], settings["optimizer"]
         _check_constants(optimizer, net.dtype)
+        if not custom.is_function(loss):
+            loss.parameters(net.outputs)  # raises where they do not fit
         self._net = net
+        self._settings = settings
         self._loss = loss
+        self._custom = custom.is_function(loss)
         self._optimizer = optimizer
-        self._seed = seed
-        self._n_threads = n_threads
+        self._seed = settings["seed"]
+        self._schedule = settings["schedule"]
+        self._schedule_state = self._schedule.initial_state if schedule_state is None else schedule_state
+        self._set_constant_rate()
         self.epochs = epochs
         size, dtype = len(net.parameters), net.dtype
         self._gradient = aligned_vector(size, dtype)
         self._moments = [aligned_vector(size, dtype) for _ in range(optimizer.moments)]
-        self._learning_rate = optimizer.learning_rate
+        for moment, start in zip(self._moments, optimizer.initial_moments, strict=True):
+            moment[...] = start
+        self._averaged = None
+        if settings["average"] is not None:
+            self._averaged = aligned_vector(size, dtype)
+            self._averaged[...] = net.parameters
         self._inputs, self._outputs, self._dtype = net.inputs, net.outputs, dtype
         self._updates = _core.Updates(steps)  # their count, the last loss that was finite, and the trainer's lock
         self._running, self._in_epoch = None, False  # the plan whose epoch is under way
         self._drop_plans()
 
+    def _set_constant_rate(self):
+        """The learning rate of all updates, None where it changes: a step asks for it without a call."""
+        self._constant_rate = self._optimizer.learning_rate if self._schedule == schedules.Constant() else None
+
     def _drop_plans(self):
         self._plans = {}  # code of the loss -> (plan, the most rows to give it)
         self._fast = None  # the plan of the last step, for one like it
+        self._planned = steps = self._net._steps  # what they were made for: freezing makes others
+        self._batch_norms = any(step.kind == "batch_norm" and not step.frozen for step in steps)
+        self._whole = self._batch_norms or self._custom  # minibatches go through the net at once
 
     net = property(lambda self: self._net)
     loss = property(lambda self: self._loss)
     seed = property(lambda self: self._seed)
-    n_threads = property(lambda self: self._n_threads)
+    n_threads = property(lambda self: self._settings["n_threads"])
+    schedule = property(lambda self: self._schedule)
+    clip_norm = property(lambda self: self._settings["clip_norm"])
+    clip_value = property(lambda self: self._settings["clip_value"])
+    average = property(lambda self: self._settings["average"])
+    averaged = property(lambda self: self._averaged)
 
     @property
     def steps(self):
@@ -117,16 +183,57 @@ class Trainer:
         _check_constants(value, self._dtype)
         with self._updates:
             self._refuse_in_epoch()
-            self._optimizer = value
-            self._learning_rate = value.learning_rate
+            self._optimizer = self._settings["optimizer"] = value
+            self._set_constant_rate()
             if value.constants != ours.constants:
                 self._drop_plans()
 
     def __repr__(self):
+        extra = "".join(
+            f", {name}={self._settings[name]!r}"
+            for name, default in (
+                ("schedule", schedules.Constant()),
+                ("clip_norm", None),
+                ("clip_value", None),
+                ("average", None),
+            )
+            if self._settings[name] != default
+        )
         return (
             f"Trainer({self._net!r}, loss={self._loss!r}, optimizer={self._optimizer!r}, seed={self._seed}, "
-            f"n_threads={self._n_threads})"
+            f"n_threads={self.n_threads}{extra})"
         )
+
+    def averaged_network(self):
+        """A copy of the net whose parameters are the moving average.
+
+        Returns
+        -------
+        Network
+
+        Raises
+        ------
+        RuntimeError
+            When the trainer keeps no average.
+        """
+        if self._averaged is None:
+            raise RuntimeError("this trainer keeps no average: make it with average=0.999, for one")
+        net = self._net.__copy__()
+        net.parameters = self._averaged
+        return net
+
+    def _rate(self, updates):
+        """The learning rate of the update that comes after so many."""
+        if self._constant_rate is not None:
+            return self._constant_rate
+        position = updates if self._schedule.unit == "step" else self.epochs
+        return self._optimizer.learning_rate * self._schedule.factor(position, self._schedule_state)
+
+    def _rates(self, updates, count):
+        """The learning rates of the next updates, as many as `count`."""
+        if self._constant_rate is not None or self._schedule.unit == "epoch":
+            return np.full(count, self._rate(updates))
+        return np.array([self._rate(updates + i) for i in range(count)])
 
     # ------------------------------------------------------------------------------------------------- training
 
@@ -141,6 +248,8 @@ class Trainer:
         tolerance=None,
         allow_nonfinite=False,
         verbose=False,
+        sample_weight=None,
+        accumulate=1,
     ):
         """Train for some epochs.
 
@@ -150,9 +259,11 @@ class Trainer:
         y : array
             Targets: see the class.
         epochs : int >= 1
+            With `LBFGS` the number of its iterations.
         batch_size : int in 1 .. rows, or None
-            Rows in a minibatch; the last of an epoch may have fewer. None: 32, or all rows where there are fewer.
-        validation : (X, y) or None
+            Rows in a minibatch; the last of an epoch may have fewer. None: 32, or all rows where there are fewer. With
+            `LBFGS` None or all rows. With a `BatchNorm` no minibatch may have a single row.
+        validation : (X, y), (X, y, sample_weight) or None
             Data whose loss is taken after every epoch.
         shuffle : bool
             Take the rows of each epoch in a random order, rather than as they stand.
@@ -162,13 +273,18 @@ class Trainer:
             Do not look for nan and inf in X, nor in that of validation. (Training on them ends in a DivergenceError.)
         verbose : bool
             Print a line after each epoch.
+        sample_weight : (rows,) array of floats >= 0, or None
+            A minibatch's loss is sum w l / sum w over its rows, with the reduction "sum" sum w l.
+        accumulate : int >= 1
+            Minibatches to an update, whose gradient is that of the mean over all their rows.
 
         Returns
         -------
         dict of lists, one element an epoch
-            "loss": mean of the minibatches' losses, weighted by their rows; "gradient_norm": root mean square of the
-            norms of the minibatches' gradients (of a full batch: the norm); "val_loss", when validation is given;
-            "seconds": time of the epoch, validation included.
+            "loss": mean of the updates' losses, penalties included, weighted by what their rows weigh; "gradient_norm": root
+            mean square of the norms of the updates' gradients (of a full batch: the norm), before clipping;
+            "layer_gradient_norms": a list of such, one for each element of `net.weights`; "learning_rate": that of the
+            last update; "val_loss", when validation is given; "seconds": time of the epoch, validation included.
 
         Raises
         ------
@@ -180,55 +296,104 @@ class Trainer:
             Ctrl-C is heard every 50 ms, between two updates. Parameters, optimiser and `steps` are those after the last
             update, the epoch does not count: `fit`, `save` and the rest may be called again.
         """
-        net = self._net
         allow_nonfinite = declarative.flag("allow_nonfinite", allow_nonfinite)
-        X, target, code = self._checked("X", "y", X, y, allow_nonfinite)
-        rows = len(X)
+        data = self._data("X", "y", X, y, "sample_weight", sample_weight, allow_nonfinite)
+        rows = len(data.x)
         epochs = declarative.integer("epochs", epochs, 1)
-        batch_size = min(32, rows) if batch_size is None else declarative.integer("batch_size", batch_size, 1)
-        if batch_size > rows:
-            raise ValueError(f"batch_size is {batch_size}; X has {rows} rows")
+        batch_size = self._checked_batch(batch_size, rows)
+        accumulate = min(declarative.integer("accumulate", accumulate, 1), -(-rows // batch_size))
         shuffle = declarative.flag("shuffle", shuffle)
         verbose = declarative.flag("verbose", verbose)
         if tolerance is not None:
             tolerance = declarative.number("tolerance", tolerance, least=0)
-        history = {"loss": [], "gradient_norm": [], "seconds": []}
         if validation is not None:
-            if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-                raise TypeError(f"validation must be a pair (X, y) or None, got {declarative.described(validation)}")
-            validation = self._checked("validation[0]", "validation[1]", *validation, allow_nonfinite)
-            history["val_loss"] = []
+            if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
+                raise TypeError(
+                    f"validation must be a pair (X, y), with sample_weight a third, or None, "
+                    f"got {declarative.described(validation)}"
+                )
+            X, y, weights = (*validation, None)[:3]
+            names = ("validation[0]", "validation[1]", X, y, "validation[2]", weights)
+            validation = self._data(*names, allow_nonfinite)
+        history = {"loss": [], "gradient_norm": [], "layer_gradient_norms": [], "learning_rate": []}
+        history |= {"seconds": []} if validation is None else {"val_loss": [], "seconds": []}
 
         with self._updates:
             self._refuse_in_epoch()
             try:
-                plan = self._plan_for(code, batch_size)
-                rates = np.full(-(-rows // batch_size), self._learning_rate)
+                if isinstance(self._optimizer, optimizers.LBFGS):
+                    lbfgs.minimize(self, data, epochs, partial(self._after_epoch, history, validation, tolerance, verbose))
+                    return history
+                plan = self._plan_for(data.code, batch_size, whole=True)
                 for _ in range(epochs):
                     started = perf_counter()
-                    before = None if tolerance is None else net.parameters.copy()
+                    before = None if tolerance is None else self._net.parameters.copy()
                     order = (
                         _core.random_permutation(self._seed, streams.shuffle(self.epochs), rows) if shuffle else None
                     )
-                    self._run_epoch(plan, X, target, batch_size, order, rates, history)
-                    self.epochs += 1
-                    history["loss"].append(plan.loss_sum / rows)
-                    history["gradient_norm"].append((plan.squared_norm_sum / plan.step_count) ** 0.5)
-                    if validation is not None:
-                        history["val_loss"].append(self._evaluate(*validation))
-                    history["seconds"].append(perf_counter() - started)
-                    if verbose:
-                        values = ", ".join(f"{key} {values[-1]:.6g}" for key, values in history.items())
-                        print(f"epoch {self.epochs}: {values}", flush=True)
-                    if tolerance is not None and np.abs(net.parameters - before).max() < tolerance:
+                    rates = self._rates(self.steps, -(-rows // (batch_size * accumulate)))
+                    layers = np.zeros(plan.learned_count)
+                    run = custom.run_epoch if self._custom else self._run_epoch
+                    done = run(self, plan, data, batch_size, accumulate, order, rates, layers, history)
+                    if self._after_epoch(
+                        history, validation, tolerance, verbose, started, before, done, layers, rates[-1]
+                    ):
                         break
             finally:
                 self._drop_plans()  # a plan holds on to the data of its last epoch
         return history
 
-    def _run_epoch(self, plan, X, target, batch_size, order, rates, history):
+    def _checked_batch(self, batch_size, rows):
+        """The rows of a minibatch."""
+        whole = isinstance(self._optimizer, optimizers.LBFGS)
+        if batch_size is None:
+            batch_size = rows if whole else min(32, rows)
+        batch_size = declarative.integer("batch_size", batch_size, 1)
+        if batch_size > rows:
+            raise ValueError(f"batch_size is {batch_size}; X has {rows} rows")
+        if whole and batch_size < rows:
+            raise ValueError(f"batch_size is {batch_size}; with LBFGS it must be None or all {rows} rows")
+        self._refuse_single_rows("X", rows, batch_size)
+        return batch_size
+
+    def _refuse_single_rows(self, name, rows, batch_size):
+        if self._net._steps is not self._planned:
+            self._drop_plans()
+        if self._batch_norms and (batch_size == 1 or rows % batch_size == 1):
+            raise ValueError(
+                f"{name} has {rows} rows: a minibatch of {batch_size} leaves one of a single row, whose variance a BatchNorm "
+                "cannot tell; take another batch_size, or a row more or less"
+                if rows > 1 and batch_size > 1
+                else f"{name} gives minibatches of a single row, whose variance a BatchNorm cannot tell: it needs two at least"
+            )
+
+    def _after_epoch(self, history, validation, tolerance, verbose, started, before, done, layers, rate):
+        """Count an epoch and write its line of history; says whether the tolerance is reached.
+
+        done: (mean loss, sum over updates of |gradient|^2, updates). layers: the like of |gradient|^2 for each layer.
+        """
+        loss, squared_norms, updates = done
+        self.epochs += 1
+        history["loss"].append(loss)
+        history["gradient_norm"].append((squared_norms / updates) ** 0.5)
+        history["layer_gradient_norms"].append(np.sqrt(layers / updates).tolist())
+        history["learning_rate"].append(float(rate))
+        if validation is not None:
+            history["val_loss"].append(self._evaluate(validation))
+        watched = history["loss" if validation is None else "val_loss"][-1]
+        self._schedule_state = self._schedule.advance(self._schedule_state, watched)
+        history["seconds"].append(perf_counter() - started)
+        if verbose:
+            values = ", ".join(f"{key} {of[-1]:.6g}" for key, of in history.items() if key not in LISTS)
+            print(f"epoch {self.epochs}: {values}", flush=True)
+        return tolerance is not None and np.abs(self._net.parameters - before).max() < tolerance
+
+    @staticmethod
+    def _run_epoch(self, plan, data, batch_size, accumulate, order, rates, layers, history):
         updates = self._updates
-        plan.begin_epoch(X, target, batch_size, order, rates, updates.done)
+        plan.begin_epoch(
+            data.x, data.target, batch_size, order, rates, updates.done, data.weights, accumulate, layers
+        )
         self._running, self._in_epoch = plan, True
         try:
             status = plan.run(PAUSE)
@@ -237,29 +402,33 @@ class Trainer:
         finally:
             updates.done = plan.t  # not `steps`: no call stands here, as a signal's handler could run after it
             self._running, self._in_epoch = None, False
+        if plan.step_count:
+            updates.last_loss = plan.last_loss
         if status != _core.OK:
-            what = _what_diverged(status)
-            if plan.step_count:
-                updates.last_loss = plan.last_loss
-            raise DivergenceError(
-                what, self.epochs, plan.step_count, plan.failed_loss, updates.last_loss, self._learning_rate, history
-            )
-        updates.last_loss = plan.last_loss
+            self._diverged(status, plan.step_count, plan.failed_loss, rates[plan.step_count], history)
+        return plan.mean_loss, plan.squared_norm_sum, plan.step_count
 
-    def step(self, x, y):
+    def _diverged(self, status, step, loss, rate, history):
+        what = "loss" if status == _core.LOSS_NOT_FINITE else "gradient"  # a lack of memory has been raised by the core
+        epoch = None if history is None else self.epochs
+        raise DivergenceError(what, epoch, step, loss, self._updates.last_loss, float(rate), history or {})
+
+    def step(self, x, y, sample_weight=None):
         """Make one update, for one minibatch: for online and reinforcement learning.
 
         Parameters
         ----------
         x : (rows, inputs) float32 or float64 array, rows >= 1
-            Quickest when contiguous.
+            Quickest when contiguous. With a `BatchNorm` two rows at least.
         y : array
             Targets: see the class. Quickest when contiguous, labels of int64 or int32.
+        sample_weight : (rows,) array of floats >= 0, or None
+            As for `fit`.
 
         Returns
         -------
         float
-            The minibatch's loss before the update.
+            The minibatch's loss before the update, penalties included.
 
         Raises
         ------
@@ -269,32 +438,71 @@ class Trainer:
             When the loss or its gradient is nan or inf though x and y are not; no update is made.
         """
         plan = self._fast
-        if plan is not None:
-            loss = plan.try_step(x, y, self._learning_rate, self._updates)
+        if plan is not None and sample_weight is None and self._net._steps is self._planned:
+            rate = self._constant_rate
+            loss = plan.try_step(x, y, self._rate(self.steps) if rate is None else rate, self._updates)
             if loss is not None:
                 return loss
         with self._updates as updates:
             self._refuse_in_epoch()
-            x, target, code = self._checked("x", "y", x, y)
-            plan = self._fast = self._plan_for(code, len(x))
+            self._refuse_lbfgs("step")
+            data = self._data("x", "y", x, y, "sample_weight", sample_weight)
+            self._refuse_single_rows("x", len(data.x), len(data.x))
+            plan = self._plan_for(data.code, len(data.x), whole=True)
+            rate = self._rate(updates.done)
             try:
-                status, loss = plan.step(x, target, self._learning_rate, updates.done)
+                if self._custom:
+                    status, loss = custom.step(self, plan, data, rate, updates.done)
+                else:
+                    if not self._batch_norms:  # whose plan may have to grow with the minibatch
+                        self._fast = plan
+                    status, loss = plan.step(data.x, data.target, rate, updates.done, data.weights)
             finally:
                 # A signal's handler that raises does so right after the call, which made its update. No call stands
                 # here: a handler could run after it.
                 if plan.updates > updates.done:
                     updates.done = plan.updates
             if status:
-                raise DivergenceError(
-                    _what_diverged(status), None, updates.done, loss, updates.last_loss, self._learning_rate, {}
-                )
+                self._diverged(status, updates.done, loss, rate, None)
             updates.last_loss = loss
             return loss
 
+    def apply(self, gradient):
+        """Make one update with a gradient of one's own: the sum of several, that of other losses, the mean over machines.
+
+        Parameters
+        ----------
+        gradient : (P,) float32 or float64 array
+            In the order of `net.parameters`, as `value_and_grad` gives it, with the penalties that are wanted. It is clipped
+            as any other.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When it is not a finite array of that shape.
+        """
+        gradient = checks.converted(checks.array("gradient", gradient, 1), self._dtype)
+        if gradient.shape != self._gradient.shape:
+            raise ValueError(f"gradient has {len(gradient)} elements; the network has {len(self._gradient)}")
+        checks.finite("gradient", gradient, "a gradient must be finite")
+        with self._updates as updates:
+            self._refuse_in_epoch()
+            self._refuse_lbfgs("apply")
+            plan = self._plan_for(self._code, 1)
+            self._gradient[...] = gradient
+            rate = self._rate(updates.done)
+            try:
+                status, _, _ = plan.update(0.0, 0.0, rate, updates.done, False)
+            finally:
+                if plan.updates > updates.done:
+                    updates.done = plan.updates
+            if status:
+                self._diverged(status, updates.done, 0.0, rate, None)
+
     # ------------------------------------------------------------------------------- losses and their gradients
 
-    def value_and_grad(self, x, y, inputs=False):
-        """The loss of a minibatch and its gradient, without an update.
+    def value_and_grad(self, x, y, inputs=False, sample_weight=None, training=True):
+        """The loss of a minibatch, penalties included, and its gradient, without an update.
 
         Parameters
         ----------
@@ -303,12 +511,17 @@ class Trainer:
             Targets: see the class.
         inputs : bool
             Also return the gradient with respect to x.
+        sample_weight : (rows,) array of floats >= 0, or None
+            As for `fit`.
+        training : bool
+            As in the update that comes next: dropout drops, and batch norms take the statistics of x, which must have two
+            rows then; running statistics stay. Otherwise as in prediction.
 
         Returns
         -------
         loss : float
         gradient : (P,) array
-            In the order of `net.parameters`.
+            In the order of `net.parameters`; 0 for frozen layers.
         dx : (rows, inputs) array
             Only with inputs=True.
 
@@ -318,16 +531,23 @@ class Trainer:
             For an argument of the wrong kind or value.
         """
         inputs = declarative.flag("inputs", inputs)
-        x, target, code = self._checked("x", "y", x, y)
-        dx = np.empty_like(x) if inputs else None
+        training = declarative.flag("training", training)
+        data = self._data("x", "y", x, y, "sample_weight", sample_weight)
+        dx = np.empty_like(data.x) if inputs else None
         with self._updates:
             self._refuse_in_epoch()
-            loss = self._plan_for(code, len(x)).gradient(x, target, dx)
+            if training:
+                self._refuse_single_rows("x", len(x), len(x))
+            plan = self._plan_for(data.code, len(data.x), whole=training)
+            if self._custom:
+                loss = custom.gradient(self, plan, data, dx, training)
+            else:
+                loss = plan.gradient(data.x, data.target, dx, data.weights, training, self._updates.done)
             gradient = self._gradient.copy()
         return (loss, gradient, dx) if inputs else (loss, gradient)
 
     def example_gradients(self, x, y):
-        """The loss and the gradient of each example, as if it were a minibatch of one.
+        """The loss and the gradient of each example, as if it were a minibatch of one, without penalties.
 
         Parameters
         ----------
@@ -344,28 +564,67 @@ class Trainer:
         Raises
         ------
         TypeError, ValueError
-            For an argument of the wrong kind or value.
+            For an argument of the wrong kind or value, or a loss that is a function.
+
+        Notes
+        -----
+        Dropout drops nothing, and batch norms take their running statistics.
         """
-        x, target, code = self._checked("x", "y", x, y)
-        rows = len(x)
+        data = self._data("x", "y", x, y)
+        self._refuse_custom("example_gradients")
+        rows = len(data.x)
         values = np.empty(rows)
-        gradients = np.empty((rows, len(self._gradient)), self._dtype)
+        gradients = np.zeros((rows, len(self._gradient)), self._dtype)
         with self._updates:
-            plan = self._plan_for(code, rows)
-            at_once = self._net.rows_in_a_slice()
-            for start in range(0, rows, at_once):
-                part = slice(start, start + at_once)
-                plan.example_gradients(x[part], target[part], values[part], gradients[part])
+            plan = self._plan_for(data.code, rows)
+            for part in self._parts(rows):
+                plan.example_gradients(data.x[part], data.target[part], values[part], gradients[part])
         return values, gradients
 
-    def evaluate(self, X, y):
-        """The loss on data, without an update.
+    def example_gradient_norms(self, x, y):
+        """The loss of each example and the norm of its gradient, which is not formed.
+
+        Parameters
+        ----------
+        x : (rows, inputs) float32 or float64 array, rows >= 1
+        y : array
+            Targets: see the class.
+
+        Returns
+        -------
+        losses, norms : (rows,) float64 arrays
+            Those of `example_gradients`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `example_gradients`.
+
+        Notes
+        -----
+        Source: Goodfellow, Efficient Per-Example Gradient Computations, arXiv:1510.01799, 2015.
+        """
+        data = self._data("x", "y", x, y)
+        self._refuse_custom("example_gradient_norms")
+        rows = len(data.x)
+        values, squares = np.empty(rows), np.empty(rows)
+        with self._updates:
+            self._refuse_in_epoch()
+            plan = self._plan_for(data.code, rows)
+            for part in self._parts(rows):
+                plan.example_norms(data.x[part], data.target[part], values[part], squares[part])
+        return values, np.sqrt(squares)
+
+    def evaluate(self, X, y, sample_weight=None):
+        """The loss on data in prediction, without penalties.
 
         Parameters
         ----------
         X : (rows, inputs) float32 or float64 array, rows >= 1
         y : array
             Targets: see the class.
+        sample_weight : (rows,) array of floats >= 0, or None
+            As for `fit`.
 
         Returns
         -------
@@ -377,24 +636,50 @@ class Trainer:
         TypeError, ValueError
             For an argument of the wrong kind or value.
         """
-        data = self._checked("X", "y", X, y)
+        data = self._data("X", "y", X, y, "sample_weight", sample_weight)
         with self._updates:
-            return self._evaluate(*data)
+            return self._evaluate(data)
 
-    def _evaluate(self, X, target, code):
-        rows = len(X)
-        plan = self._plan_for(code, rows)
+    def _evaluate(self, data):
+        if self._custom:
+            return custom.value(self, data)
+        plan = self._plan_for(data.code, len(data.x))
+        total = mass = 0.0
+        for part in self._parts(len(data.x)):
+            weights = None if data.weights is None else data.weights[part]
+            loss, part_mass = plan.loss(data.x[part], data.target[part], weights)
+            total += loss
+            mass += part_mass
+        if self._loss.reduction == "sum":
+            return total
+        return total / mass if mass else 0.0
+
+    def _parts(self, rows):
+        """Slices of so many rows that Ctrl-C is soon heard."""
         at_once = self._net.rows_in_a_slice()
-        total = 0.0
-        for start in range(0, rows, at_once):
-            total += plan.loss(X[start : start + at_once], target[start : start + at_once])
-        return total / self._loss.terms(rows, self._net.outputs)
+        return (slice(start, start + at_once) for start in range(0, rows, at_once))
 
     # --------------------------------------------------------------------------------------------------- checks
+
+    def _data(self, x_name, y_name, x, y, weights_name=None, weights=None, allow_nonfinite=None):
+        """x, y and the weights of rows as the core takes them."""
+        x, target, code = self._checked(x_name, y_name, x, y, allow_nonfinite)
+        if weights is not None:
+            self._refuse_custom(weights_name)
+            weights = checks.row_weights(weights_name, weights, len(x), x_name)
+        return Data(x, target, code, weights)
+
+    @property
+    def _code(self):
+        """The loss's number in the core, for float targets."""
+        return -1 if self._custom else self._loss.code
 
     def _checked(self, x_name, y_name, x, y, allow_nonfinite=None):
         """x and y as the core takes them, and the code of the loss for such targets."""
         loss, outputs = self._loss, self._outputs
+        if self._custom:
+            x = self._net.checked_inputs(x_name, x, allow_nonfinite)
+            return x, custom.checked_target(y_name, y, len(x), x_name), -1
         code = loss.code if loss.code_labels is None or getattr(y, "ndim", None) == 2 else loss.code_labels
         if not allow_nonfinite and _core.ready(x, y, self._dtype.itemsize, self._inputs, outputs, code):
             return x, y, code
@@ -403,7 +688,7 @@ class Trainer:
         if loss.code_labels is not None:
             if not (isinstance(y, np.ndarray) and y.ndim == 2 and y.dtype.kind == "f"):
                 return x, checks.labels(y_name, y, rows, outputs, x_name), loss.code_labels
-        target = checks.targets(y_name, y, rows, outputs, self._dtype, x_name)
+        target = checks.targets(y_name, self._for_levels(y), rows, outputs, self._dtype, x_name)
         checks.finite(y_name, target, "targets must be finite")
         if loss.name in OF_PROBABILITIES and not (target.min() >= 0 and target.max() <= 1):
             where = np.unravel_index(np.argmax((target < 0) | (target > 1)), target.shape)
@@ -411,6 +696,24 @@ class Trainer:
                 f"{y_name} must hold probabilities in [0, 1], got {target[where]} in row {where[0]}, column {where[1]}"
             )
         return x, target, loss.code
+
+    def _for_levels(self, y):
+        """For a loss of several quantile levels, targets that stand once for all of them, each as often as there are levels."""
+        levels = getattr(self._loss, "quantiles", None)
+        if not isinstance(levels, tuple) or not isinstance(y, np.ndarray) or y.ndim not in (1, 2):
+            return y
+        columns = 1 if y.ndim == 1 else y.shape[1]
+        if columns * len(levels) != self._outputs:
+            return y
+        return np.repeat(y.reshape(len(y), columns), len(levels), axis=1)
+
+    def _refuse_custom(self, what):
+        if self._custom:
+            raise ValueError(f"{what} does not go with a loss that is a function")
+
+    def _refuse_lbfgs(self, what):
+        if isinstance(self._optimizer, optimizers.LBFGS):
+            raise ValueError(f"{what} does not go with LBFGS, which needs all the data: use fit")
 
     def _refuse_in_epoch(self):
         # The lock lets its own thread in again: a signal's handler, say, that runs between two slices of an epoch.
@@ -424,25 +727,47 @@ class Trainer:
         if self._in_epoch:
             self.steps = self._running.t
 
-    def _plan_for(self, code, rows):
+    def _plan_for(self, code, rows, whole=False):
+        """A plan for minibatches of so many rows; whole: they are to go through the net at once if the net is such."""
+        if self._net._steps is not self._planned:
+            self._drop_plans()
+            self._gradient[...] = 0  # what is frozen now is not written any more
+        rows = rows if whole and self._whole else plan_rows(rows)
         plan, most = self._plans.get(code, (None, 0))
         if rows > most or plan.outdated:
-            net, rows = self._net, plan_rows(rows)
-            plan = _core.Plan(
-                self._dtype.name,
-                net._records,
-                rows,
-                self._n_threads or 0,
-                code,
-                self._loss.parameters(net.outputs),
-                self._loss.reduction == "sum",
-                self._optimizer.constants,
-                net.parameters,
-                self._gradient,
-                *self._moments,
-            )
-            self._plans[code] = plan, rows if rows < BLOCK else sys.maxsize  # a full block takes any number of rows
+            self._plans[code] = plan, _ = self._new_plan(code, rows), rows
+            if rows >= BLOCK and not self._whole:
+                self._plans[code] = plan, sys.maxsize  # a full block takes any number of rows
         return plan
+
+    def _new_plan(self, code, rows):
+        net, loss, settings, optimizer = self._net, self._loss, self._settings, self._optimizer
+        moments = [None, None, None]
+        for slot, moment in zip(optimizer.slots, self._moments, strict=True):
+            moments[slot] = moment
+        return _core.Plan(
+            self._dtype.name,
+            net._records,
+            rows,
+            self.n_threads or 0,
+            code,
+            None if self._custom else loss.parameters(net.outputs),
+            not self._custom and loss.reduction == "sum",
+            None if isinstance(optimizer, optimizers.LBFGS) else optimizer.constants,
+            net.parameters,
+            self._gradient,
+            *moments,
+            self._averaged,
+            net.statistics,
+            smoothing=0.0 if self._custom else loss.smoothing,
+            class_weights=None if self._custom else loss.class_weights,
+            clip_norm=settings["clip_norm"] or 0.0,
+            clip_value=settings["clip_value"] or 0.0,
+            average_decay=settings["average"] or 0.0,
+            seed=self._seed,
+            dropout_stream=streams.dropout(0),
+            whole=self._whole,
+        )
 
     # ------------------------------------------------------------------------------------------ files and copies
 
@@ -462,6 +787,9 @@ class Trainer:
         with self._updates:
             self._catch_up()
             checks.finite("parameters", self._net.parameters, "a file holds finite parameters only")
+            if self._custom:
+                raise TypeError("loss is a function, which a file cannot hold: save the network alone with net.save")
+            settings = self._settings
             description = {
                 "loss": self._loss.to_dict(),
                 "optimizer": self._optimizer.to_dict(),
@@ -469,12 +797,17 @@ class Trainer:
                 "steps": self.steps,
                 "epochs": self.epochs,
                 "moments": len(self._moments),
+                "schedule": self._schedule.to_dict(),
+                "schedule_state": self._schedule_state,
+                **{name: settings[name] for name in ("clip_norm", "clip_value", "average")},
             }
             vectors = {f"moment{i + 1}": moment for i, moment in enumerate(self._moments)}
+            if self._averaged is not None:
+                vectors["average"] = self._averaged
             storage.write(
                 path,
                 {"network": self._net.description(), "trainer": description},
-                {"parameters": self._net.parameters, **vectors},
+                {**self._net.vectors(), **vectors},
             )
 
     @classmethod
@@ -500,44 +833,41 @@ class Trainer:
         """
         if n_threads is not None:
             n_threads = declarative.integer("n_threads", n_threads, 1, MOST_THREADS)
-        parts = None
+        settings = state = None
 
         def expect(description):
-            nonlocal parts
+            nonlocal settings, state
             if "network" in description and "trainer" not in description:
                 raise ValueError("it holds a network and no trainer: read it with fastbp.load")
             expected = expected_vectors(description)
-            trainer = description["trainer"]
-            loss = losses.Loss.from_dict(trainer["loss"])
-            optimizer = optimizers.Optimizer.from_dict(trainer["optimizer"])
-            if optimizer.moments != trainer["moments"]:
-                raise ValueError(f"moments is {trainer['moments']}; {optimizer!r} keeps {optimizer.moments}")
-            seed = declarative.seed("seed", trainer["seed"])
-            counts = [declarative.integer(name, trainer[name], 0, 2**63) for name in ("steps", "epochs")]
-            parts = loss, optimizer, seed, n_threads, *counts
+            settings, state = _read_settings(description["trainer"], n_threads)
             return expected
 
         description, vectors = storage.read(path, expect)
-        net = Network.from_description(description["network"], vectors["parameters"])
+        net = Network.from_description(description["network"], vectors)
         try:
-            parts[0].parameters(net.outputs)
+            settings["loss"].parameters(net.outputs)
         except ValueError as error:
             raise ValueError(f"{path}: its header makes no sense: {error}") from error
-        return cls._of(net, *parts, [vectors[f"moment{i + 1}"] for i in range(parts[1].moments)])
+        moments = [vectors[f"moment{i + 1}"] for i in range(settings["optimizer"].moments)]
+        return cls._of(net, settings, state, moments, vectors.get("average"))
 
     @classmethod
-    def _of(cls, net, loss, optimizer, seed, n_threads, steps, epochs, moments):
+    def _of(cls, net, settings, state, moments, averaged):
+        """A trainer from its parts. state: steps, epochs and that of the schedule."""
         trainer = cls.__new__(cls)
-        trainer._set_up(net, loss, optimizer, seed, n_threads, steps, epochs)
+        trainer._set_up(net, dict(settings), *state)
         for ours, given in zip(trainer._moments, moments, strict=True):
             ours[...] = given
+        if averaged is not None:
+            trainer._averaged[...] = averaged
         return trainer
 
     def __reduce__(self):
         # Copies as pickles: a copy that shared the state would be the same trainer twice.
         self._catch_up()
-        arguments = (self._net, self._loss, self._optimizer, self._seed, self._n_threads, self.steps, self.epochs)
-        return type(self)._of, (*arguments, self._moments)
+        state = (self.steps, self.epochs, self._schedule_state)
+        return type(self)._of, (self._net, self._settings, state, self._moments, self._averaged)
 
     def __copy__(self):
         import copy
@@ -550,5 +880,23 @@ def _check_constants(optimizer, dtype):
         checks.representable(f"{field} of the optimizer", getattr(optimizer, field), dtype)
 
 
-def _what_diverged(status):
-    return "loss" if status == _core.LOSS_NOT_FINITE else "gradient"  # a lack of memory has been raised by the core
+def _read_settings(record, n_threads):
+    """The settings of a trainer and its state from a file's record."""
+    optimizer = optimizers.Optimizer.from_dict(record["optimizer"])
+    if optimizer.moments != record["moments"]:
+        raise ValueError(f"moments is {record['moments']}; {optimizer!r} keeps {optimizer.moments}")
+    schedule = schedules.Constant()
+    if record.get("schedule") is not None:
+        schedule = schedules.Schedule.from_dict(record["schedule"])
+    settings = {
+        "loss": losses.Loss.from_dict(record["loss"]),
+        "optimizer": optimizer,
+        "seed": declarative.seed("seed", record["seed"]),
+        "n_threads": n_threads,
+        "schedule": schedule,
+    }
+    for name, range_ in (("clip_norm", {"above": 0}), ("clip_value", {"above": 0}), ("average", {"least": 0, "below": 1})):
+        value = record.get(name)
+        settings[name] = None if value is None else declarative.number(name, value, **range_)
+    counts = [declarative.integer(name, record[name], 0, 2**63) for name in ("steps", "epochs")]
+    return settings, (*counts, schedule.checked_state(record.get("schedule_state", schedule.initial_state)))

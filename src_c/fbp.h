@@ -256,14 +256,24 @@ void fbp_random_permutation(uint64_t seed, uint64_t stream, int64_t *order, uint
 
 /* ------------------------------------------------------------------------------------------------- plan.c */
 
-enum fbp_layer_kind { FBP_DENSE, FBP_RESIDUAL_BEGIN, FBP_RESIDUAL_END };
+/* A layer of a net. RESIDUAL_BEGIN keeps its input, RESIDUAL_END adds it to what the layers between made of it; a PROJECTION,
+ * right before the end, puts a product with a matrix in the kept input's place. */
+enum fbp_layer_kind {
+    FBP_DENSE, FBP_RESIDUAL_BEGIN, FBP_RESIDUAL_END, FBP_PROJECTION, FBP_ACTIVATION, FBP_SOFTMAX, FBP_DROPOUT,
+    FBP_LAYER_NORM, FBP_BATCH_NORM
+};
 
 struct fbp_layer {
     int kind;
-    size_t inputs, outputs; /* of a residual block's ends: its width, both */
-    int bias;               /* dense only, like the two that follow */
-    int activation;
+    size_t inputs, outputs; /* the same for all kinds but dense and projection */
+    int bias;               /* dense: has b; norms: have gamma and beta */
+    int activation;         /* of dense, norms (before FBP_FROM_Z) and FBP_ACTIVATION (any) */
     double alpha;
+    int frozen;             /* its parameters stay; a frozen batch norm takes the running statistics and leaves them */
+    double rate;            /* dropout; momentum of a batch norm */
+    double eps;             /* norms */
+    double l1, l2;          /* penalties of W, see fbp_kernels.penalty */
+    int penalize_bias;      /* of b, too */
 };
 
 /* What a plan computes: a net, and for training its loss and update. Copied by fbp_plan_create. */
@@ -271,18 +281,29 @@ struct fbp_plan_spec {
     const struct fbp_kernels *kernels;
     const struct fbp_layer *layers; size_t n_layers;
     size_t rows;                 /* rows in the largest minibatch or block to expect: more is allowed, in blocks of this many */
+    int whole;                   /* a minibatch goes through the net at once, however many rows it has, and never has more
+                                    than `rows`: for batch norms, whose statistics are the minibatch's */
     int threads;                 /* at most so many; 0: as many as pay */
-    int loss;                    /* enum fbp_loss, or -1: predict only */
+    int trains;                  /* backward passes are to come */
+    int loss;                    /* enum fbp_loss, or -1: none */
     const double *loss_parameters; size_t n_loss_parameters;
-    int reduction_sum;           /* the loss is the sum of its terms rather than their mean */
+    int reduction_sum;           /* the loss is the sum of its terms rather than their weighted mean */
+    double smoothing;            /* softmax cross-entropy: of the targets */
+    const double *class_weights; /* softmax cross-entropy: one a class, or NULL */
     struct fbp_optimizer optimizer;
+    double clip_norm, clip_value; /* limits of the gradient, or 0: none */
+    double average_decay;        /* of vectors->average */
+    uint64_t seed, dropout_stream; /* dropout layer number n draws from stream dropout_stream + n */
 };
 
-/* The vectors a plan works on, all of fbp_plan_parameters reals in one layout: for each dense layer W (I, O) then b (O,). */
+/* The vectors a plan works on. The first four are of fbp_plan_parameters reals in one layout: for each layer that has
+ * parameters W (I, O) then b (O,), or gamma (N,) then beta (N,). */
 struct fbp_vectors {
     void *parameters;
-    void *gradient;   /* NULL: predict only */
-    void *moments[2]; /* SGD with momentum: {v, NULL}; Adam: {m, v} */
+    void *gradient;   /* NULL: no training. That of frozen layers is never written */
+    void *moments[3]; /* see fbp_optimizer_fn */
+    void *average;    /* of the parameters over the updates, or NULL */
+    void *statistics; /* for each batch norm the running mean (N,), then the variance (N,); NULL where there is none */
 };
 
 struct fbp_plan;
@@ -290,45 +311,76 @@ struct fbp_plan;
 int fbp_plan_create(const struct fbp_plan_spec *spec, struct fbp_plan **plan);
 void fbp_plan_destroy(struct fbp_plan *plan);
 size_t fbp_plan_parameters(const struct fbp_plan *plan);
-size_t fbp_plan_workspace(const struct fbp_plan *plan); /* bytes */
+size_t fbp_plan_statistics(const struct fbp_plan *plan); /* reals */
+size_t fbp_plan_learned(const struct fbp_plan *plan);    /* layers that have parameters */
+size_t fbp_plan_workspace(const struct fbp_plan *plan);  /* bytes */
 int fbp_plan_threads(const struct fbp_plan *plan, size_t rows); /* threads a minibatch of so many rows would use */
 
-/* y (rows, O) = net(x). x and y are contiguous in each row; x_row apart, and y rows O apart. */
+/* A minibatch, or all data, with its targets: labels int64, target_row 1, or reals. */
+struct fbp_data {
+    const void *x; size_t x_row;
+    const void *target; size_t target_row;
+    const double *weights; /* of the rows, or NULL: 1 */
+    size_t rows;
+};
+
+/* y (rows, O) = net(x), in prediction. x and y are contiguous in each row; x_row apart, and y rows O apart. */
 int fbp_plan_forward(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *x, size_t x_row, size_t rows,
                      void *y);
 
-/* The loss of (x, target), without gradient. The returned loss is a sum over rows and elements, not yet divided. */
-int fbp_plan_loss(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *x, size_t x_row,
-                  const void *target, size_t target_row, size_t rows, double *loss_sum);
+/* The loss of the data, in prediction: a weighted sum over rows and elements, and what a mean divides it by. */
+int fbp_plan_loss(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_data *data, double *loss_sum,
+                  double *mass);
 
-/* loss, gradient (into vectors->gradient) and, unless NULL, dx (rows, I), of one minibatch. */
-int fbp_plan_gradient(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *x, size_t x_row,
-                      const void *target, size_t target_row, size_t rows, double *loss, void *dx);
+/* The loss of one minibatch with its penalties, its gradient (into vectors->gradient) and, unless NULL, dx (rows, I).
+ * `training`: dropout drops, as in update number draw + 1, and batch norms take the minibatch's statistics. */
+int fbp_plan_gradient(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_data *data, int training,
+                      uint64_t draw, double *loss, void *dx);
 
-/* The loss of every example, as if it were a minibatch of one, and its gradient: losses (rows,), gradients (rows, P). */
-int fbp_plan_example_gradients(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *x, size_t x_row,
-                               const void *target, size_t target_row, size_t rows, double *losses, void *gradients);
+/* The loss of every example, as if it were a minibatch of one, in prediction and without penalties, and its gradient: losses
+ * (rows,), gradients (rows, P), of which what belongs to frozen layers is left alone. */
+int fbp_plan_example_gradients(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_data *data,
+                               double *losses, void *gradients);
+/* The squared norms of those gradients alone, (rows,), which needs no gradient: that of x^T dz is |x|^2 |dz|^2 for one row.
+ * Source: Goodfellow, Efficient Per-Example Gradient Computations, arXiv:1510.01799, 2015. */
+int fbp_plan_example_norms(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_data *data,
+                           double *losses, double *squares);
 
-/* One pass over the data, minibatch after minibatch. Set the first group, zero the second, call until the status is not
- * FBP_PAUSED. On a failure `step` is the minibatch that failed, and the parameters are those before it. */
+/* One pass over the data, update after update. Set the first group, zero the second, call until the status is not
+ * FBP_PAUSED. On a failure `step` is the update that failed, and the parameters are those before it. */
 struct fbp_epoch {
-    const void *x; size_t x_row;
-    const void *target; size_t target_row; /* labels: int64, target_row 1 */
-    size_t rows, batch;
+    struct fbp_data data;
+    size_t batch;                  /* rows in a minibatch */
+    size_t accumulate;             /* minibatches to an update */
     const int64_t *order;          /* (rows,): the order to take rows in, or NULL: as they stand */
-    const double *learning_rates;  /* one a minibatch */
+    const double *learning_rates;  /* one an update */
     double seconds;                /* the time slice */
+    double *layer_squares;         /* (fbp_plan_learned,): sums over updates of |gradient|^2, layer by layer; or NULL */
 
-    size_t step;                   /* minibatches done */
-    size_t block_start;            /* rows of the current minibatch done: not 0 only between two blocks of it */
+    size_t step;                   /* updates done */
+    size_t block_start;            /* rows of the current update done: not 0 only between two blocks of it */
     uint64_t t;                    /* optimiser steps done, over all epochs: in and out */
-    double batch_sum;              /* loss of those rows */
-    double loss_sum;               /* sum over minibatches of (loss * rows in it) */
-    double last_loss;              /* of the last minibatch done, as the loss reports it */
-    double failed_loss;            /* on a failure, of the minibatch that failed */
-    double squared_norm_sum;       /* sum over minibatches of |gradient|^2 */
-    double last_squared_norm;
+    double mass;                   /* what the mean of the current update divides by */
+    double batch_sum;              /* loss of the rows done */
+    double loss_sum, mass_sum;     /* sums over updates of (loss * mass) and of mass */
+    double last_loss;              /* of the last update done, as the loss reports it, penalties included */
+    double failed_loss;            /* on a failure, of the update that failed */
+    double squared_norm_sum;       /* sum over updates of |gradient|^2 */
 };
 int fbp_plan_epoch(struct fbp_plan *plan, const struct fbp_vectors *vectors, struct fbp_epoch *epoch);
+
+/* A step in parts, for a loss that is not the core's.
+ * outputs: y (rows, O) = net(x), as `training` and `draw` say for rows [first_row, first_row + rows) of an update; rows at
+ *   most those of the plan's spec, and at most FBP_BLOCK unless it takes minibatches whole.
+ * backward: from dy (rows, O), the gradient at that y, into vectors->gradient (+= when `accumulate`) and, unless NULL, dx.
+ * update: with the gradient as it is, for a minibatch of that loss and of epoch->mass. `own`: the gradient is that of the
+ *   plan's last backward passes, so that penalties join it and batch norms' statistics follow. Counters and status are those
+ *   of an epoch. */
+int fbp_plan_outputs(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *x, size_t x_row, size_t rows,
+                     size_t first_row, int training, uint64_t draw, void *y);
+int fbp_plan_backward(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *dy, int accumulate, void *dx);
+int fbp_plan_update(struct fbp_plan *plan, const struct fbp_vectors *vectors, struct fbp_epoch *epoch, double loss, int own);
+/* Adds the penalties' gradient to vectors->gradient; returns their loss. */
+double fbp_plan_penalties(struct fbp_plan *plan, const struct fbp_vectors *vectors);
 
 #endif

@@ -5,6 +5,7 @@ short way must give what the long way gives, and must let nothing pass that the 
 """
 
 import copy
+import inspect
 import signal
 import sys
 import threading
@@ -62,6 +63,8 @@ def real(*shape, dtype="float32", seed=0):
 
 # -------------------------------------------------------------------------------------------------------- operations
 
+LOSSES = [name for name in ops.__all__ if "target" in inspect.signature(getattr(ops, name)).parameters]
+
 
 def arguments(name, dtype="float32"):
     """A call as a loop over small arrays makes it."""
@@ -73,11 +76,15 @@ def arguments(name, dtype="float32"):
         "dense_forward": (x, W, b, "relu"),
         "dense_backward": (y, x, W, y, "relu"),
         "softmax_cross_entropy": (y, np.array([0, 4])),
-        "binary_cross_entropy": (y, y),
-        "mean_squared_error": (y, y[::-1].copy()),
         "pinball": (y, y[::-1].copy(), [0.1, 0.3, 0.5, 0.7, 0.9]),
         "sgd_step": (w, g, v, 1e-3, 0.9),
         "adam_step": (w, g, m, v, 3, 1e-3),
+        "rmsprop_step": (w, g, v, m, g.copy(), 1e-3, 0.9, 1e-8, 0.1, 0.9, True),
+        "adagrad_step": (w, g, v, 3, 1e-3, 0.1),
+        "penalty": (w, g, 0.1, 0.2),
+        "clip_by_norm": (g, 0.5),
+        "clip_by_value": (g, 0.5),
+        "weight_average": (w, g, 0.9),
         "sum_squares": (x,),
         "all_finite": (x,),
         "add": (x, x),
@@ -88,7 +95,11 @@ def arguments(name, dtype="float32"):
         "leaky_relu_backward": (x, x, 0.2),
         "softplus_forward": (x, 2.0),
         "softplus_backward": (x, x, 2.0),
+        "elu_forward": (x, 2.0),
+        "elu_backward": (x, x, 2.0),
     }
+    if name in LOSSES and name not in special:
+        return y, y[::-1].copy()
     return special.get(name) or ((x,) if name.endswith("_forward") else (x, x))
 
 
@@ -96,18 +107,33 @@ MORE = {
     "gemm": [(real(3, 2), real(5, 3), True, True)],
     "dense_forward": [(real(2, 3), real(3, 5)), (real(2, 3), real(3, 5), real(5), fb.LeakyReLU(0.3))],
     "dense_backward": [(real(2, 5), real(2, 3), real(3, 5))],
-    "softmax_cross_entropy": [(real(2, 5), real(2, 5), "sum")],
+    "softmax_cross_entropy": [
+        (real(2, 5), real(2, 5), "sum"),
+        (real(2, 5), np.array([0, 4]), "mean", 0.1),
+        (real(2, 5), np.array([0, 4]), "mean", 0.0, [1.0, 2.0, 3, 0, 1.5]),
+        (real(2, 5), real(2, 5), "mean", 0, np.arange(5.0), real(2)),
+    ],
+    "binary_cross_entropy": [
+        (real(2, 5), real(2, 5), "mean", 2.0),
+        (real(2, 5), real(2, 5), "sum", [1.0, 2.0, 3, 0, 1.5], real(2, dtype="float64")),
+    ],
+    "mean_squared_error": [(real(2, 5), real(2, 5), "mean", real(2))],
+    "huber": [(real(2, 5), real(2, 5), 2), (real(2, 5), real(2, 5), 0.5, "mean", real(2))],
     "pinball": [(real(2, 5), real(2, 5), 0.25), (real(2, 5), real(2, 5), (0.1, 0.2, 0.3, 0.4, 0.5), "sum")],
     "sgd_step": [(real(7), real(7, seed=1))],
-    "adam_step": [(real(7), real(7, seed=1), real(7), real(7), 1, 1, 0, 0.5, 1e-8, 0)],
+    "adam_step": [(real(7), real(7, seed=1), real(7), real(7), 1, 1, 0, 0.5, 1e-8, 0, True)],
+    "rmsprop_step": [(real(7), real(7, seed=1), real(7)), (real(7), real(7, seed=1), real(7), None, real(7), 1)],
+    "adagrad_step": [(real(7), real(7, seed=1), real(7), 1)],
+    "penalty": [(real(7), real(7, seed=1)), (real(7), real(7, seed=1), 0, 1)],
+    "clip_by_norm": [(real(7), 100), (real(7), 1, 0)],
 }
 
 # Python functions in a call of the short way, where it is not the one of that name alone: several share a helper, or a
 # number is checked.
-PYTHON = {name: 2 for name in ops.__all__ if name.partition("_")[2] in ("forward", "backward")}
-PYTHON |= dict.fromkeys(("leaky_relu_forward", "leaky_relu_backward", "softplus_forward", "softplus_backward"), 3)
+PYTHON = {name: 2 for name in ops.__all__ if name.rpartition("_")[2] in ("forward", "backward")}
+PYTHON |= {f"{f}_{way}": 3 for f in ("leaky_relu", "softplus", "elu") for way in ("forward", "backward")}
 PYTHON |= dict.fromkeys(("softmax_forward", "softmax_backward", "dense_forward", "dense_backward"), 1)
-PYTHON |= dict.fromkeys(("binary_cross_entropy", "mean_squared_error"), 2)
+PYTHON |= dict.fromkeys(LOSSES, 2)
 PYTHON |= {"random_bits": 6, "random_uniform": 6, "random_permutation": 6}
 
 
@@ -163,16 +189,54 @@ def test_both_ways_give_the_same(name, dtype):
         ("adam_step", (real(6), real(6), real(6), real(6), 1, True), TypeError),
         ("adam_step", (real(6), real(6), real(6), real(6), 1, 10**400), ValueError),
         ("adam_step", (real(6), real(6), real(6), real(6), 2**63), ValueError),
+        ("adam_step", (real(6), real(6), real(6), real(6), 1, 0.1, 0.9, 0.999, 1e-8, 0.1, 1), TypeError),
+        ("sgd_step", (real(6), real(6), real(6), 0.1, 0.9, 0.1, 1), TypeError),
+        ("sgd_step", (real(6), real(6), real(6), 0.1, 0, 0, True), ValueError),
+        ("rmsprop_step", (real(6), real(6), real(5)), ValueError),
+        ("rmsprop_step", (real(6), real(6), real(6), real(5)), ValueError),  # though without momentum it is left alone
+        ("rmsprop_step", (real(6), real(6), real(6), None, real(5)), ValueError),
+        ("rmsprop_step", (real(6), real(6), real(6), None, None, 1, 0.9, 1e-8, 0, 0.5), ValueError),
+        ("rmsprop_step", (real(6), real(6), real(6), None, None, 1, 0.9, 1e-8, 0, 0, True), ValueError),
+        ("rmsprop_step", (real(6), real(6), real(6), None, None, 1, 0.9, 1e-8, 0, 0, "yes"), TypeError),
+        ("adagrad_step", (real(6), real(6), real(6), 0), ValueError),
+        ("adagrad_step", (real(6), real(6), real(6), 1.0), TypeError),
+        ("adagrad_step", (real(6), real(6), real(6), 1, 0.1, -0.1), ValueError),
+        ("penalty", (real(6), real(5)), ValueError),
+        ("penalty", (real(6), real(6), -1), ValueError),
+        ("penalty", (real(6), real(6), 0, INF), ValueError),
+        ("clip_by_norm", (real(6), 0), ValueError),
+        ("clip_by_norm", (real(6), 1, -1e-6), ValueError),
+        ("clip_by_value", (real(6), NAN), ValueError),
+        ("clip_by_value", (real(6), None), TypeError),
+        ("weight_average", (real(6), real(6), 1), ValueError),
+        ("weight_average", (real(6), real(6, dtype="float64"), 0.5), TypeError),
         ("pinball", (real(2, 3), real(2, 3), np.array([0.5, 0.5, 1.0])), ValueError),
         ("pinball", (real(2, 3), real(2, 3), np.array([0.5, NAN, 0.5])), ValueError),
         ("pinball", (real(2, 3), real(2, 3), (0.5, 0.5, 0)), ValueError),
         ("pinball", (real(2, 3), real(2, 3), [0.5, 0.5, 10**400]), ValueError),
         ("pinball", (real(2, 3), real(2, 3), [0.5, 0.5, True]), TypeError),
-        ("pinball", (real(2, 3), real(2, 3), [0.5]), ValueError),
+        ("pinball", (real(2, 3), real(2, 3), [0.5, 0.5]), ValueError),
         ("pinball", (real(2, 3), real(2, 3), True), TypeError),
         ("softmax_cross_entropy", (real(2, 3), np.array([0.0, 1.0])), TypeError),
         ("softmax_cross_entropy", (real(2, 3), np.array([0, 3])), ValueError),
         ("mean_squared_error", (real(2, 3), real(2, 3), []), TypeError),
+        ("mean_squared_error", (real(2, 3), real(2, 3), "mean", np.array([1, -1.0])), ValueError),
+        ("mean_squared_error", (real(2, 3), real(2, 3), "mean", np.array([1, NAN])), ValueError),
+        ("mean_squared_error", (real(2, 3), real(2, 3), "mean", np.array([1e308, 1e308])), ValueError),
+        ("mean_squared_error", (real(2, 3), real(2, 3), "mean", np.ones(3)), ValueError),
+        ("mean_squared_error", (real(2, 3), real(2, 3), "mean", [1.0, 1.0]), TypeError),
+        ("mean_squared_error", (real(2, 3), real(2, 3), "mean", np.ones(2, int)), TypeError),
+        ("binary_cross_entropy", (real(2, 3), real(2, 3), "mean", -1.0), ValueError),
+        ("binary_cross_entropy", (real(2, 3), real(2, 3), "mean", True), TypeError),
+        ("binary_cross_entropy", (real(2, 3), real(2, 3), "mean", [1.0, 1.0]), ValueError),
+        ("binary_cross_entropy", (real(2, 3), real(2, 3), "mean", 1e39), ValueError),
+        ("huber", (real(2, 3), real(2, 3), 0.0), ValueError),
+        ("huber", (real(2, 3), real(2, 3), True), TypeError),
+        ("softmax_cross_entropy", (real(2, 3), np.array([0, 1]), "mean", False), TypeError),
+        ("softmax_cross_entropy", (real(2, 3), np.array([0, 1]), "mean", 1.0), ValueError),
+        ("softmax_cross_entropy", (real(2, 3), np.array([0, 1]), "mean", 0.1, [1.0, 1.0]), ValueError),
+        ("softmax_cross_entropy", (real(2, 3), np.array([0, 1]), "mean", 0.1, [1.0, 1.0, -1.0]), ValueError),
+        ("softmax_cross_entropy", (real(2, 3), np.array([0, 1]), "mean", 0.1, 1.0), TypeError),
     ],
 )
 def test_the_short_way_refuses_what_the_long_way_does(name, args, error):
@@ -224,6 +288,10 @@ TARGETS = {
     "probabilities": ("softmax_cross_entropy", 3, real(5, 3)),
     "binary": ("binary_cross_entropy", 3, real(5, 3)),
     "binary, 1-D": ("binary_cross_entropy", 1, real(5)),
+    "binary, weighted": (fb.BinaryCrossEntropy(pos_weight=[0.5, 1, 2]), 3, real(5, 3)),
+    "absolute": ("mean_absolute_error", 3, rows(5, 3)),
+    "huber": (fb.Huber(0.5), 3, rows(5, 3)),
+    "poisson": ("poisson", 3, rows(5, 3)),
     "squared": ("mean_squared_error", 3, rows(5, 3)),
     "squared, 1-D": ("mean_squared_error", 1, rows(5)),
     "squared, one column": ("mean_squared_error", 1, rows(5, 1)),
@@ -249,14 +317,16 @@ def test_a_step_is_one_call_of_the_core(loss, outputs, y, dtype, given):
 
 
 @pytest.mark.parametrize("name", ["value_and_grad", "evaluate", "example_gradients"])
-@pytest.mark.parametrize("loss, outputs, y", [TARGETS[key] for key in ("labels", "probabilities", "binary", "squared")])
+@pytest.mark.parametrize(
+    "loss, outputs, y", [TARGETS[key] for key in ("labels", "binary, weighted", "probabilities", "binary", "squared")]
+)
 def test_data_that_are_ready_are_checked_in_one_call(name, loss, outputs, y):
     trainer, x = fb.Trainer(network(outputs=outputs), loss), rows(5, 4)
     call = getattr(trainer, name)
     expected = call(the_long_way(x), the_long_way(y))
     assert_same_bits(call(x, y), expected)
     python, c = calls(call, x, y)
-    assert c.count("ready") == 1 and "checked_inputs" not in python and len(python) <= 8, python
+    assert c.count("ready") == 1 and "checked_inputs" not in python and len(python) <= 12, python
     python, _ = calls(call, the_long_way(x), y)
     assert "checked_inputs" in python
 
@@ -294,6 +364,9 @@ BAD_TARGETS = {
     "squared": [np.array([[0, NAN, 1]]), np.array([[0, INF, 1]], "float32"), np.array([[0, 1e39, 1]]), np.zeros(3)],
     "squared, 1-D": [np.zeros(2), np.zeros((1, 2)), np.zeros((1, 1, 1)), np.array([NAN]), np.array(0.0), np.zeros(0)],
 }
+
+
+BAD_TARGETS["binary, weighted"] = BAD_TARGETS["binary"]
 
 
 @pytest.mark.parametrize("kind", BAD_TARGETS)

@@ -11,9 +11,19 @@ import pytest
 
 import fastbp as fb
 from fastbp import layers, network, reference, streams
-from fastbp.layers import Dense, Residual
+from fastbp.layers import BatchNorm, Dense, Dropout, LayerNorm, Residual, Softmax, Tanh
 
 LAYERS = [Dense(5, "relu"), Residual([Dense(5, "tanh", bias=False)]), Dense(3)]
+ALL_KINDS = [
+    BatchNorm(),
+    Dense(5, "relu"),
+    Dropout(0.4),
+    Residual([LayerNorm(), Tanh(), Dense(6), Dropout()]),
+    BatchNorm(affine=False),
+    Tanh(),
+    Dense(3),
+    Softmax(),
+]
 DTYPES = ["float32", "float64"]
 
 
@@ -42,6 +52,28 @@ def test_layout(dtype):
     assert np.array_equal(W2, np.arange(50, 65).reshape(5, 3)) and np.array_equal(b2, np.arange(65, 68))
     W0[0, 0] = -1
     assert net.parameters[0] == -1
+
+
+@pytest.mark.parametrize("home", [fb, reference])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_layout_of_all_kinds(home, dtype):
+    """Norms have gamma and beta, which begin as 1 and 0; projections a matrix; batch norms statistics, 0 and 1."""
+    net = home.Network(4, ALL_KINDS, dtype=dtype)
+    shapes = [tuple(None if part is None else part.shape for part in pair) for pair in net.weights]
+    assert shapes == [((4,), (4,)), ((4, 5), (5,)), ((5,), (5,)), ((5, 6), (6,)), ((5, 6), None), ((6, 3), (3,))]
+    assert net.parameters.shape == (8 + 25 + 10 + 36 + 30 + 21,) and net.outputs == 3
+    for number in (0, 2):
+        gamma, beta = net.weights[number]
+        assert np.array_equal(gamma, np.ones(gamma.shape)) and not beta.any()
+    bound = math.sqrt(6 / 11)
+    assert 0.8 * bound < abs(net.weights[4][0]).max() <= bound, "a projection begins as glorot_uniform"
+    assert net.statistics.dtype == net.dtype
+    assert net.statistics.tolist() == [0] * 4 + [1] * 4 + [0] * 6 + [1] * 6
+    net.weights[4][0][0, 0] = 7
+    assert net.parameters[79] == 7
+    net.statistics[0] = 5
+    assert net.statistics[0] == 5
+    assert home.Network(4, LAYERS).statistics.shape == (0,)
 
 
 @pytest.mark.parametrize("home", [fb, reference])
@@ -89,14 +121,14 @@ def test_assignment_refuses(values, error, message):
 
 def test_attributes_are_read_only():
     net = make()
-    for name in ("inputs", "outputs", "layers", "dtype", "seed", "weights"):
+    for name in ("inputs", "outputs", "layers", "dtype", "seed", "weights", "statistics"):
         with pytest.raises(AttributeError):
             setattr(net, name, getattr(net, name))
 
 
 def test_repr():
     assert repr(fb.Network(4, [Dense(2, "relu")], seed=3)) == (
-        "Network(4, [Dense(units=2, activation=ReLU(), bias=True)], dtype='float32', seed=3)"
+        "Network(4, [Dense(units=2, activation=ReLU())], dtype='float32', seed=3)"
     )
 
 
@@ -105,7 +137,9 @@ def test_repr():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_initial_weights_are_the_twins(dtype):
-    assert make(dtype, 7).parameters.tobytes() == reference.Network(4, LAYERS, dtype, 7).parameters.tobytes()
+    for made_of in (LAYERS, ALL_KINDS):
+        net, twin = (home.Network(4, made_of, dtype, 7) for home in (fb, reference))
+        assert net.parameters.tobytes() == twin.parameters.tobytes()
 
 
 def test_initial_weights_follow_the_rule():
@@ -135,9 +169,9 @@ def test_seeds_differ():
         ((4, None), TypeError, "layers must be a list of layers, got None"),
         ((4, []), ValueError, "at least one layer"),
         ((4, Dense(3)), TypeError, "layers must be a list of layers"),
-        ((4, [3]), TypeError, r"layers\[0\] must be a Dense or Residual layer, got 3"),
+        ((4, [3]), TypeError, r"layers\[0\] must be a layer, got 3"),
         ((4, [Dense]), TypeError, "got the class Dense"),
-        ((4, [Residual([Dense(5)])]), ValueError, "takes 4 inputs and its last layer has 5 units"),
+        ((4, [Residual([Dense(5)], projection=False)]), ValueError, "takes 4 inputs and its last layer has 5 units"),
         ((4, LAYERS, None), TypeError, "dtype must be 'float32' or 'float64', got None"),
         ((4, LAYERS, "float16"), ValueError, "got 'float16'"),
         ((4, LAYERS, "nonsense"), ValueError, "dtype must be 'float32' or 'float64'"),
@@ -186,8 +220,25 @@ def test_predictions_are_the_twins(rows, dtype):
     assert np.allclose(y, twin.predict(X), rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)
 
 
-def test_rows_do_not_depend_on_their_company():
-    net, X = make(), data(700)
+@pytest.mark.parametrize("rows", [1, 257])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_predictions_of_all_kinds_are_the_twins(rows, dtype):
+    """Dropout passes all, and batch norms take their running statistics: those of the minibatch have no say."""
+    rng = np.random.default_rng(1)
+    net, twin = (home.Network(4, ALL_KINDS, dtype) for home in (fb, reference))
+    net.parameters = twin.parameters = rng.standard_normal(len(net.parameters))
+    net.statistics[:] = twin.statistics[:] = rng.uniform(0.5, 2, len(net.statistics))
+    X = data(rows, dtype=dtype)
+    y = net.predict(X)
+    assert np.allclose(y, twin.predict(X), rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)
+    assert np.allclose(y.sum(axis=1), 1)
+    net.statistics[:4] += 1
+    assert not np.allclose(net.predict(X), y, atol=1e-3)
+
+
+@pytest.mark.parametrize("made_of", [LAYERS, ALL_KINDS])
+def test_rows_do_not_depend_on_their_company(made_of):
+    net, X = fb.Network(4, made_of), data(700)
     y = net.predict(X)
     for start, end in ((0, 1), (3, 40), (255, 258), (300, 700)):
         assert net.predict(X[start:end]).tobytes() == y[start:end].tobytes()
@@ -308,7 +359,66 @@ def test_predictions_after_fork():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+# ------------------------------------------------------------------------------------------------------------ freezing
+
+
+@pytest.mark.parametrize("home", [fb, reference])
+def test_freezing_replaces_layers(home):
+    net = home.Network(4, ALL_KINDS, seed=1)
+    before, values = net.predict(data(5)), net.parameters.copy()
+    net.freeze(0, 3, np.int64(5))
+    assert net.layers == (
+        BatchNorm(frozen=True),
+        Dense(5, "relu"),
+        Dropout(0.4),
+        Residual([LayerNorm(), Tanh(), Dense(6, frozen=True), Dropout()]),
+        BatchNorm(affine=False),
+        Tanh(),
+        Dense(3, frozen=True),
+        Softmax(),
+    )
+    assert np.array_equal(net.parameters, values) and np.array_equal(net.predict(data(5)), before)
+    net.unfreeze(3, 3)
+    assert net.layers[3] == ALL_KINDS[3] and net.layers[0].frozen and net.layers[6].frozen
+    net.unfreeze(0, 5)
+    net.unfreeze()
+    assert net.layers == tuple(ALL_KINDS)
+    assert not any(layer.frozen for layer in ALL_KINDS), "the layers that were given are not changed"
+
+
+@pytest.mark.parametrize("home", [fb, reference])
+@pytest.mark.parametrize(
+    "numbers, error, message",
+    [
+        ((0, 6), ValueError, "must be at most 5, got 6"),
+        ((-1,), ValueError, "must be at least 0, got -1"),
+        ((4,), ValueError, "layer 4 is a residual block's projection, which cannot be frozen"),
+        ((1.0,), TypeError, "must be an integer, got 1.0"),
+        (([0, 1],), TypeError, "must be an integer, got list"),
+        ((None,), TypeError, "must be an integer, got None"),
+    ],
+)
+def test_freezing_refuses(home, numbers, error, message):
+    net = home.Network(4, ALL_KINDS)
+    for call in (net.freeze, net.unfreeze):
+        with pytest.raises(error, match=message):
+            call(*numbers)
+    assert net.layers == tuple(ALL_KINDS)
+
+
 # -------------------------------------------------------------------------------------------------------------- copies
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_copies_have_statistics_of_their_own(copied):
+    net, X = fb.Network(4, ALL_KINDS, "float64"), data(5, dtype="float64")
+    net.statistics[:] = np.arange(1, 21)
+    net.freeze(0)
+    other = copied(net)
+    assert np.array_equal(other.statistics, net.statistics) and other.layers == net.layers
+    assert other.predict(X).tobytes() == net.predict(X).tobytes()
+    other.statistics[:] = 2
+    assert np.array_equal(net.statistics, np.arange(1, 21))
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
@@ -334,3 +444,4 @@ def test_a_pickle_holds_no_plan():
 
 def test_steps_of_the_net_are_those_of_layers():
     assert layers.count(layers.plan(4, LAYERS)) == len(make().parameters)
+    assert layers.count(layers.plan(4, ALL_KINDS)) == len(fb.Network(4, ALL_KINDS).parameters)

@@ -5,9 +5,11 @@ import inspect
 import numpy as np
 import pytest
 
-from fastbp import _core, ops, reference
+from fastbp import _core, losses, ops, reference
 
 DTYPES = ("float32", "float64")
+NO_LOSS = 1 + max(cls.code for cls in losses.LOSSES)
+LOSSES = [name for name in ops.__all__ if "target" in inspect.signature(getattr(ops, name)).parameters]
 
 
 def real(*shape, dtype="float64", seed=0):
@@ -26,24 +28,45 @@ def arguments(name, dtype="float64"):
         "gemm": dict(a=x, b=W),
         "dense_forward": dict(x=x, W=W, b=real(O, dtype=dtype), activation="tanh"),
         "dense_backward": dict(dy=y, x=x, W=W, y=y, activation="tanh"),
-        "softmax_cross_entropy": dict(z=y, target=y),
-        "binary_cross_entropy": dict(z=y, target=y),
-        "mean_squared_error": dict(y=y, target=y),
-        "pinball": dict(y=y, target=y),
         "sgd_step": dict(w=vectors["w"], g=vectors["g"], v=vectors["v"], momentum=0.9),
         "adam_step": dict(**vectors, t=1),
+        "rmsprop_step": dict(
+            w=vectors["w"],
+            g=vectors["g"],
+            v=vectors["v"],
+            buffer=vectors["m"],
+            mean=vectors["m"] - 1,
+            momentum=0.9,
+            centered=True,
+        ),
+        "adagrad_step": dict(w=vectors["w"], g=vectors["g"], v=vectors["v"], t=1),
+        "penalty": dict(w=vectors["w"], g=vectors["g"], l1=0.1, l2=0.2),
+        "clip_by_norm": dict(g=vectors["g"], limit=0.5),
+        "clip_by_value": dict(g=vectors["g"], limit=0.5),
+        "weight_average": dict(average=vectors["m"], w=vectors["w"], decay=0.9),
         "sum_squares": dict(x=x),
         "all_finite": dict(x=x),
         "add": dict(a=x, b=x),
     }
     if name in special:
         return special[name]
+    if name in LOSSES:
+        return {next(iter(inspect.signature(getattr(ops, name)).parameters)): y, "target": y}
     if name in FROM_X:
         return dict(dy=x, x=x)
     return dict(x=x) if name.endswith("_forward") else dict(dy=x, y=x)
 
 
-IN_PLACE = {"sgd_step": ("w", "v"), "adam_step": ("w", "m", "v")}
+IN_PLACE = {
+    "sgd_step": ("w", "v"),
+    "adam_step": ("w", "m", "v"),
+    "rmsprop_step": ("w", "v", "buffer", "mean"),
+    "adagrad_step": ("w", "v"),
+    "penalty": ("g",),
+    "clip_by_norm": ("g",),
+    "clip_by_value": ("g",),
+    "weight_average": ("average",),
+}
 ON_ARRAYS = [name for name in ops.__all__ if not name.startswith("random_")]
 ARRAY_ARGUMENTS = [
     (name, argument)
@@ -90,7 +113,13 @@ NOT_ARRAYS = {
     "dates": (np.zeros((4, 3), "datetime64[s]"), "got datetime64"),
     "records": (np.zeros((4, 3), [("a", "f4")]), "array"),
 }
-OPTIONAL = {("dense_forward", "b"), ("dense_backward", "y"), ("sgd_step", "v")}
+OPTIONAL = {
+    ("dense_forward", "b"),
+    ("dense_backward", "y"),
+    ("sgd_step", "v"),
+    ("rmsprop_step", "buffer"),
+    ("rmsprop_step", "mean"),
+}
 
 
 @pytest.mark.parametrize("value, got", NOT_ARRAYS.values(), ids=NOT_ARRAYS.keys())
@@ -118,6 +147,14 @@ def test_needed_when_not_optional():
         called("dense_backward", y=None)
     with pytest.raises(ValueError, match="^v is needed when momentum is not 0"):
         called("sgd_step", v=None)
+    with pytest.raises(ValueError, match="^buffer is needed when momentum is not 0"):
+        called("rmsprop_step", buffer=None)
+    with pytest.raises(ValueError, match="^mean is needed when centered"):
+        called("rmsprop_step", mean=None)
+    with pytest.raises(ValueError, match="^nesterov is True; it needs a momentum above 0$"):
+        called("sgd_step", nesterov=True, momentum=0.0)
+    called("rmsprop_step", buffer=None, momentum=0.0)
+    called("rmsprop_step", mean=None, centered=False)
     called("dense_forward", b=None)
     called("dense_backward", y=None, activation="identity")
     called("sgd_step", v=None, momentum=0.0)
@@ -223,6 +260,8 @@ NUMBERS = [
     ("leaky_relu_backward", "negative_slope", [-0.1, float("nan"), float("inf")]),
     ("softplus_forward", "beta", [0.0, -1, float("nan"), float("inf")]),
     ("softplus_backward", "beta", [0.0, -1, float("nan"), float("inf")]),
+    ("huber", "delta", [0.0, -1, float("nan"), float("inf")]),
+    ("softmax_cross_entropy", "label_smoothing", [-0.1, 1.0, float("nan")]),
     ("elu_forward", "alpha", [-0.1, float("nan"), float("inf")]),
     ("elu_backward", "alpha", [-0.1, float("nan"), float("inf")]),
     ("sgd_step", "learning_rate", [-1.0, float("nan"), float("inf")]),
@@ -233,6 +272,21 @@ NUMBERS = [
     ("adam_step", "beta2", [-0.1, 1.0, float("nan")]),
     ("adam_step", "eps", [0.0, -1e-8, float("nan")]),
     ("adam_step", "weight_decay", [-0.1, float("inf")]),
+    ("rmsprop_step", "learning_rate", [-1.0, float("nan"), float("inf")]),
+    ("rmsprop_step", "alpha", [-0.1, 1.0, float("nan")]),
+    ("rmsprop_step", "eps", [0.0, -1e-8, float("nan")]),
+    ("rmsprop_step", "weight_decay", [-0.1, float("inf")]),
+    ("rmsprop_step", "momentum", [-0.1, 1.0, float("nan")]),
+    ("adagrad_step", "learning_rate", [-1.0, float("nan"), float("inf")]),
+    ("adagrad_step", "rate_decay", [-0.1, float("nan"), float("inf")]),
+    ("adagrad_step", "weight_decay", [-0.1, float("inf")]),
+    ("adagrad_step", "eps", [0.0, -1e-8, float("nan")]),
+    ("penalty", "l1", [-0.1, float("nan"), float("inf")]),
+    ("penalty", "l2", [-0.1, float("nan"), float("inf")]),
+    ("clip_by_norm", "limit", [0.0, -1.0, float("nan"), float("inf")]),
+    ("clip_by_norm", "eps", [-1e-6, float("nan"), float("inf")]),
+    ("clip_by_value", "limit", [0.0, -1.0, float("nan"), float("inf")]),
+    ("weight_average", "decay", [-0.1, 1.0, float("nan")]),
 ]
 
 
@@ -255,12 +309,26 @@ def test_hyperparameters(name, argument, values):
     "t, error",
     [(0, ValueError), (-1, ValueError), (2**64, ValueError), (1.0, TypeError), (True, TypeError), (None, TypeError)],
 )
-def test_step_number(t, error):
+@pytest.mark.parametrize("name", ["adam_step", "adagrad_step"])
+def test_step_number(name, t, error):
     with pytest.raises(error, match="^t must be"):
-        called("adam_step", t=t)
+        called(name, t=t)
 
 
-@pytest.mark.parametrize("name", ["softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error", "pinball"])
+@pytest.mark.parametrize(
+    "name, argument", [("sgd_step", "nesterov"), ("adam_step", "decoupled"), ("rmsprop_step", "centered")]
+)
+def test_flags(name, argument):
+    for value in (None, 1, "yes", np.array(True)):
+        with pytest.raises(TypeError, match=f"^{argument} must be True or False"):
+            called(name, **{argument: value})
+    given, same = arguments(name), arguments(name)
+    getattr(ops, name)(**{**given, argument: np.True_})
+    getattr(ops, name)(**{**same, argument: True})
+    assert np.array_equal(given["w"], same["w"])
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_reduction(name):
     with pytest.raises(ValueError, match="^reduction must be"):
         called(name, reduction="none")
@@ -276,12 +344,55 @@ def test_activation(name):
         called(name, activation=3)
 
 
-def test_quantiles():
-    values = [0.0, 1.0, float("nan"), [0.5, 0.5], [], [0.1, 0.2, 0.3, 0.4, 1.5]]
-    kinds = [None, "median", [None] * 5]
+COLUMNS = {  # numbers for columns: values and kinds that are refused
+    ("pinball", "quantiles"): ([0.0, 1.0, float("nan"), [0.1, 0.2, 0.3, 0.4, 1.5]], [None, True]),
+    ("binary_cross_entropy", "pos_weight"): ([-1.0, float("nan"), float("inf"), [1, 2, 3, 4, -5]], [True]),
+    ("softmax_cross_entropy", "class_weights"): ([[1, 2, 3, 4, -5], [1, 2, 3, 4, float("inf")]], [1.0, 2]),
+}
+
+
+@pytest.mark.parametrize("name, argument", COLUMNS)
+def test_numbers_for_columns(name, argument):
+    values, kinds = COLUMNS[name, argument]
+    values = [*values, [], [0.5, 0.5], np.full(6, 0.5), np.array([0.5, 0.5, 0.5, 0.5, float("nan")])]
+    kinds = [*kinds, "text", b"bytes", {0.5: 0.5}, [None] * 5, [0.5, 0.5, 0.5, 0.5, True], np.full((5, 1), 0.5)]
     for bad, error in [*((value, ValueError) for value in values), *((kind, TypeError) for kind in kinds)]:
-        with pytest.raises(error, match="^quantiles"):
-            called("pinball", quantiles=bad)
+        with pytest.raises(error, match=f"^{argument}"):
+            called(name, **{argument: bad})
+    for good in ([0.5] * 5, (0.25,) * 5, np.full(5, 0.5), np.full(5, 0.5, "float32"), [np.float32(0.5)] * 5):
+        called(name, **{argument: good})
+
+
+def test_numbers_that_float32_does_not_hold():
+    for bad in (1e39, 1e-46, [1, 1, 1, 1, 1e39]):
+        with pytest.raises(ValueError, match="^pos_weight must be a number that float32 holds, got 1e"):
+            ops.binary_cross_entropy(real(4, 5, dtype="float32"), real(4, 5, dtype="float32"), pos_weight=bad)
+        called("binary_cross_entropy", pos_weight=bad)
+    for bad in (1e39, 1e-46):
+        with pytest.raises(ValueError, match="^delta must be"):
+            ops.huber(real(4, 5, dtype="float32"), real(4, 5, dtype="float32"), bad)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_sample_weight(name):
+    nan, inf = float("nan"), float("inf")
+    for bad, error, message in (
+        ([1.0] * 4, TypeError, "must be a float32 or float64 array, got list"),
+        (np.ones(4, int), TypeError, "must be a float32 or float64 array, got int64 array"),
+        (1.0, TypeError, r"must be a float32 or float64 array, got 1.0 \(float\)"),
+        (np.ma.masked_array(np.ones(4), [False, True, False, False]), TypeError, "got masked array"),
+        (np.ones(5), ValueError, "has 5 rows; . has 4"),
+        (np.ones((4, 1)), ValueError, r"must have 1 dimension, got shape \(4, 1\)"),
+        (np.array([1, -1e-300, 1, 1]), ValueError, "-1e-300; weights must be at least 0"),
+        (np.array([1, 1, nan, 1]), ValueError, "is nan in float64; weights must be finite"),
+        (np.array([1, 1, 1, inf], "float32"), ValueError, "is inf in float64; weights must be finite"),
+        (np.full(4, 1e308), ValueError, "must have a finite sum"),
+    ):
+        with pytest.raises(error, match=rf"^sample_weight.*{message}"):
+            called(name, sample_weight=bad)
+    for good in (np.ones(4), np.ones(4, "float32"), np.ones(8)[::2], misaligned(np.ones(4)), read_only(np.ones(4))):
+        called(name, sample_weight=good)
+        getattr(ops, name)(*arguments(name, "float32").values(), sample_weight=good)
 
 
 @pytest.mark.parametrize("name", ["random_bits", "random_uniform", "random_permutation"])
@@ -364,14 +475,15 @@ def test_what_is_updated_in_place_must_be_fit_for_it(name, argument, change):
         assert np.array_equal(value, given[key]), "changed by a call that failed"
 
 
-@pytest.mark.parametrize("name", IN_PLACE)
-def test_gradients_may_be_unusual(name):
+@pytest.mark.parametrize("name", [name for name in IN_PLACE if not name.startswith("clip_")])
+def test_what_is_only_read_may_be_unusual(name):
+    read = "g" if "g" not in IN_PLACE[name] and "g" in arguments(name) else "w"
     for change in UNUSUAL.values():
         usual, unusual = arguments(name), arguments(name)
-        unusual["g"] = change(unusual["g"])
-        getattr(ops, name)(**usual)
-        getattr(ops, name)(**unusual)
-        assert np.array_equal(usual["w"], unusual["w"])
+        unusual[read] = change(unusual[read])
+        assert getattr(ops, name)(**usual) == getattr(ops, name)(**unusual)
+        for updated in IN_PLACE[name]:
+            assert np.array_equal(usual[updated], unusual[updated])
 
 
 @pytest.mark.parametrize("name", [name for name in ON_ARRAYS if name not in IN_PLACE])
@@ -404,9 +516,14 @@ def test_no_rows(dtype):
     w = np.empty(0, dtype)
     ops.sgd_step(w, w)
     ops.adam_step(w, w, w, w, 1)
+    ops.rmsprop_step(w, w, w, w, w, momentum=0.5, centered=True)
+    ops.adagrad_step(w, w, w, 1)
+    assert ops.penalty(w, w, 1.0, 1.0) == 0 and ops.clip_by_norm(w, 1.0) == 0
+    ops.clip_by_value(w, 1.0)
+    ops.weight_average(w, w, 0.5)
 
 
-@pytest.mark.parametrize("name", ["binary_cross_entropy", "mean_squared_error", "pinball", "softmax_cross_entropy"])
+@pytest.mark.parametrize("name", LOSSES)
 def test_the_mean_of_no_rows(name):
     x = np.empty((0, 3))
     with pytest.raises(ValueError, match="mean of nothing"):
@@ -466,9 +583,13 @@ CORE_CALLS = {
     "activation_backward": (two, two, 1, 0.0, two.copy()),
     "softmax_forward": (two, two.copy()),
     "softmax_backward": (two, two, two.copy()),
-    "loss": (4, two, two, pair + 0.5, False, two.copy()),
-    "sgd_step": (two.copy(), two, two.copy(), 0.1, 0.9, 0.0),
-    "adam_step": (two.copy(), two, two.copy(), two.copy(), 1, 0.1, 0.9, 0.99, 1e-8, 0.0),
+    "loss": (losses.Pinball.code, two, two, pair + 0.5, False, None, two.copy()),
+    "sgd_step": (two.copy(), two, two.copy(), 0.1, 0.9, 0.0, True),
+    "adam_step": (two.copy(), two, two.copy(), two.copy(), 1, 0.1, 0.9, 0.99, 1e-8, 0.0, False),
+    "rmsprop_step": (two.copy(), two, *(two.copy() for _ in range(3)), 0.1, 0.9, 1e-8, 0.0, 0.9, True),
+    "adagrad_step": (two.copy(), two, two.copy(), 1, 0.1, 0.0, 0.0, 1e-8),
+    "penalty": (two, two.copy(), 0.1, 0.1),
+    "weight_average": (two.copy(), two, 0.5),
     "add": (two, two, two.copy()),
 }
 
@@ -492,15 +613,45 @@ def test_the_core_checks_what_it_is_given(name):
             getattr(_core, name)(*good[:position], read_only(value), *good[position + 1 :])
 
 
+@pytest.mark.parametrize("name, numbers", [("clip_by_norm", (1.0, 0.0)), ("clip_by_value", (1.0,))])
+def test_the_core_clips_reals_that_it_may_write_to(name, numbers):
+    for g in [bad for bad in BAD if type(bad) is not np.ndarray or bad.dtype not in (*DTYPES,)]:
+        with pytest.raises(TypeError):
+            getattr(_core, name)(g, *numbers)
+    for g in (read_only(two), strided(two), misaligned(two)):
+        with pytest.raises(ValueError):
+            getattr(_core, name)(g, *numbers)
+
+
 def test_the_core_checks_numbers():
     for bad in (-1, 11, 2**31 - 1):
         with pytest.raises(ValueError, match="no activation"):
             _core.activation_forward(two, bad, 0.0, two.copy())
         with pytest.raises(ValueError, match="no activation"):
             _core.dense_forward(two, two, None, bad, 0.0, two.copy())
-    for bad in (-1, 5, 2**31 - 1):
+    for bad in (-1, NO_LOSS, 2**31 - 1):
         with pytest.raises(ValueError, match="no loss"):
-            _core.loss(bad, two, two, None, False, two.copy())
+            _core.loss(bad, two, two, None, False, None, two.copy())
+
+
+def test_the_core_checks_weights():
+    labels = np.array([0, 1])
+    for kind, target in ((0, labels), (1, two), (4, two)):
+        _core.loss(kind, two, target, None, False, (pair, 0.0, None), two.copy())
+        for bad in (3, "abc", (), (None,), (None, 0.0), (None, 0.0, None, None)):
+            with pytest.raises((TypeError, ValueError)):
+                _core.loss(kind, two, target, None, False, bad, two.copy())
+        for bad in BAD[1:]:
+            with pytest.raises((TypeError, ValueError)):
+                _core.loss(kind, two, target, None, False, (bad, 0.0, None), two.copy())
+            with pytest.raises((TypeError, ValueError)):
+                _core.loss(kind, two, target, None, False, (None, 0.0, bad), two.copy())
+        for bad in (None, "0.1", True, -0.1, 1.0, float("nan"), np.zeros(2)):
+            with pytest.raises((TypeError, ValueError)):
+                _core.loss(kind, two, target, None, False, (None, bad, None), two.copy())
+    for smoothing, class_weights in ((0.1, None), (0.0, pair)):
+        with pytest.raises(ValueError, match="neither label smoothing nor class weights"):
+            _core.loss(4, two, two, None, False, (None, smoothing, class_weights), two.copy())
 
 
 # ---------------------------------------------------------------------------------------------------- the plan
@@ -511,13 +662,13 @@ def plan(**changes):
     size = 3 * 4 + 4 + 4 * 2 + 2
     given = dict(
         dtype="float64",
-        steps=[(0, 3, 4, 1, 1, 0.0), (0, 4, 2, 1, 0, 0.0)],
+        steps=[(0, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0), (0, 4, 2, 1, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)],
         rows=4,
         threads=1,
         loss=0,
         loss_parameters=(),
         reduction_sum=False,
-        optimizer=(1, 0.0, 0.0, 0.9, 0.999, 1e-8),
+        optimizer=(1, 0.0, 0.0, 0.9, 0.999, 1e-8, 0.0, 0, 0),
         parameters=real(size),
         gradient=np.zeros(size),
         moment1=np.zeros(size),
@@ -541,27 +692,35 @@ def test_plan():
         dict(dtype="float16"),
         dict(dtype=None),
         dict(steps=[]),
-        dict(steps=[(0, 3, 4, 1, 1, 0.0), (0, 5, 2, 1, 0, 0.0)]),
-        dict(steps=[(0, 3, 4, 1, 11, 0.0), (0, 4, 2, 1, 0, 0.0)]),
-        dict(steps=[(7, 3, 4, 1, 1, 0.0)]),
-        dict(steps=[(0, 0, 4, 1, 1, 0.0)]),
-        dict(steps=[(0, 3, -4, 1, 1, 0.0)]),
-        dict(steps=[(0, 2**40, 2**40, 1, 1, 0.0)]),
-        dict(steps=[(0, 2**30, 2**30, 1, 1, 0.0)]),
-        dict(steps=[(1, 3, 3, 0, 0, 0.0)]),
-        dict(steps=[(2, 3, 3, 0, 0, 0.0)]),
-        dict(steps=[(1, 3, 3, 0, 0, 0.0), (0, 3, 4, 1, 1, 0.0), (2, 4, 4, 0, 0, 0.0)]),
+        dict(steps=[(0, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0), (0, 5, 2, 1, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(0, 3, 4, 1, 11, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0), (0, 4, 2, 1, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(7, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(0, 0, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(0, 3, -4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(0, 2**40, 2**40, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(0, 2**30, 2**30, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(1, 3, 3, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(2, 3, 3, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(
+            steps=[
+                (1, 3, 3, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0),
+                (0, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0),
+                (2, 4, 4, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0),
+            ]
+        ),
         dict(steps=[(0, 3, 4)]),
         dict(steps=None),
         dict(rows=0),
         dict(rows=-1),
         dict(threads=-1),
-        dict(loss=5),
+        dict(loss=NO_LOSS),
         dict(loss=-2),
-        dict(loss=4),
-        dict(loss=4, loss_parameters=(0.5,)),
+        dict(loss=losses.Pinball.code),
+        dict(loss=losses.Pinball.code, loss_parameters=(0.5,)),
+        dict(loss=losses.BinaryCrossEntropy.code_weighted),
+        dict(loss=losses.Huber.code, loss_parameters=(0.5,)),
         dict(loss_parameters=(0.5, 0.5)),
-        dict(optimizer=(2, 0.0, 0.0, 0.0, 0.0, 0.0)),
+        dict(optimizer=(4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)),
         dict(optimizer=(1, 0.0)),
         dict(parameters=None),
         dict(parameters=np.zeros(25)),

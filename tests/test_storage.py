@@ -14,10 +14,18 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp import storage
-from fastbp.layers import Dense, LeakyReLU, Residual
+from fastbp import schedules, storage
+from fastbp.layers import BatchNorm, Dense, Dropout, LayerNorm, LeakyReLU, Residual, Softmax, Tanh
 
 LAYERS = [Dense(5, LeakyReLU(0.1)), Residual([Dense(5, "tanh", bias=False)]), Dense(3)]
+NORMED = [
+    BatchNorm(0.3),
+    Dense(5, "tanh"),
+    Dropout(0.2),
+    Residual([LayerNorm(), Tanh(), Dense(6)]),
+    BatchNorm(),
+    Dense(3),
+]
 OPTIMIZERS = [fb.Adam(3e-3, 0.8, 0.99, 1e-7, 1e-4), fb.SGD(0.1), fb.SGD(0.1, momentum=0.9, weight_decay=1e-3)]
 
 
@@ -55,6 +63,20 @@ def test_network(tmp_path, ending, dtype):
         assert other.predict(data()[0]).tobytes() == net.predict(data()[0]).tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_network_with_statistics(tmp_path, ending, dtype):
+    net, path = fb.Network(4, [*NORMED, Softmax()], dtype, seed=7), tmp_path / f"net{ending}"
+    net.statistics[:] = np.random.default_rng(0).uniform(0.5, 2, len(net.statistics))
+    net.freeze(0, 5)
+    net.save(path)
+    other = fb.load(path)
+    assert repr(other) == repr(net) and other.layers == net.layers
+    assert other.layers[0] == BatchNorm(0.3, frozen=True) and other.layers[4].frozen
+    assert other.parameters.tobytes() == net.parameters.tobytes()
+    assert other.statistics.tobytes() == net.statistics.tobytes()
+    assert other.predict(data()[0]).tobytes() == net.predict(data()[0]).tobytes()
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_run_goes_on_to_the_same_bits(tmp_path, ending, optimizer, dtype):
@@ -71,6 +93,48 @@ def test_a_run_goes_on_to_the_same_bits(tmp_path, ending, optimizer, dtype):
         each.step(X, y)
     assert other.net.parameters.tobytes() == trainer.net.parameters.tobytes()
     assert [a.tobytes() for a in other._moments] == [a.tobytes() for a in trainer._moments]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": schedules.ReduceOnPlateau(0.5, patience=0, threshold=0.2), "clip_norm": 0.05},
+        {"schedule": schedules.Warmup(9, schedules.Cosine(20)), "clip_value": 0.01, "average": 0.9},
+        {"optimizer": fb.RMSprop(momentum=0.9, centered=True), "average": 0.0},
+        {"optimizer": fb.Adagrad(initial_accumulator=0.1)},
+    ],
+    ids=str,
+)
+def test_a_run_with_everything_goes_on_to_the_same_bits(tmp_path, ending, options):
+    """Dropout's draws, running statistics, frozen layers, the schedule's state and the average, too."""
+    (X, y), path = data(), tmp_path / f"run{ending}"
+    loss = fb.SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=[1, 2, 3])
+    trainer = fb.Trainer(fb.Network(4, NORMED, seed=3), loss, seed=5, **options)
+    trainer.net.freeze(1)
+
+    def go_on(each):
+        each.fit(X, y, epochs=3, batch_size=8, accumulate=2, sample_weight=np.linspace(0, 2, 30))
+        each.step(X, y)
+
+    go_on(trainer)
+    trainer.save(path)
+    other = fb.Trainer.load(path)
+    assert repr(other) == repr(trainer)
+    for each in (trainer, other):
+        go_on(each)
+    assert other.net.parameters.tobytes() == trainer.net.parameters.tobytes()
+    assert other.net.statistics.tobytes() == trainer.net.statistics.tobytes()
+    assert [a.tobytes() for a in other._moments] == [a.tobytes() for a in trainer._moments]
+    assert (other.averaged is None) == (trainer.averaged is None)
+    if trainer.averaged is not None:
+        assert other.averaged.tobytes() == trainer.averaged.tobytes()
+
+
+def test_a_loss_that_is_a_function_is_not_saved(tmp_path):
+    trainer = fb.Trainer(make_net(), lambda z, t: (0.0, np.zeros_like(z)))
+    with pytest.raises(TypeError, match="loss is a function, which a file cannot hold"):
+        trainer.save(tmp_path / "run.npz")
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_net_of_a_run(tmp_path, ending):
@@ -103,6 +167,43 @@ def test_numpy_reads_the_file(tmp_path):
         assert np.array_equal(file["parameters"], net.parameters)
     assert header["format"] == "fastbp" and header["version"] == 1
     assert header["network"]["layers"][0]["units"] == 5
+
+
+def test_vectors_are_there_where_they_say_something(tmp_path):
+    for made_of, average, expected in (
+        (LAYERS, None, ["header", "moment1", "moment2", "parameters"]),
+        (NORMED, 0.9, ["average", "header", "moment1", "moment2", "parameters", "statistics"]),
+    ):
+        fb.Trainer(fb.Network(4, made_of), average=average).save(tmp_path / "run.npz")
+        with np.load(tmp_path / "run.npz", allow_pickle=False) as file:
+            assert sorted(file.files) == expected
+
+
+def test_files_from_before_there_was_more_are_read(tmp_path):
+    """A header of version 1 as it was written when layers and trainers had fewer fields."""
+    dense = {"kind": "dense", "units": 5, "activation": {"kind": "leaky_relu", "negative_slope": 0.1}, "bias": True}
+    block = {"kind": "dense", "units": 5, "activation": {"kind": "tanh"}, "bias": False}
+    last = {"kind": "dense", "units": 3, "activation": {"kind": "identity"}, "bias": True}
+    description = {
+        "inputs": 4,
+        "layers": [dense, {"kind": "residual", "layers": [block]}, last],
+        "dtype": "float32",
+        "seed": 7,
+    }
+    trainer = {
+        "loss": {"kind": "softmax_cross_entropy", "reduction": "sum"},
+        "optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0},
+        "seed": 1,
+        "steps": 3,
+        "epochs": 1,
+        "moments": 1,
+    }
+    header = {"format": "fastbp", "version": 1, "network": description, "trainer": trainer}
+    write(tmp_path / "run.npz", header, parameters=P, moment1=P)
+    assert repr(fb.load(tmp_path / "run.npz")) == repr(make_net())
+    read = fb.Trainer.load(tmp_path / "run.npz")
+    assert (read.loss, read.optimizer) == (fb.SoftmaxCrossEntropy("sum"), fb.SGD(0.1, 0.9))
+    assert (read.steps, read.average, read.clip_norm, read.clip_value) == (3, None, None, None)
 
 
 def test_the_same_net_gives_the_same_file(tmp_path, ending):
@@ -308,7 +409,17 @@ def nested(depth):
         (changed(layers=dense(activation={"kind": "adam"})), "makes no sense"),
         (changed(layers=dense(activation={"kind": "softplus", "beta": -1})), "makes no sense: beta"),
         (changed(layers=nested(200)), "makes no sense|its header says"),
-        (changed(layers=[{"kind": "residual", "layers": dense(units=5)}]), "makes no sense"),
+        (changed(layers=[{"kind": "residual", "layers": dense(units=5)}]), r"its header says \(45,\)"),
+        (
+            changed(layers=[{"kind": "residual", "layers": dense(units=5), "projection": False}]),
+            "makes no sense: layers",
+        ),
+        (changed(layers=[{"kind": "dropout", "rate": 1}]), "makes no sense: rate must be less than 1"),
+        (changed(layers=[{"kind": "dropout", "rate": 0.5}]), r"its header says \(0,\)"),
+        (changed(layers=[{"kind": "layer_norm", "eps": 0}]), "makes no sense: eps must be greater than 0"),
+        (changed(layers=[{"kind": "batch_norm", "momentum": "x"}]), "makes no sense: momentum must be a number"),
+        (changed(layers=dense(l1=-1)), "makes no sense: l1 must be at least 0"),
+        (changed(layers=dense(weight_init={"kind": "relu"})), "makes no sense: weight_init"),
     ],
 )
 def test_wrong_headers(tmp_path, header, message):
@@ -349,6 +460,28 @@ P = make_net().parameters
 def test_wrong_vectors(tmp_path, arrays, message):
     write(tmp_path / "net.npz", header_of(make_net()), **arrays)
     refused(tmp_path / "net.npz", message)
+
+
+S = fb.Network(4, NORMED).statistics
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({}, "lacks statistics"),
+        ({"statistics": S[:-1]}, r"statistics has shape \(19,\); its header says \(20,\)"),
+        ({"statistics": S.astype("float64")}, "statistics is of dtype float64; its header says float32"),
+        ({"statistics": np.where(np.arange(20) == 9, np.nan, S).astype("f4")}, r"statistics\[9\] is nan"),
+        ({"statistics": np.where(np.arange(20) == 9, np.inf, S).astype("f4")}, r"statistics\[9\] is inf"),
+        ({"statistics": S, "average": S}, "holds average, which its header does not speak of"),
+    ],
+)
+def test_wrong_statistics(tmp_path, arrays, message):
+    net = fb.Network(4, NORMED)
+    write(tmp_path / "net.npz", header_of(net), parameters=net.parameters, **arrays)
+    refused(tmp_path / "net.npz", message)
+    write(tmp_path / "net.npz", header_of(make_net()), parameters=P, statistics=S)
+    refused(tmp_path / "net.npz", "holds statistics, which its header does not speak of")
 
 
 def test_no_header(tmp_path):
@@ -454,11 +587,20 @@ def test_the_header_these_tests_change_is_right(tmp_path):
         (trainer_header(steps=-1), MOMENTS, "steps must be at least 0"),
         (trainer_header(epochs=0.5), MOMENTS, "epochs must be an integer"),
         (trainer_header(seed=2**64), MOMENTS, "seed"),
-        (trainer_header(moments=3), MOMENTS, "moments must be at most 2"),
+        (trainer_header(moments=4), MOMENTS, "moments must be at most 3"),
         (trainer_header(moments=1), {"parameters": P, "moment1": P}, r"moments is 1; Adam\(.* keeps 2"),
         (trainer_header(optimizer=fb.SGD(0.1).to_dict()), MOMENTS, r"moments is 2; SGD\(.* keeps 0"),
         (trainer_header(optimizer={"kind": "adam", "beta1": 2}), MOMENTS, "beta1 must be less than 1"),
         (trainer_header(optimizer={"kind": "relu"}), MOMENTS, "record's 'kind' must be one of 'sgd', 'adam'"),
+        (trainer_header(clip_norm=0), MOMENTS, "clip_norm must be greater than 0"),
+        (trainer_header(clip_value="x"), MOMENTS, "clip_value must be a number"),
+        (trainer_header(average=1), {**MOMENTS, "average": P}, "average must be less than 1"),
+        (trainer_header(average=0.9), MOMENTS, "lacks average"),
+        (trainer_header(average=0.9), {**MOMENTS, "average": P[:5]}, r"average has shape \(5,\)"),
+        (trainer_header(average=0.9), {**MOMENTS, "average": np.full(68, np.inf, "f4")}, r"average\[0\] is inf"),
+        (trainer_header(), {**MOMENTS, "average": P}, "holds average, which its header does not speak of"),
+        (trainer_header(schedule={"kind": "relu"}), MOMENTS, "makes no sense"),
+        (trainer_header(schedule=3), MOMENTS, "makes no sense"),
         (trainer_header(loss={"kind": "dense", "units": 3}), MOMENTS, "record's 'kind' must be one of"),
         (trainer_header(loss=fb.Pinball([0.1, 0.9]).to_dict()), MOMENTS, "quantiles has 2 levels; there are 3 outputs"),
         (trainer_header(), {"parameters": P, "moment1": P}, "lacks moment2"),

@@ -38,17 +38,37 @@ from .activation import (
 )
 from .dense import dense_backward, dense_forward
 from .gemm import gemm
-from .loss import binary_cross_entropy, mean_squared_error, pinball, softmax_cross_entropy
-from .optimizer import adam_step, sgd_step
+from .loss import (
+    binary_cross_entropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    pinball,
+    poisson,
+    softmax_cross_entropy,
+)
+from .optimizer import (
+    adagrad_step,
+    adam_step,
+    clip_by_norm,
+    clip_by_value,
+    penalty,
+    rmsprop_step,
+    sgd_step,
+    weight_average,
+)
 from .reduce import add, all_finite, sum_squares
 from .rng import random_bits, random_permutation, random_uniform
 from .softmax import softmax_backward, softmax_forward
 
 __all__ = [
+    "adagrad_step",
     "adam_step",
     "add",
     "all_finite",
     "binary_cross_entropy",
+    "clip_by_norm",
+    "clip_by_value",
     "dense_backward",
     "dense_forward",
     "elu_backward",
@@ -58,17 +78,22 @@ __all__ = [
     "gelu_tanh_backward",
     "gelu_tanh_forward",
     "gemm",
+    "huber",
     "identity_backward",
     "identity_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "mean_absolute_error",
     "mean_squared_error",
+    "penalty",
     "pinball",
+    "poisson",
     "random_bits",
     "random_permutation",
     "random_uniform",
     "relu_backward",
     "relu_forward",
+    "rmsprop_step",
     "selu_backward",
     "selu_forward",
     "sgd_step",
@@ -84,4 +109,5 @@ __all__ = [
     "sum_squares",
     "tanh_backward",
     "tanh_forward",
+    "weight_average",
 ]

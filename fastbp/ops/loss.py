@@ -3,19 +3,35 @@
 `reduction` "sum" adds the terms up; "mean" divides that sum by B for softmax cross-entropy, and by the number of
 elements B O for the losses that take each element for itself. The gradient is that of the number returned.
 
+`sample_weight`, an array of float32 or float64 (B,), finite and at least 0: row b counts s_b times. Its terms are
+multiplied by s_b, and a mean divides by sum_b s_b in place of B. Where that is 0, so are loss and gradient.
+
 All raise TypeError for an argument of the wrong kind, and ValueError for shapes that do not fit, an unknown
-reduction, and the mean of no rows.
+reduction, weights that are not as above, and the mean of no rows.
 """
 
 from numpy import ndarray
 
 from .. import _core
-from ..checks import array, integers, kind, rows
-from ..declarative import choice
-from ..losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
+from ..checks import array, integers, kind, row_weights, rows
+from ..losses import (
+    BinaryCrossEntropy,
+    Huber,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Pinball,
+    Poisson,
+    SoftmaxCrossEntropy,
+)
+
+_SUM = {"mean": False, "sum": True}
+_REFUSED = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)  # by the core: the long way says why
+_NO_SMOOTHING = 0.0
 
 
-def softmax_cross_entropy(z, target, reduction="mean"):
+def softmax_cross_entropy(
+    z, target, reduction="mean", label_smoothing=_NO_SMOOTHING, class_weights=None, sample_weight=None
+):
     """-sum_c t_bc log p_bc with p = softmax(z) by row; the mean is over the batch.
 
     Parameters
@@ -25,6 +41,12 @@ def softmax_cross_entropy(z, target, reduction="mean"):
     target : ndarray of integers (B,), or of the dtype of z (B, C)
         Class numbers in [0, C): t_bc = [c = target_b]. Or the probabilities t themselves.
     reduction : {"mean", "sum"}, default "mean"
+    label_smoothing : float, default 0
+        eps in [0, 1): t_bc becomes (1 - eps) t_bc + eps / C.
+    class_weights : sequence of C floats, optional
+        w_c, at least 0: t_bc becomes w_c t_bc, after smoothing. The mean over labels then divides by
+        sum_b s_b w[target_b]; that over probabilities by sum_b s_b all the same.
+    sample_weight : ndarray (B,), optional
 
     Returns
     -------
@@ -35,31 +57,29 @@ def softmax_cross_entropy(z, target, reduction="mean"):
     Raises
     ------
     TypeError
-        If z is not an array of float32 or float64, or target is not one of integers or of the dtype of z.
+        If z is not an array of float32 or float64, target is not one of integers or of the dtype of z, or
+        label_smoothing or a weight is not a number.
     ValueError
-        If the shapes do not fit, a label is not in [0, C), or the mean of no rows is asked for.
+        If the shapes do not fit, a label is not in [0, C), label_smoothing or a weight is out of its range, or the mean
+        of no rows is asked for.
 
     Notes
     -----
-    With m_b = max_c z_bc: log p_bc = (z_bc - m_b) - log sum_k exp(z_bk - m_b).
+    With m_b = max_c z_bc: log p_bc = (z_bc - m_b) - log sum_k exp(z_bk - m_b). Smoothing, weights and means are those
+    of torch.nn.CrossEntropyLoss.
     """
     try:
         code = SoftmaxCrossEntropy.code_labels if target.ndim == 1 else SoftmaxCrossEntropy.code
-        return _core.loss(code, z, target, None, _SUM[reduction])
-    except (AttributeError, KeyError, TypeError, ValueError):
+        if sample_weight is class_weights is None and label_smoothing is _NO_SMOOTHING:
+            return _core.loss(code, z, target, None, _SUM[reduction], None)
+        return _core.loss(code, z, target, None, _SUM[reduction], (sample_weight, label_smoothing, class_weights))
+    except _REFUSED:
         pass
-    if not (isinstance(target, ndarray) and target.dtype.kind in "iu"):
-        if isinstance(target, ndarray) and target.ndim == 1:
-            raise TypeError(f"target must be an integer array of class numbers where it is 1-D, got {kind(target)}")
-        return _checked_loss("z", z, target, reduction, SoftmaxCrossEntropy.code, None)
-    z = array("z", z, 2)
-    target = integers("target", target)
-    rows("target", target, z.shape[0], "z")
-    return _core.loss(SoftmaxCrossEntropy.code_labels, z, target, None, _is_sum(reduction))
+    return _checked_loss("z", z, target, sample_weight, SoftmaxCrossEntropy(reduction, label_smoothing, class_weights))
 
 
-def binary_cross_entropy(z, target, reduction="mean"):
-    """-t log s(z) - (1 - t) log(1 - s(z)) with the sigmoid s; the mean is over all elements.
+def binary_cross_entropy(z, target, reduction="mean", pos_weight=None, sample_weight=None):
+    """-p t log s(z) - (1 - t) log(1 - s(z)) with the sigmoid s; the mean is over all elements.
 
     Parameters
     ----------
@@ -68,21 +88,38 @@ def binary_cross_entropy(z, target, reduction="mean"):
     target : ndarray (B, O)
         t, in [0, 1].
     reduction : {"mean", "sum"}, default "mean"
+    pos_weight : float or sequence of O floats, optional
+        p, at least 0: one for all columns, or one for each. None: 1.
+    sample_weight : ndarray (B,), optional
 
     Returns
     -------
     loss : float
     dz : ndarray (B, O)
-        s(z) - t, divided by B O for the mean.
+        (1 - t) s(z) - p t s(-z), which is s(z) - t without pos_weight; divided by B O for the mean.
+
+    Raises
+    ------
+    TypeError
+        Also if a weight is not a number.
+    ValueError
+        Also if a weight is below 0 or not finite, or there are several and not one for each column.
 
     Notes
     -----
-    A term is computed as max(z, 0) - z t + log1p(exp(-|z|)), which does not overflow.
+    A term is computed as max(z, 0) - z t + log1p(exp(-|z|)), which does not overflow. With pos_weight it is
+    p t softplus(-z) + (1 - t) softplus(z), softplus(z) = max(z, 0) + log1p(exp(-|z|)).
     """
-    return _loss("z", z, target, reduction, BinaryCrossEntropy.code)
+    try:
+        code = BinaryCrossEntropy.code if pos_weight is None else BinaryCrossEntropy.code_weighted
+        weights = None if sample_weight is None else (sample_weight, 0.0, None)
+        return _core.loss(code, z, target, pos_weight, _SUM[reduction], weights)
+    except _REFUSED:
+        pass
+    return _checked_loss("z", z, target, sample_weight, BinaryCrossEntropy(reduction, pos_weight))
 
 
-def mean_squared_error(y, target, reduction="mean"):
+def mean_squared_error(y, target, reduction="mean", sample_weight=None):
     """(y - target)^2, without a factor 1/2; the mean is over all elements.
 
     Parameters
@@ -90,6 +127,7 @@ def mean_squared_error(y, target, reduction="mean"):
     y : ndarray (B, O)
     target : ndarray (B, O)
     reduction : {"mean", "sum"}, default "mean"
+    sample_weight : ndarray (B,), optional
 
     Returns
     -------
@@ -97,10 +135,86 @@ def mean_squared_error(y, target, reduction="mean"):
     dy : ndarray (B, O)
         2 (y - target), divided by B O for the mean.
     """
-    return _loss("y", y, target, reduction, MeanSquaredError.code)
+    return _loss("y", y, target, reduction, sample_weight, MeanSquaredError)
 
 
-def pinball(y, target, quantiles=0.5, reduction="mean"):
+def mean_absolute_error(y, target, reduction="mean", sample_weight=None):
+    """|y - target|; the mean is over all elements.
+
+    Parameters
+    ----------
+    y : ndarray (B, O)
+    target : ndarray (B, O)
+    reduction : {"mean", "sum"}, default "mean"
+    sample_weight : ndarray (B,), optional
+
+    Returns
+    -------
+    loss : float
+    dy : ndarray (B, O)
+        The sign of y - target, 0 at 0, divided by B O for the mean.
+    """
+    return _loss("y", y, target, reduction, sample_weight, MeanAbsoluteError)
+
+
+def huber(y, target, delta=1.0, reduction="mean", sample_weight=None):
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = y - target; the mean is over all elements.
+
+    Huber, Robust Estimation of a Location Parameter, Annals of Mathematical Statistics 35, 1964.
+
+    Parameters
+    ----------
+    y : ndarray (B, O)
+    target : ndarray (B, O)
+    delta : float, default 1
+        Above 0.
+    reduction : {"mean", "sum"}, default "mean"
+    sample_weight : ndarray (B,), optional
+
+    Returns
+    -------
+    loss : float
+    dy : ndarray (B, O)
+        d, brought into [-delta, delta], divided by B O for the mean.
+
+    Raises
+    ------
+    TypeError
+        Also if delta is not a number.
+    ValueError
+        Also if delta is not above 0.
+    """
+    try:
+        weights = None if sample_weight is None else (sample_weight, 0.0, None)
+        return _core.loss(Huber.code, y, target, delta, _SUM[reduction], weights)
+    except _REFUSED:
+        pass
+    return _checked_loss("y", y, target, sample_weight, Huber(delta, reduction))
+
+
+def poisson(z, target, reduction="mean", sample_weight=None):
+    """exp(z) - target z, the negative log-likelihood of counts whose rate is exp(z); the mean is over all elements.
+
+    Parameters
+    ----------
+    z : ndarray (B, O)
+        The logarithm of the rate.
+    target : ndarray (B, O)
+        Counts, or any reals.
+    reduction : {"mean", "sum"}, default "mean"
+    sample_weight : ndarray (B,), optional
+
+    Returns
+    -------
+    loss : float
+        Without the constant log(target!), as torch.nn.PoissonNLLLoss has it by default: it may be negative.
+    dz : ndarray (B, O)
+        exp(z) - target, divided by B O for the mean.
+    """
+    return _loss("z", z, target, reduction, sample_weight, Poisson)
+
+
+def pinball(y, target, quantiles=0.5, reduction="mean", sample_weight=None):
     """u (tau - [u < 0]) with u = target - y; the mean is over all elements.
 
     Its expected value is least where y is the tau-quantile of the target (Koenker and Bassett, Regression Quantiles,
@@ -110,9 +224,11 @@ def pinball(y, target, quantiles=0.5, reduction="mean"):
     ----------
     y : ndarray (B, O)
     target : ndarray (B, O)
-    quantiles : float or sequence of O floats, default 0.5
-        tau, strictly between 0 and 1: one for all columns, or one for each.
+    quantiles : float or sequence of floats, default 0.5
+        tau, strictly between 0 and 1: one for all columns, or Q of them, where O is a multiple of Q: column j takes
+        number j modulo Q.
     reduction : {"mean", "sum"}, default "mean"
+    sample_weight : ndarray (B,), optional
 
     Returns
     -------
@@ -125,34 +241,41 @@ def pinball(y, target, quantiles=0.5, reduction="mean"):
     TypeError
         Also if a level is not a number.
     ValueError
-        Also if a level is not between 0 and 1, or there are several and not one for each column.
+        Also if a level is not between 0 and 1, or the number of columns is not a multiple of that of the levels.
     """
     try:
-        return _core.loss(Pinball.code, y, target, quantiles, _SUM[reduction])
-    except (ArithmeticError, KeyError, TypeError, ValueError):
+        weights = None if sample_weight is None else (sample_weight, 0.0, None)
+        return _core.loss(Pinball.code, y, target, quantiles, _SUM[reduction], weights)
+    except _REFUSED:
         pass
-    return _checked_loss("y", y, target, reduction, Pinball.code, Pinball(quantiles))
+    return _checked_loss("y", y, target, sample_weight, Pinball(quantiles, reduction))
 
 
-_SUM = {"mean": False, "sum": True}
-
-
-def _loss(name, y, target, reduction, code):
+def _loss(name, y, target, reduction, sample_weight, cls):
+    """A loss that has nothing but its reduction. name: what its first argument is called."""
     try:
-        return _core.loss(code, y, target, None, _SUM[reduction])
-    except (KeyError, TypeError, ValueError):
+        weights = None if sample_weight is None else (sample_weight, 0.0, None)
+        return _core.loss(cls.code, y, target, None, _SUM[reduction], weights)
+    except _REFUSED:
         pass
-    return _checked_loss(name, y, target, reduction, code, None)
+    return _checked_loss(name, y, target, sample_weight, cls(reduction))
 
 
-def _checked_loss(name, y, target, reduction, code, pinball_of):
+def _checked_loss(name, y, target, sample_weight, loss):
+    """The same for an object of `losses`, the long way: with all checks, and copies of what needs them."""
     y = array(name, y, 2)
-    target = array("target", target, 2, y.dtype)
-    if y.shape != target.shape:
-        raise ValueError(f"target has shape {target.shape}; {name} has {y.shape}")
-    levels = None if pinball_of is None else pinball_of.parameters(y.shape[1])
-    return _core.loss(code, y, target, levels, _is_sum(reduction))
-
-
-def _is_sum(reduction):
-    return choice("reduction", reduction, ("mean", "sum")) == "sum"
+    code = loss.code
+    if loss.code_labels is not None and isinstance(target, ndarray) and target.dtype.kind in "iu":
+        code, target = loss.code_labels, integers("target", target)
+        rows("target", target, y.shape[0], name)
+    elif loss.code_labels is not None and isinstance(target, ndarray) and target.ndim == 1:
+        raise TypeError(f"target must be an integer array of class numbers where it is 1-D, got {kind(target)}")
+    else:
+        target = array("target", target, 2, y.dtype)
+        if y.shape != target.shape:
+            raise ValueError(f"target has shape {target.shape}; {name} has {y.shape}")
+    if sample_weight is not None:
+        sample_weight = row_weights("sample_weight", sample_weight, y.shape[0], name)
+    parameters = loss.parameters(y.shape[1])
+    weights = (sample_weight, loss.smoothing, loss.class_weights)
+    return _core.loss(code, y, target, parameters, loss.reduction == "sum", weights)

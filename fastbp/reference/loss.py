@@ -2,6 +2,9 @@
 
 `reduction` "sum" adds the terms up; "mean" divides that sum by B for softmax cross-entropy, and by the number of
 elements B O for the losses that take each element for itself. The gradient is that of the number returned.
+
+`sample_weight` (B,): row b counts s_b times. Its terms are multiplied by s_b, and a mean divides by sum_b s_b in place
+of B. Where that is 0, so are loss and gradient.
 """
 
 import numpy as np
@@ -10,15 +13,25 @@ from ..declarative import choice
 from .activation import sigmoid_forward
 
 
-def _reduced(terms, dz, reduction, count):
-    """The sum of all terms and its gradient dz, both divided by `count` for reduction "mean"."""
+def _reduced(terms, dz, reduction, sample_weight, row_mass):
+    """sum_b s_b terms_b and its gradient s_b dz_b, both divided by the mass sum_b s_b row_mass_b for reduction "mean".
+
+    terms and dz: (B, O). row_mass: what a row of weight 1 adds to the mass, a number or (B,).
+    """
     choice("reduction", reduction, ("mean", "sum"))
-    loss = float(np.sum(terms, dtype=np.float64))
-    if reduction == "sum":
-        return loss, dz
-    if count == 0:
+    rows = len(dz)
+    s = np.ones(rows) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    if s.shape != (rows,):
+        raise ValueError(f"sample_weight has shape {s.shape}; expected ({rows},)")
+    if not np.all((0 <= s) & (s < np.inf)):
+        raise ValueError("sample_weight must be finite and at least 0")
+    if reduction == "mean" and dz.size == 0:
         raise ValueError("the mean of no terms is not defined: there are no rows")
-    return loss / count, dz / count
+    mass = float(np.sum(s * row_mass)) if reduction == "mean" else 1.0
+    if mass == 0:
+        return 0.0, np.zeros_like(dz)
+    loss = float(np.sum(s * terms.sum(axis=1, dtype=np.float64))) / mass
+    return loss, dz * (s / mass).astype(dz.dtype).reshape(rows, 1)
 
 
 def _same_shape(name, a, target):
@@ -26,7 +39,15 @@ def _same_shape(name, a, target):
         raise ValueError(f"target has shape {target.shape}; {name} has {a.shape}")
 
 
-def softmax_cross_entropy(z, target, reduction="mean"):
+def _columns(name, values, y):
+    """A number, or one for each column, in the dtype of y."""
+    values = np.asarray(values, y.dtype)
+    if values.ndim and values.shape != (y.shape[1],):
+        raise ValueError(f"{name} has {values.size} numbers; there are {y.shape[1]} columns")
+    return values
+
+
+def softmax_cross_entropy(z, target, reduction="mean", label_smoothing=0.0, class_weights=None, sample_weight=None):
     """-sum_c t_bc log p_bc with p = softmax(z) by row; the mean is over the batch.
 
     Parameters
@@ -36,6 +57,12 @@ def softmax_cross_entropy(z, target, reduction="mean"):
     target : ndarray of integers (B,), or of floats (B, C)
         Class numbers in [0, C): t_bc = [c = target_b]. Or the probabilities t themselves.
     reduction : {"mean", "sum"}, default "mean"
+    label_smoothing : float, default 0
+        eps in [0, 1): t_bc becomes (1 - eps) t_bc + eps / C.
+    class_weights : sequence of C floats, optional
+        w_c, at least 0: t_bc becomes w_c t_bc, after smoothing. The mean over labels then divides by
+        sum_b s_b w[target_b]; that over probabilities by sum_b s_b all the same.
+    sample_weight : ndarray (B,), optional
 
     Returns
     -------
@@ -45,12 +72,13 @@ def softmax_cross_entropy(z, target, reduction="mean"):
 
     Notes
     -----
-    With m_b = max_c z_bc: log p_bc = (z_bc - m_b) - log sum_k exp(z_bk - m_b).
+    With m_b = max_c z_bc: log p_bc = (z_bc - m_b) - log sum_k exp(z_bk - m_b). Smoothing, weights and means are those
+    of torch.nn.CrossEntropyLoss. A term with t_bc = 0 is 0, though log p_bc be -inf.
     """
     rows, classes = z.shape
     shifted = z - z.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    p = np.exp(log_p)
+    row_mass = 1
     if target.dtype.kind in "iu":
         if target.shape != (rows,):
             raise ValueError(f"target has shape {target.shape}; expected ({rows},), one label for each row of z")
@@ -58,19 +86,24 @@ def softmax_cross_entropy(z, target, reduction="mean"):
             raise ValueError(
                 f"target must hold class numbers from 0 to {classes - 1}, got {target.min()} to {target.max()}"
             )
-        each = np.arange(rows)
-        terms = -log_p[each, target]
-        dz = p
-        dz[each, target] -= 1
+        if class_weights is not None:
+            row_mass = np.asarray(class_weights, np.float64)[target]
+        t = np.zeros_like(z)
+        t[np.arange(rows), target] = 1
     else:
         _same_shape("z", z, target)
-        terms = -target * log_p
-        dz = p * target.sum(axis=1, keepdims=True) - target
-    return _reduced(terms, dz, reduction, rows)
+        t = target
+    if label_smoothing:
+        t = (1 - label_smoothing) * t + label_smoothing / classes
+    if class_weights is not None:
+        t = _columns("class_weights", class_weights, z) * t
+    terms = -np.multiply(t, log_p, out=np.zeros_like(z), where=t != 0)
+    dz = np.exp(log_p) * t.sum(axis=1, keepdims=True) - t
+    return _reduced(terms, dz, reduction, sample_weight, row_mass)
 
 
-def binary_cross_entropy(z, target, reduction="mean"):
-    """-t log s(z) - (1 - t) log(1 - s(z)) with the sigmoid s; the mean is over all elements.
+def binary_cross_entropy(z, target, reduction="mean", pos_weight=None, sample_weight=None):
+    """-p t log s(z) - (1 - t) log(1 - s(z)) with the sigmoid s; the mean is over all elements.
 
     Parameters
     ----------
@@ -79,24 +112,34 @@ def binary_cross_entropy(z, target, reduction="mean"):
     target : ndarray (B, O)
         t, in [0, 1].
     reduction : {"mean", "sum"}, default "mean"
+    pos_weight : float or sequence of O floats, optional
+        p, at least 0: one for all columns, or one for each. None: 1.
+    sample_weight : ndarray (B,), optional
 
     Returns
     -------
     loss : float
     dz : ndarray (B, O)
-        s(z) - t, divided by B O for the mean.
+        (1 - t) s(z) - p t s(-z), which is s(z) - t without pos_weight; divided by B O for the mean.
 
     Notes
     -----
-    With log s(z) = z - softplus(z) and log(1 - s(z)) = -softplus(z) a term is softplus(z) - z t, and
-    softplus(z) = max(z, 0) + log1p(exp(-|z|)) does not overflow.
+    With log s(z) = z - softplus(z) = -softplus(-z) and log(1 - s(z)) = -softplus(z) a term is softplus(z) - z t; with
+    pos_weight p t softplus(-z) + (1 - t) softplus(z). softplus(z) = max(z, 0) + log1p(exp(-|z|)) does not overflow.
     """
     _same_shape("z", z, target)
-    terms = np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))
-    return _reduced(terms, sigmoid_forward(z) - target, reduction, z.size)
+    rest = np.log1p(np.exp(-np.abs(z)))
+    if pos_weight is None:
+        terms = np.maximum(z, 0) - z * target + rest
+        dz = sigmoid_forward(z) - target
+    else:
+        positive = _columns("pos_weight", pos_weight, z) * target
+        terms = positive * (np.maximum(-z, 0) + rest) + (1 - target) * (np.maximum(z, 0) + rest)
+        dz = (1 - target) * sigmoid_forward(z) - positive * sigmoid_forward(-z)
+    return _reduced(terms, dz, reduction, sample_weight, z.shape[1])
 
 
-def mean_squared_error(y, target, reduction="mean"):
+def mean_squared_error(y, target, reduction="mean", sample_weight=None):
     """(y - target)^2, without a factor 1/2; the mean is over all elements.
 
     Parameters
@@ -104,6 +147,7 @@ def mean_squared_error(y, target, reduction="mean"):
     y : ndarray (B, O)
     target : ndarray (B, O)
     reduction : {"mean", "sum"}, default "mean"
+    sample_weight : ndarray (B,), optional
 
     Returns
     -------
@@ -112,11 +156,85 @@ def mean_squared_error(y, target, reduction="mean"):
         2 (y - target), divided by B O for the mean.
     """
     _same_shape("y", y, target)
-    r = y - target
-    return _reduced(r * r, 2 * r, reduction, y.size)
+    d = y - target
+    return _reduced(d * d, 2 * d, reduction, sample_weight, y.shape[1])
 
 
-def pinball(y, target, quantiles=0.5, reduction="mean"):
+def mean_absolute_error(y, target, reduction="mean", sample_weight=None):
+    """|y - target|; the mean is over all elements.
+
+    Parameters
+    ----------
+    y : ndarray (B, O)
+    target : ndarray (B, O)
+    reduction : {"mean", "sum"}, default "mean"
+    sample_weight : ndarray (B,), optional
+
+    Returns
+    -------
+    loss : float
+    dy : ndarray (B, O)
+        The sign of y - target, 0 at 0, divided by B O for the mean.
+    """
+    _same_shape("y", y, target)
+    d = y - target
+    return _reduced(np.abs(d), np.sign(d), reduction, sample_weight, y.shape[1])
+
+
+def huber(y, target, delta=1.0, reduction="mean", sample_weight=None):
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = y - target; the mean is over all elements.
+
+    Huber, Robust Estimation of a Location Parameter, Annals of Mathematical Statistics 35, 1964.
+
+    Parameters
+    ----------
+    y : ndarray (B, O)
+    target : ndarray (B, O)
+    delta : float, default 1
+        Above 0.
+    reduction : {"mean", "sum"}, default "mean"
+    sample_weight : ndarray (B,), optional
+
+    Returns
+    -------
+    loss : float
+    dy : ndarray (B, O)
+        d, brought into [-delta, delta], divided by B O for the mean.
+    """
+    _same_shape("y", y, target)
+    delta = y.dtype.type(delta)
+    if not delta > 0:
+        raise ValueError(f"delta must be greater than 0, got {delta}")
+    d = y - target
+    terms = np.where(np.abs(d) <= delta, d * d / 2, delta * (np.abs(d) - delta / 2))
+    return _reduced(terms, np.clip(d, -delta, delta), reduction, sample_weight, y.shape[1])
+
+
+def poisson(z, target, reduction="mean", sample_weight=None):
+    """exp(z) - target z, the negative log-likelihood of counts whose rate is exp(z); the mean is over all elements.
+
+    Parameters
+    ----------
+    z : ndarray (B, O)
+        The logarithm of the rate.
+    target : ndarray (B, O)
+        Counts, or any reals.
+    reduction : {"mean", "sum"}, default "mean"
+    sample_weight : ndarray (B,), optional
+
+    Returns
+    -------
+    loss : float
+        Without the constant log(target!), as torch.nn.PoissonNLLLoss has it by default: it may be negative.
+    dz : ndarray (B, O)
+        exp(z) - target, divided by B O for the mean.
+    """
+    _same_shape("z", z, target)
+    rate = np.exp(z)
+    return _reduced(rate - target * z, rate - target, reduction, sample_weight, z.shape[1])
+
+
+def pinball(y, target, quantiles=0.5, reduction="mean", sample_weight=None):
     """u (tau - [u < 0]) with u = target - y; the mean is over all elements.
 
     Its expected value is least where y is the tau-quantile of the target (Koenker and Bassett, Regression Quantiles,
@@ -126,9 +244,11 @@ def pinball(y, target, quantiles=0.5, reduction="mean"):
     ----------
     y : ndarray (B, O)
     target : ndarray (B, O)
-    quantiles : float or sequence of O floats, default 0.5
-        tau, strictly between 0 and 1: one for all columns, or one for each.
+    quantiles : float or sequence of floats, default 0.5
+        tau, strictly between 0 and 1: one for all columns, or Q of them, where O is a multiple of Q: column j takes
+        number j modulo Q.
     reduction : {"mean", "sum"}, default "mean"
+    sample_weight : ndarray (B,), optional
 
     Returns
     -------
@@ -138,15 +258,41 @@ def pinball(y, target, quantiles=0.5, reduction="mean"):
     """
     _same_shape("y", y, target)
     tau = np.asarray(quantiles, dtype=y.dtype)
-    if tau.ndim and tau.shape != (y.shape[1],):
+    if tau.ndim and (not tau.size or y.shape[1] % tau.size):
         raise ValueError(f"quantiles has {tau.size} levels; y has {y.shape[1]} columns")
     if not np.all((0 < tau) & (tau < 1)):
         raise ValueError(f"quantiles must lie strictly between 0 and 1, got {quantiles}")
+    if tau.ndim:
+        tau = np.tile(tau, y.shape[1] // tau.size)
     u = target - y
     below = (u < 0).astype(y.dtype)
-    return _reduced(u * (tau - below), below - tau, reduction, y.size)
+    return _reduced(u * (tau - below), below - tau, reduction, sample_weight, y.shape[1])
 
 
-def of(loss, z, target):
-    """Loss and gradient for an object of `losses`: SoftmaxCrossEntropy has the name of the function above."""
-    return globals()[loss.name](z, target, **{field: getattr(loss, field) for field in loss.fields})
+def mass(loss, target, outputs, sample_weight=None):
+    """What the sum over these rows is divided by, for an object of `losses`: 1 for reduction "sum".
+
+    sum_b s_b, times O for a mean over elements; with class weights w and labels y sum_b s_b w[y_b]. The mass of several
+    minibatches taken for one is the sum of theirs.
+    """
+    if loss.reduction == "sum":
+        return 1.0
+    s = np.ones(len(target)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    if loss.class_weights is not None and target.dtype.kind in "iu":
+        s = s * np.asarray(loss.class_weights)[target]
+    return float(s.sum()) * (1 if loss.mean_over == "batch" else outputs)
+
+
+def of(loss, z, target, sample_weight=None, divisor=None):
+    """Loss and gradient for an object of `losses`: SoftmaxCrossEntropy has the name of the function above.
+
+    divisor: what the sum is divided by; None: the mass of these rows. Where it is 0, so are loss and gradient.
+    """
+    arguments = {field: getattr(loss, field) for field in loss.fields}
+    function = globals()[loss.name]
+    if divisor is None:
+        return function(z, target, sample_weight=sample_weight, **arguments)
+    if divisor == 0:
+        return 0.0, np.zeros_like(z)
+    total, dz = function(z, target, sample_weight=sample_weight, **{**arguments, "reduction": "sum"})
+    return total / divisor, dz / dz.dtype.type(divisor)

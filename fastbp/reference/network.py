@@ -1,24 +1,253 @@
-"""A network: its flat parameter vector, forward and backward."""
+"""A network: its flat parameter vector, and every kind of step forward and backward."""
+
+from collections import namedtuple
 
 import numpy as np
 
 from .. import streams
 from ..declarative import described, flag
 from ..declarative import seed as check_seed
-from ..layers import count, plan, slices
+from ..layers import count, learned, plan, slices, statistics_slices, with_frozen
+from . import activation as act
 from .dense import dense_backward, dense_forward
-from .rng import random_uniform
+from .dropout import dropout_backward, dropout_forward
+from .initial import initial_values
+from .norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_predict,
+    batch_norm_running,
+    layer_norm_backward,
+    layer_norm_forward,
+)
+from .softmax import softmax_backward, softmax_forward
+
+# ---------------------------------------------------------------------------------------------------- kinds of steps
+#
+# A pass takes a minibatch through the steps forward, and the gradient through them backward, in reverse. One object of
+# these classes is one step of one pass: `forward` keeps in it what `backward` needs. Both are given `past`, a stack of
+# what goes past the residual blocks that are open: values on the way forward, their gradients on the way backward.
+
+
+class Training(namedtuple("Training", ("seed", "draw", "first_row"))):
+    """What a training pass needs beside the minibatch: which random numbers decide what Dropout drops.
+
+    Attributes
+    ----------
+    seed : int
+        The trainer's.
+    draw : int
+        The number of the update, from 0.
+    first_row : int
+        The number of the minibatch's first row among the rows of that update: not 0 only where several minibatches make
+        one update.
+    """
+
+    __slots__ = ()
+
+
+class _Step:
+    """One step of one pass.
+
+    Attributes
+    ----------
+    step : layers.Step
+    parameters : tuple
+        (W, b) or (gamma, beta), views of the flat vector; None for what is not there.
+    gradients : tuple
+        Those of the parameters: `backward` leaves them here.
+    training : Training or None
+        None: prediction.
+    """
+
+    def __init__(self, step, parameters, training):
+        self.step = step
+        self.parameters = parameters
+        self.training = training
+        self.gradients = None, None
+
+
+class _Dense(_Step):
+    """y = f(x W + b). Saves x and y."""
+
+    def forward(self, x, past):
+        self.x = x
+        self.y = dense_forward(x, *self.parameters, self.step.activation)
+        return self.y
+
+    def backward(self, dy, past):
+        W, _ = self.parameters
+        dx, *self.gradients = dense_backward(dy, self.x, W, self.y, self.step.activation)
+        return dx
+
+
+class _ResidualBegin(_Step):
+    """A block computes y = x + f(x): here x goes on into f, and past it. Backward, the two gradients at x add up."""
+
+    def forward(self, x, past):
+        past.append(x)
+        return x
+
+    def backward(self, dy, past):
+        return dy + past.pop()
+
+
+class _Projection(_Step):
+    """Of a block y = x P + f(x): the x that goes past f becomes x P, and f(x) goes on as it is. Saves x."""
+
+    def forward(self, fx, past):
+        P, _ = self.parameters
+        self.x = past.pop()
+        past.append(dense_forward(self.x, P))
+        return fx
+
+    def backward(self, dfx, past):
+        P, _ = self.parameters
+        dx, dP, _ = dense_backward(past.pop(), self.x, P)
+        self.gradients = dP, None
+        past.append(dx)
+        return dfx
+
+
+class _ResidualEnd(_Step):
+    """y = x + f(x), with the x that came past f. Its gradient goes on into f, and past it."""
+
+    def forward(self, fx, past):
+        return past.pop() + fx
+
+    def backward(self, dy, past):
+        past.append(dy)
+        return dy
+
+
+class _Activation(_Step):
+    """y = f(x). Saves y, or x where the derivative is computed from it."""
+
+    def forward(self, x, past):
+        y = act.forward(x, self.step.activation)
+        self.saved = x if self.step.activation.from_z else y
+        return y
+
+    def backward(self, dy, past):
+        return act.backward(dy, self.saved, self.step.activation)
+
+
+class _Softmax(_Step):
+    """y = softmax(x) of each row. Saves y."""
+
+    def forward(self, x, past):
+        self.y = softmax_forward(x)
+        return self.y
+
+    def backward(self, dy, past):
+        return softmax_backward(dy, self.y)
+
+
+class _Dropout(_Step):
+    """y = x mask in training, x in prediction. Saves the mask: None in prediction.
+
+    `number`, which dropout of the net this is, makes the stream of its random numbers.
+    """
+
+    def __init__(self, step, parameters, training, number):
+        super().__init__(step, parameters, training)
+        self.number = number
+
+    def forward(self, x, past):
+        self.mask = None
+        if self.training is None:
+            return x
+        seed, draw, first_row = self.training
+        y, self.mask = dropout_forward(x, self.step.layer.rate, seed, streams.dropout(self.number), draw, first_row)
+        return y
+
+    def backward(self, dy, past):
+        return dy if self.mask is None else dropout_backward(dy, self.mask)
+
+
+class _LayerNorm(_Step):
+    """y = f(z), z = gamma xhat + beta, with xhat of mean 0 and variance 1 in each row. Saves x, mean, rstd and y."""
+
+    def forward(self, x, past):
+        self.x = x
+        z, self.mean, self.rstd = layer_norm_forward(x, *self.parameters, self.step.layer.eps)
+        self.y = act.forward(z, self.step.activation)
+        return self.y
+
+    def backward(self, dy, past):
+        gamma, _ = self.parameters
+        dz = act.backward(dy, self.y, self.step.activation)
+        dx, *self.gradients = layer_norm_backward(dz, self.x, self.mean, self.rstd, gamma)
+        return dx
+
+
+class _BatchNorm(_Step):
+    """y = f(z), z = gamma (x - mean) / sqrt(variance + eps) + beta, with mean and variance of each column.
+
+    In training they are those of the minibatch, and backward knows that they depend on x; in prediction, and when
+    frozen, the running ones, which are constants. Saves x, mean, variance and y.
+
+    `running` is (mean, variance), views of the flat vector of statistics.
+    """
+
+    def __init__(self, step, parameters, training, running):
+        super().__init__(step, parameters, training)
+        self.running = running
+        self.of_minibatch = training is not None and not step.frozen
+
+    def forward(self, x, past):
+        self.x = x
+        eps = self.step.layer.eps
+        if self.of_minibatch:
+            z, self.mean, self.variance = batch_norm_forward(x, *self.parameters, eps)
+        else:
+            self.mean, self.variance = (statistic.copy() for statistic in self.running)
+            z = batch_norm_predict(x, self.mean, self.variance, *self.parameters, eps)
+        self.y = act.forward(z, self.step.activation)
+        return self.y
+
+    def backward(self, dy, past):
+        gamma, _ = self.parameters
+        dz = act.backward(dy, self.y, self.step.activation)
+        eps = self.step.layer.eps
+        if self.of_minibatch:
+            dx, *self.gradients = batch_norm_backward(dz, self.x, self.mean, self.variance, gamma, eps)
+            return dx
+        rstd = 1 / np.sqrt(self.variance + self.variance.dtype.type(eps))
+        self.gradients = (dz * ((self.x - self.mean) * rstd)).sum(axis=0), dz.sum(axis=0)
+        return dz * rstd if gamma is None else dz * (gamma * rstd)
+
+    def update_running(self):
+        """Move the running statistics towards those of the minibatch of this pass."""
+        if self.of_minibatch:
+            batch_norm_running(*self.running, self.mean, self.variance, len(self.x), self.step.layer.momentum)
+
+
+_KINDS = {
+    "dense": _Dense,
+    "residual_begin": _ResidualBegin,
+    "projection": _Projection,
+    "residual_end": _ResidualEnd,
+    "activation": _Activation,
+    "softmax": _Softmax,
+    "dropout": _Dropout,
+    "layer_norm": _LayerNorm,
+    "batch_norm": _BatchNorm,
+}
+
+
+# --------------------------------------------------------------------------------------------------------- the network
 
 
 class Network:
-    """A network of dense layers and residual blocks.
+    """A net of dense layers and all that goes between them.
 
     Parameters
     ----------
     inputs : int
         Width of the input, at least 1.
     layers : sequence of Layer
-        `Dense` and `Residual` layers, at least one.
+        At least one: see `fastbp.layers`.
     dtype : {"float32", "float64"}, default "float32"
         Of parameters, gradients and all that lies between.
     seed : int, default 0
@@ -31,15 +260,18 @@ class Network:
     dtype : numpy.dtype
     seed : int
     parameters : ndarray (P,)
-        All parameters: for each dense layer W row by row, then b. Assigning copies into it.
-    weights : tuple of (ndarray (I, O), ndarray (O,) or None)
-        W and b of each dense layer: views into `parameters`, to be changed in place.
+        All parameters: for each layer that has some W row by row, then b; or gamma, then beta. Assigning copies into
+        it.
+    statistics : ndarray (S,)
+        Running mean, then variance, of each batch norm; they begin as 0 and 1. To be changed in place.
+    weights : tuple of (ndarray (I, O), ndarray (O,) or None) or (ndarray (O,), ndarray (O,))
+        W and b of each dense layer, gamma and beta of each norm, P and None of each projection, in the order of the
+        flat vector. Views into `parameters`, to be changed in place.
 
     Notes
     -----
-    Initial weights are uniform on (-r, r), and biases 0. r = sqrt(6 / I) for a layer with relu or leaky_relu (He et
-    al., Delving Deep into Rectifiers, ICCV 2015); otherwise r = sqrt(6 / (I + O)) (Glorot and Bengio, Understanding the
-    Difficulty of Training Deep Feedforward Neural Networks, AISTATS 2010).
+    Initial weights are what the layer's initialisers say: see `Dense`. Those of a projection are Glorot's uniform ones,
+    gamma begins as 1 and beta as 0.
     """
 
     def __init__(self, inputs, layers, dtype="float32", seed=0):
@@ -51,12 +283,24 @@ class Network:
         self.seed = check_seed("seed", seed)
         self._parameters = np.zeros(count(self.steps), self.dtype)
         self.weights = views(self._parameters, self.steps)
-        dense = [step for step in self.steps if step.kind == "dense"]
-        for number, (step, (W, _)) in enumerate(zip(dense, self.weights, strict=True)):
-            he = step.activation.name in ("relu", "leaky_relu")
-            r = np.sqrt(6 / (step.inputs if he else step.inputs + step.outputs))
-            u = random_uniform(self.seed, streams.initialisation(number), W.size)
-            W[...] = (r * (2 * u - 1)).reshape(W.shape)
+        running = statistics_slices(self.steps)
+        self._statistics = np.zeros(running[-1][1].stop if running else 0, self.dtype)
+        self._running = [(self._statistics[mean], self._statistics[variance]) for mean, variance in running]
+        for _, variance in self._running:
+            variance[...] = 1
+        self._begin()
+
+    def _begin(self):
+        """The initial parameters: what the initialisers say of W and b, 1 and 0 for gamma and beta."""
+        for number, (step, (W, b)) in enumerate(zip(learned(self.steps), self.weights)):
+            if step.kind in ("layer_norm", "batch_norm"):
+                W[...] = 1
+                continue
+            weight_init = "glorot_uniform" if step.kind == "projection" else step.layer.initial_weights
+            fans = step.inputs, step.outputs
+            W[...] = initial_values(weight_init, W.shape, *fans, self.seed, streams.initialisation(number))
+            if b is not None:
+                b[...] = initial_values(step.layer.bias_init, b.shape, *fans, self.seed, streams.bias(number))
 
     @property
     def parameters(self):
@@ -69,6 +313,10 @@ class Network:
             raise ValueError(f"parameters has shape {values.shape}; the network has {self._parameters.shape}")
         refuse_nonfinite("parameters", values)
         self._parameters[...] = values
+
+    @property
+    def statistics(self):
+        return self._statistics
 
     def predict(self, X, allow_nonfinite=False):
         """The network's raw outputs: logits, for a classifier.
@@ -83,7 +331,7 @@ class Network:
         Returns
         -------
         ndarray (rows, outputs)
-            In the network's dtype.
+            In the network's dtype. Dropout passes all, and batch norms take their running statistics.
 
         Raises
         ------
@@ -94,61 +342,99 @@ class Network:
         """
         X = rows_of_inputs("X", X, self, flag("allow_nonfinite", allow_nonfinite))
         with np.errstate(all="ignore"):
-            return self.forward(X)[-1]
+            return self.forward(X)[0]
 
-    def forward(self, x):
-        """The values between the steps: x (B, inputs) itself, then the output (B, O) of every step.
+    def freeze(self, *numbers):
+        """Keep layers as they are in training: their gradient is 0, and no update touches them.
 
-        This is all that backward needs. A residual block computes y = x + f(x): "residual_begin" passes x on and keeps
-        it, "residual_end" adds it to f(x).
+        Parameters
+        ----------
+        *numbers : int
+            Which entries of `weights`. Not those of projections.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a number is not that of an entry, or that of a projection; nothing has changed then.
         """
-        values, kept, weights = [x], [], iter(self.weights)
+        self._set_frozen(numbers, True)
+
+    def unfreeze(self, *numbers):
+        """Let layers learn again: the reverse of `freeze`.
+
+        Parameters
+        ----------
+        *numbers : int
+            Which entries of `weights`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a number is not that of an entry, or that of a projection; nothing has changed then.
+        """
+        self._set_frozen(numbers, False)
+
+    def _set_frozen(self, numbers, frozen):
+        self.layers = with_frozen(self.inputs, self.layers, numbers, frozen)
+        self.steps = plan(self.inputs, self.layers)
+
+    def forward(self, x, training=None):
+        """The output of the last step, and the steps of this pass with what backward needs.
+
+        Parameters
+        ----------
+        x : ndarray (B, inputs)
+        training : Training, optional
+            None: prediction. Dropout passes all, batch norms take their running statistics.
+
+        Returns
+        -------
+        y : ndarray (B, outputs)
+        done : list of _Step
+        """
+        weights, running, dropouts, done = iter(self.weights), iter(self._running), 0, []
         for step in self.steps:
-            x = values[-1]
-            if step.kind == "dense":
-                W, b = next(weights)
-                y = dense_forward(x, W, b, step.activation)
-            elif step.kind == "residual_begin":
-                kept.append(x)
-                y = x
-            else:  # residual_end
-                y = x + kept.pop()
-            values.append(y)
-        return values
+            parameters = next(weights) if step.shapes[0] is not None else (None, None)
+            if step.kind == "dropout":
+                more = (dropouts,)
+                dropouts += 1
+            else:
+                more = (next(running),) if step.kind == "batch_norm" else ()
+            done.append(_KINDS[step.kind](step, parameters, training, *more))
+        past = []
+        for step in done:
+            x = step.forward(x, past)
+        return x, done
 
-    def backward(self, dy, values):
-        """Gradients at the input and the parameters, from dy (B, outputs) and what forward returned.
-
-        The steps in reverse. At a block's end, y = x + f(x), the gradient goes on into f and is kept for x; at its
-        beginning the two gradients at x add up.
+    def backward(self, dy, done):
+        """Gradients at the input and the parameters, from dy (B, outputs) and what forward returned as `done`.
 
         Returns
         -------
         dx : ndarray (B, inputs)
         gradient : ndarray (P,)
-            Laid out as `parameters`.
+            Laid out as `parameters`. 0 for what is frozen.
         """
-        gradient = np.empty_like(self._parameters)
-        kept, weights, gradients = [], reversed(self.weights), reversed(views(gradient, self.steps))
-        for number, step in reversed(list(enumerate(self.steps))):
-            x, y = values[number], values[number + 1]
-            if step.kind == "dense":
-                (W, b), (into_W, into_b) = next(weights), next(gradients)
-                dx, dW, db = dense_backward(dy, x, W, y, step.activation)
-                into_W[...] = dW
-                if b is not None:
-                    into_b[...] = db
-            elif step.kind == "residual_end":
-                kept.append(dy)
-                dx = dy
-            else:  # residual_begin
-                dx = dy + kept.pop()
-            dy = dx
+        past = []
+        for step in reversed(done):
+            dy = step.backward(dy, past)
+        gradient = np.zeros_like(self._parameters)
+        learning = [step for step in done if step.parameters[0] is not None]
+        for step, into in zip(learning, views(gradient, self.steps), strict=True):
+            for part, values in zip(into, step.gradients, strict=True):
+                if part is not None and not step.step.frozen:
+                    part[...] = values
         return dy, gradient
+
+    def update_statistics(self, done):
+        """Move the running statistics towards those of the minibatch that `done` is of."""
+        for step in done:
+            if step.step.kind == "batch_norm":
+                step.update_running()
 
 
 def views(flat, steps):
-    """For each dense step the views W (I, O) and b (O,), or None, of a flat vector (P,)."""
+    """For each step with parameters the views W (I, O) and b (O,) or None, or gamma and beta (O,), of a vector (P,)."""
     return tuple((flat[W].reshape(shape), None if b is None else flat[b]) for W, shape, b in slices(steps))
 
 

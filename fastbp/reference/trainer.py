@@ -2,20 +2,25 @@
 
 import math
 import time
+from collections import namedtuple
 
 import numpy as np
 
-from .. import streams
-from ..declarative import described, flag, integer, number
+from .. import schedules, streams
+from ..declarative import Declared, described, flag, integer, number
 from ..declarative import seed as check_seed
 from ..errors import DivergenceError
+from ..layers import learned, slices
 from ..losses import loss as loss_of
+from ..optimizers import LBFGS
 from ..optimizers import optimizer as optimizer_of
 from . import loss as losses
-from .network import Network, real_array, refuse_nonfinite, rows_of_inputs
-from .optimizer import adam_step, sgd_step
+from . import optimizer as optimizers
+from .network import Network, Training, real_array, refuse_nonfinite, rows_of_inputs
 from .reduce import sum_squares
 from .rng import random_permutation
+
+Data = namedtuple("Data", ("x", "y", "weights"))  # rows, their targets, and their weights or None
 
 
 class Trainer:
@@ -25,17 +30,30 @@ class Trainer:
     ----------
     net : Network
         Trained in place.
-    loss : str or Loss, default "softmax_cross_entropy"
+    loss : str, Loss or callable, default "softmax_cross_entropy"
+        A function (output, target) -> (loss, doutput) takes what the net makes of a minibatch, (B, outputs), and what y
+        holds for these rows, and returns the loss and its gradient (B, outputs).
     optimizer : str or Optimizer, default "adam"
     seed : int, default 0
-        Of the order of rows in each epoch, in [0, 2^64).
+        Of the order of rows in each epoch, and of what Dropout drops, in [0, 2^64).
     n_threads : int, optional
         At least 1. The compiled trainer's threads; here it changes nothing.
+    schedule : Schedule or callable, optional
+        The factor of the optimiser's learning rate, as a function of the updates or the epochs done. None: 1.
+    clip_norm : float, optional
+        Above 0. A gradient with a larger norm is multiplied by clip_norm / (norm + 1e-6).
+    clip_value : float, optional
+        Above 0. Elements of the gradient are brought into [-clip_value, clip_value]. Not with clip_norm.
+    average : float, optional
+        d in [0, 1). Keep an exponential moving average of the parameters: see `averaged`.
 
     Attributes
     ----------
-    net, loss, seed, n_threads
+    net, loss, seed, n_threads, schedule, clip_norm, clip_value, average
         As given, names replaced by objects.
+    averaged : ndarray (P,) or None
+        With `average` = d: the parameters after the first update, and from then on averaged += (1 - d) (w - averaged)
+        after each. Before the first update the parameters the trainer was made with.
     optimizer : Optimizer
         May be replaced by one of the same class that keeps the same state: to change the learning rate, for one.
     steps : int
@@ -46,21 +64,55 @@ class Trainer:
     Notes
     -----
     Targets are integer class numbers (B,) or probabilities (B, outputs) for softmax cross-entropy, and floats
-    (B, outputs), or (B,) if there is one output, for the other losses. Floats are converted to the network's dtype.
+    (B, outputs), or (B,) if there is one output, for the other losses. For Pinball with Q levels they may have
+    outputs / Q columns, each of which stands for Q outputs next to each other. Floats are converted to the network's
+    dtype. What a loss that is a function gets is y as it was given, as an array.
+
+    An update is this; a loss or gradient that is not finite ends it before number 4, and nothing has changed:
+
+    1. Forward, loss and backward of each of its minibatches. The loss is sum_b s_b l_b / mass, with the mass of all of
+       them, so that the gradients of the minibatches add up.
+    2. The penalties of the layers that learn join loss and gradient.
+    3. The norm of the gradient: of all, and of each layer that has parameters. Frozen layers have the gradient 0.
+    4. Clipping.
+    5. The optimiser, on the parameters of the layers that learn.
+    6. The average of those parameters.
+    7. The running statistics, minibatch after minibatch.
     """
 
-    def __init__(self, net, loss="softmax_cross_entropy", optimizer="adam", seed=0, n_threads=None):
+    def __init__(
+        self,
+        net,
+        loss="softmax_cross_entropy",
+        optimizer="adam",
+        seed=0,
+        n_threads=None,
+        schedule=None,
+        clip_norm=None,
+        clip_value=None,
+        average=None,
+    ):
         if not isinstance(net, Network):
             raise TypeError(f"net must be a Network of fastbp.reference, got {described(net)}")
         self.net = net
-        self.loss = loss_of(loss)
-        self.loss.parameters(net.outputs)  # raises where they do not fit
+        self._custom = callable(loss) and not isinstance(loss, (Declared, type))
+        self.loss = loss if self._custom else loss_of(loss)
+        if not self._custom:
+            self.loss.parameters(net.outputs)  # raises where they do not fit
         self._optimizer = optimizer_of(optimizer)
         self.seed = check_seed("seed", seed)
         self.n_threads = None if n_threads is None else integer("n_threads", n_threads, least=1)
+        self.schedule = schedules.schedule(schedule)
+        self._schedule_state = self.schedule.initial_state
+        if clip_norm is not None and clip_value is not None:
+            raise ValueError("clip_norm and clip_value must not both be given")
+        self.clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0)
+        self.clip_value = None if clip_value is None else number("clip_value", clip_value, above=0)
+        self.average = None if average is None else number("average", average, least=0, below=1)
+        self.averaged = None if average is None else net.parameters.copy()
         self.steps = 0
         self.epochs = 0
-        self._state = [np.zeros_like(net.parameters) for _ in range(self.optimizer.moments)]
+        self._moments = [np.full_like(net.parameters, start) for start in self._optimizer.initial_moments]
         self._last_loss = None  # of the last step
 
     @property
@@ -74,6 +126,8 @@ class Trainer:
             raise ValueError(f"optimizer must keep the same state as {ours!r}, got {value!r}: make another Trainer")
         self._optimizer = value
 
+    # ---------------------------------------------------------------------------------------------------- training
+
     def fit(
         self,
         X,
@@ -85,6 +139,8 @@ class Trainer:
         tolerance=None,
         allow_nonfinite=False,
         verbose=False,
+        sample_weight=None,
+        accumulate=1,
     ):
         """Train on all rows, minibatch by minibatch, epoch after epoch.
 
@@ -94,10 +150,11 @@ class Trainer:
         y : ndarray
             Targets: see the class.
         epochs : int, default 1
-            At least 1. How many more epochs, at most.
+            At least 1. How many more epochs, at most. With LBFGS, iterations.
         batch_size : int, or None: 32, or all rows where there are fewer
-            From 1 to the number of rows. The last minibatch of an epoch may be smaller.
-        validation : tuple (Xv, yv), optional
+            From 1 to the number of rows. The last minibatch of an epoch may be smaller, but not of one row if there is
+            a batch norm that learns. With LBFGS all rows, or None.
+        validation : tuple (Xv, yv) or (Xv, yv, weights), optional
             Data whose loss is taken after each epoch.
         shuffle : bool, default True
             Take the rows of epoch e, counted from 0 over the trainer's life, in the order
@@ -108,89 +165,121 @@ class Trainer:
             Whether X may hold nan and inf.
         verbose : bool, default False
             Print a line for each epoch.
+        sample_weight : ndarray of float32 or float64 (rows,), optional
+            How often each row counts: finite, at least 0.
+        accumulate : int, default 1
+            At least 1. Minibatches to an update, which takes the gradient of their common mean. (Batch norms take each
+            minibatch's own statistics.)
 
         Returns
         -------
         dict of lists
-            One number for each epoch of this call. "loss": mean of the minibatches' losses, weighted by their rows.
-            "gradient_norm": root mean square of the norms of the minibatches' gradients; "seconds": the epoch's time,
-            validation included; "val_loss", if there is validation data.
+            One element for each epoch of this call. "loss": mean of the updates' losses, penalties included, weighted
+            by the weights of their rows (sample weight times class weight); "gradient_norm": root mean square of the
+            norms of the updates' gradients, before clipping; "layer_gradient_norms": a list with the like for each
+            element of ``net.weights``; "learning_rate": of the last update; "val_loss", if there is validation data;
+            "seconds": the epoch's time, validation included.
 
         Raises
         ------
         TypeError, ValueError
             If an argument is of the wrong kind, shape or value; nothing has changed then.
         DivergenceError
-            If a loss or gradient is not finite. The parameters are those before that minibatch.
+            If a loss or gradient is not finite. The parameters are those before that update.
         """
         allow_nonfinite = flag("allow_nonfinite", allow_nonfinite)
-        X, y = self._checked("X", X, "y", y, allow_nonfinite)
+        data = self._checked("X", X, "y", y, "sample_weight", sample_weight, allow_nonfinite)
+        rows = len(data.x)
         epochs = integer("epochs", epochs, least=1)
-        batch_size = min(32, len(X)) if batch_size is None else integer("batch_size", batch_size, least=1)
-        if batch_size > len(X):
-            raise ValueError(f"batch_size must be at most the number of rows, {len(X)}, got {batch_size}")
+        batch_size = self._checked_batch_size(batch_size, rows)
+        accumulate = integer("accumulate", accumulate, least=1)
         if validation is not None:
-            if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-                raise TypeError(f"validation must be a pair (X, y), got {described(validation)}")
-            validation = self._checked("validation[0]", validation[0], "validation[1]", validation[1], allow_nonfinite)
+            if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
+                raise TypeError(f"validation must be (X, y) or (X, y, sample_weight), got {described(validation)}")
+            Xv, yv, weights = (*validation, None)[:3]
+            validation = self._checked(
+                "validation[0]", Xv, "validation[1]", yv, "validation[2]", weights, allow_nonfinite
+            )
         shuffle = flag("shuffle", shuffle)
         tolerance = None if tolerance is None else number("tolerance", tolerance, least=0)
         verbose = flag("verbose", verbose)
 
-        history = {"loss": [], "gradient_norm": [], "seconds": []}
-        if validation is not None:
-            history["val_loss"] = []
+        names = ["loss", "gradient_norm", "layer_gradient_norms", "learning_rate", "val_loss", "seconds"]
+        history = {name: [] for name in names if name != "val_loss" or validation is not None}
+        ends = _EpochEnds(self, history, validation, tolerance, verbose)
+        if isinstance(self._optimizer, LBFGS):
+            self._fit_lbfgs(data, epochs, ends)
+            return history
         for _ in range(epochs):
-            start = time.perf_counter()
-            before = self.net.parameters.copy()
-            order = np.arange(len(X))
+            ends.begin()
+            order = np.arange(rows)
             if shuffle:
-                order = random_permutation(self.seed, streams.shuffle(self.epochs), len(X))
-            loss_sum = squared_norm_sum = 0.0
-            batches = [order[i : i + batch_size] for i in range(0, len(X), batch_size)]
-            for step, rows in enumerate(batches):
-                loss, squared_norm = self._update(X[rows], y[rows], self.epochs, step, history)
-                loss_sum += loss * len(rows)
-                squared_norm_sum += squared_norm
-            self.epochs += 1
-            history["loss"].append(loss_sum / len(X))
-            history["gradient_norm"].append(math.sqrt(squared_norm_sum / len(batches)))
-            if validation is not None:
-                history["val_loss"].append(self._value(*validation))
-            history["seconds"].append(time.perf_counter() - start)
-            if verbose:
-                print(f"epoch {self.epochs}:", ", ".join(f"{key} {values[-1]:.6g}" for key, values in history.items()))
-            if tolerance is not None and np.abs(self.net.parameters - before).max() < tolerance:
+                order = random_permutation(self.seed, streams.shuffle(self.epochs), rows)
+            batches = [order[i : i + batch_size] for i in range(0, rows, batch_size)]
+            updates = [batches[i : i + accumulate] for i in range(0, len(batches), accumulate)]
+            done = []
+            for update, batches in enumerate(updates):
+                minibatches = [_rows_of(data, batch) for batch in batches]
+                done.append(self._update(minibatches, self.epochs, update, history))
+            if ends.end(done):
                 break
         return history
 
-    def step(self, x, y):
+    def step(self, x, y, sample_weight=None):
         """One update from one minibatch.
 
         Parameters
         ----------
         x : ndarray (B, inputs)
+            Two rows at least if there is a batch norm that learns.
         y : ndarray
             Targets: see the class.
+        sample_weight : ndarray of float32 or float64 (B,), optional
+            How often each row counts: finite, at least 0.
 
         Returns
         -------
         float
-            The loss before the update.
+            The loss before the update, penalties included.
 
         Raises
         ------
         TypeError, ValueError
-            If x or y is of the wrong kind, shape or value.
+            If x or y is of the wrong kind, shape or value, or the optimiser is LBFGS.
         DivergenceError
             If the loss or its gradient is not finite; nothing has changed then.
         """
-        x, y = self._checked("x", x, "y", y)
-        loss, _ = self._update(x, y, None, self.steps, {})
-        return loss
+        self._refuse_lbfgs("step")
+        data = self._checked("x", x, "y", y, "sample_weight", sample_weight)
+        self._refuse_single_rows("x", len(data.x), len(data.x))
+        return self._update([data], None, self.steps, {}).loss
 
-    def value_and_grad(self, x, y, inputs=False):
-        """The loss of a minibatch and its gradient.
+    def apply(self, gradient):
+        """One update with a gradient that is given: that of another loss, or the mean of several machines'.
+
+        Parameters
+        ----------
+        gradient : ndarray (P,)
+            Laid out as ``net.parameters``. It is clipped like any other, and no penalties join it: `value_and_grad` has
+            them in its gradient. Running statistics stay as they are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is of the wrong kind or shape or not finite, or the optimiser is LBFGS.
+        """
+        self._refuse_lbfgs("apply")
+        gradient = real_array("gradient", gradient, self.net.dtype)
+        if gradient.shape != self.net.parameters.shape:
+            raise ValueError(f"gradient has shape {gradient.shape}; the network has {self.net.parameters.shape}")
+        refuse_nonfinite("gradient", gradient)
+        with np.errstate(all="ignore"):
+            self._take(np.where(self._learns(), gradient, 0), self._learning_rate())
+
+    # ------------------------------------------------------------------------------------ losses and their gradients
+
+    def value_and_grad(self, x, y, inputs=False, sample_weight=None, training=True):
+        """The loss of a minibatch, penalties included, and its gradient.
 
         Parameters
         ----------
@@ -199,21 +288,39 @@ class Trainer:
             Targets: see the class.
         inputs : bool, default False
             Whether to return the gradient with respect to x, too.
+        sample_weight : ndarray of float32 or float64 (B,), optional
+            How often each row counts: finite, at least 0.
+        training : bool, default True
+            As in the next update: Dropout drops, and batch norms take the statistics of x. Running ones stay as they
+            are. Else as in prediction.
 
         Returns
         -------
         loss : float
         gradient : ndarray (P,)
-            Laid out as ``net.parameters``.
+            Laid out as ``net.parameters``. 0 for what is frozen.
         dx : ndarray (B, inputs)
             If `inputs`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or value.
         """
-        x, y = self._checked("x", x, "y", y)
-        loss, gradient, dx = self._value_and_gradients(x, y)
-        return (loss, gradient, dx) if flag("inputs", inputs) else (loss, gradient)
+        inputs, training = flag("inputs", inputs), flag("training", training)
+        data = self._checked("x", x, "y", y, "sample_weight", sample_weight)
+        if training:
+            self._refuse_single_rows("x", len(data.x), len(data.x))
+        mode = Training(self.seed, self.steps, 0) if training else None
+        with np.errstate(all="ignore"):
+            loss, gradient, dx, _ = self._gradient(data, mode)
+            loss += self._add_penalties(gradient)
+        return (loss, gradient, dx) if inputs else (loss, gradient)
 
     def example_gradients(self, x, y):
-        """The loss of each example and its gradient, each example as a minibatch of one.
+        """The loss of each example and its gradient, each example as a minibatch of one, without penalties.
+
+        Dropout passes all, and batch norms take their running statistics.
 
         Parameters
         ----------
@@ -225,64 +332,264 @@ class Trainer:
         -------
         losses : ndarray of float64 (B,)
         gradients : ndarray (B, P)
-        """
-        x, y = self._checked("x", x, "y", y)
-        each = [self._value_and_gradients(x[i : i + 1], y[i : i + 1]) for i in range(len(x))]
-        return np.array([loss for loss, _, _ in each]), np.array([gradient for _, gradient, _ in each])
 
-    def evaluate(self, X, y):
-        """The loss on all rows of X, taken as one minibatch.
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or value, or the loss is a function.
+        """
+        data = self._checked("x", x, "y", y)
+        self._refuse_custom("example_gradients")
+        with np.errstate(all="ignore"):
+            each = [self._gradient(_rows_of(data, slice(i, i + 1)), None) for i in range(len(x))]
+        return np.array([loss for loss, *_ in each]), np.array([gradient for _, gradient, *_ in each])
+
+    def example_gradient_norms(self, x, y):
+        """The loss of each example and the norm of its gradient: those of `example_gradients`.
+
+        Parameters
+        ----------
+        x : ndarray (B, inputs)
+        y : ndarray
+            Targets: see the class.
+
+        Returns
+        -------
+        losses : ndarray of float64 (B,)
+        norms : ndarray of float64 (B,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or value, or the loss is a function.
+        """
+        losses, gradients = self.example_gradients(x, y)
+        with np.errstate(all="ignore"):
+            return losses, np.sqrt((gradients.astype(np.float64) ** 2).sum(axis=1))
+
+    def evaluate(self, X, y, sample_weight=None):
+        """The loss on all rows of X, taken as one minibatch, in prediction and without penalties.
 
         Parameters
         ----------
         X : ndarray (rows, inputs)
         y : ndarray
             Targets: see the class.
+        sample_weight : ndarray of float32 or float64 (rows,), optional
+            How often each row counts: finite, at least 0.
 
         Returns
         -------
         float
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is of the wrong kind, shape or value.
         """
-        return self._value(*self._checked("X", X, "y", y))
+        return self._value(self._checked("X", X, "y", y, "sample_weight", sample_weight))
 
-    def _value(self, x, y):
+    def averaged_network(self):
+        """A copy of the network whose parameters are the average.
+
+        Returns
+        -------
+        Network
+
+        Raises
+        ------
+        RuntimeError
+            If the trainer keeps no average.
+        """
+        if self.averaged is None:
+            raise RuntimeError("this trainer keeps no average: make it with average=0.999, for one")
+        net = Network(self.net.inputs, self.net.layers, self.net.dtype, self.net.seed)
+        net.parameters[...] = self.averaged
+        net.statistics[...] = self.net.statistics
+        return net
+
+    # ------------------------------------------------------------------------------------------- parts of an update
+
+    def _weight(self, data):
+        """What the rows weigh together: the sum of their weights, each times that of its class where y is labels."""
+        weights = np.ones(len(data.x)) if data.weights is None else data.weights
+        if not self._custom and self.loss.class_weights is not None and data.y.ndim == 1:
+            weights = weights * np.array(self.loss.class_weights)[data.y]
+        return float(weights.sum())
+
+    def _loss(self, z, data, weight):
+        """Loss and gradient at z (B, outputs): the share that these rows have in all that weigh `weight` together."""
+        if not self._custom:
+            return losses.of(self.loss, z, data.y, data.weights, divisor=self.loss.terms(weight, self.net.outputs))
+        loss, dz = called(self.loss, z.copy(), data.y)
+        share = len(data.x) / weight
+        return share * loss, dz if share == 1 else dz * dz.dtype.type(share)
+
+    def _value(self, data):
         with np.errstate(all="ignore"):
-            loss, _ = losses.of(self.loss, self.net.forward(x)[-1], y)
-        return loss
+            z, _ = self.net.forward(data.x)
+            return self._loss(z, data, self._weight(data))[0]
 
-    def _value_and_gradients(self, x, y):
-        """Loss, gradient (P,) and dx (B, inputs) of a minibatch."""
+    def _gradient(self, data, training, weight=None):
+        """The loss of a minibatch, its gradient (P,), dx (B, inputs), and what the network's forward pass left."""
+        z, done = self.net.forward(data.x, training)
+        loss, dz = self._loss(z, data, self._weight(data) if weight is None else weight)
+        dx, gradient = self.net.backward(dz, done)
+        return loss, gradient, dx, done
+
+    def _add_penalties(self, gradient):
+        """Add those of the layers that learn to the gradient; returns their sum."""
+        total = 0.0
+        for step, (W, _, b) in zip(learned(self.net.steps), slices(self.net.steps)):
+            if step.kind == "dense" and not step.frozen:
+                for part in (W, b) if step.layer.penalize_bias and b is not None else (W,):
+                    w, g = self.net.parameters[part], gradient[part]
+                    total += optimizers.penalty(w, g, step.layer.l1, step.layer.l2)
+        return total
+
+    def _update(self, minibatches, epoch, number, history):
+        """One update from the common mean of some minibatches. number: of the update, for the error."""
+        rate = self._learning_rate()
+        weight = sum(self._weight(data) for data in minibatches)
+        loss, gradient, passes, first_row = 0.0, np.zeros_like(self.net.parameters), [], 0
         with np.errstate(all="ignore"):  # what is not finite shows in the results
-            values = self.net.forward(x)
-            loss, dz = losses.of(self.loss, values[-1], y)
-            dx, gradient = self.net.backward(dz, values)
-        return loss, gradient, dx
+            for data in minibatches:
+                training = Training(self.seed, self.steps, first_row)
+                its_loss, its_gradient, _, done = self._gradient(data, training, weight)
+                loss += its_loss
+                gradient += its_gradient
+                passes.append(done)
+                first_row += len(data.x)
+            loss += self._add_penalties(gradient)
+            squared_norms = sum_squares(gradient), self._layers_squared_norms(gradient)
+            if not (math.isfinite(loss) and np.isfinite(gradient).all()):
+                what = "gradient" if math.isfinite(loss) else "loss"
+                raise DivergenceError(what, epoch, number, loss, self._last_loss, rate, history)
+            self._last_loss = loss
+            self._take(gradient, rate)
+            for done in passes:
+                self.net.update_statistics(done)
+        return _Done(loss, weight, *squared_norms, rate)
 
-    def _update(self, x, y, epoch, step, history):
-        """One step of the optimiser; returns the loss before it and the squared norm of the gradient."""
-        loss, gradient, _ = self._value_and_gradients(x, y)
-        with np.errstate(all="ignore"):
-            squared_norm = sum_squares(gradient)
-        if not (math.isfinite(loss) and np.isfinite(gradient).all()):
-            what = "gradient" if math.isfinite(loss) else "loss"
-            raise DivergenceError(what, epoch, step, loss, self._last_loss, self.optimizer.learning_rate, history)
-        self._last_loss = loss
+    def _take(self, gradient, rate):
+        """From the gradient to the parameters: clipping, the optimiser, the average."""
+        if self.clip_value is not None:
+            optimizers.clip_by_value(gradient, self.clip_value)
+        if self.clip_norm is not None:
+            optimizers.clip_by_norm(gradient, self.clip_norm)
+        learns = self._learns()
+        w, moments = self.net.parameters[learns], [moment[learns] for moment in self._moments]
+        optimizers.of(self._optimizer, w, gradient[learns], moments, self.steps + 1, rate)
+        self.net.parameters[learns] = w
+        for moment, values in zip(self._moments, moments):
+            moment[learns] = values
+        if self.averaged is not None and self.steps == 0:
+            self.averaged[...] = self.net.parameters
+        elif self.averaged is not None:
+            averaged = self.averaged[learns]
+            optimizers.weight_average(averaged, w, self.average)
+            self.averaged[learns] = averaged
         self.steps += 1
-        w = self.net.parameters
-        hyperparameters = {field: getattr(self.optimizer, field) for field in self.optimizer.fields}
-        with np.errstate(all="ignore"):
-            if self.optimizer.name == "sgd":
-                sgd_step(w, gradient, *self._state, **hyperparameters)
-            else:
-                adam_step(w, gradient, *self._state, self.steps, **hyperparameters)
-        return loss, squared_norm
 
-    def _checked(self, x_name, x, y_name, y, allow_nonfinite=False):
-        """x (B, inputs) and the targets, int64 (B,) or the network's dtype (B, outputs), after all checks."""
+    def _learning_rate(self):
+        """That of the next update."""
+        position = self.steps if self.schedule.unit == "step" else self.epochs
+        return self._optimizer.learning_rate * self.schedule.factor(position, self._schedule_state)
+
+    def _learns(self):
+        """Which parameters are not frozen: bools (P,)."""
+        learns = np.ones(len(self.net.parameters), bool)
+        for step, (W, _, b) in zip(learned(self.net.steps), slices(self.net.steps)):
+            learns[W.start : (b or W).stop] = not step.frozen
+        return learns
+
+    def _layers_squared_norms(self, gradient):
+        return np.array([sum_squares(gradient[W.start : (b or W).stop]) for W, _, b in slices(self.net.steps)])
+
+    # --------------------------------------------------------------------------------------------------------- L-BFGS
+
+    def _fit_lbfgs(self, data, iterations, ends):
+        """Iterations of SciPy's L-BFGS-B over all rows: an iteration counts as an update and as an epoch."""
+        from scipy.optimize import minimize
+
+        net, optimizer = self.net, self._optimizer
+        for step in net.steps:
+            if step.kind == "dropout" or step.kind == "batch_norm" and not step.frozen:
+                raise ValueError(f"LBFGS does not go with {step.layer!r}: it needs a loss of the parameters alone")
+        best = net.parameters.copy()  # what the last iteration left
+        seen = {}
+
+        def value_and_gradient(w):
+            net.parameters[...] = w
+            with np.errstate(all="ignore"):
+                loss, gradient, _, _ = self._gradient(data, Training(self.seed, self.steps, 0))
+                loss += self._add_penalties(gradient)
+            seen.update(w=w.copy(), loss=loss, gradient=gradient)
+            return loss, gradient.astype(np.float64)
+
+        def after(w):
+            if not np.array_equal(w, seen["w"]):
+                value_and_gradient(w)
+            net.parameters[...] = w
+            best[...] = net.parameters
+            self.steps += 1
+            self._last_loss = loss = seen["loss"]
+            squares = sum_squares(seen["gradient"]), self._layers_squared_norms(seen["gradient"])
+            stop = ends.end([_Done(loss, self._weight(data), *squares, 1.0)])
+            ends.begin()
+            if stop:
+                raise StopIteration
+
+        ends.begin()
+        loss, _ = value_and_gradient(best.astype(np.float64))
+        if not math.isfinite(loss):
+            raise DivergenceError("loss", self.epochs, 0, loss, self._last_loss, 1.0, ends.history)
+        options = {
+            "maxiter": iterations,
+            "maxfun": 50 * iterations + 100,
+            "maxcor": optimizer.history,
+            "gtol": optimizer.tolerance_gradient,
+            "ftol": optimizer.tolerance_change,
+        }
+        w = best.astype(np.float64)
+        try:
+            minimize(value_and_gradient, w, method="L-BFGS-B", jac=True, callback=after, options=options)
+        finally:
+            net.parameters[...] = best
+
+    def _refuse_lbfgs(self, what):
+        if isinstance(self._optimizer, LBFGS):
+            raise ValueError(f"{what} does not go with LBFGS, which needs all the data: use fit")
+
+    # --------------------------------------------------------------------------------------------------------- checks
+
+    def _checked(self, x_name, x, y_name, y, weights_name=None, weights=None, allow_nonfinite=False):
+        """All after all checks: x (B, inputs); targets, int64 (B,) or the network's dtype (B, outputs); float64 weights
+        (B,) or None."""
         x = rows_of_inputs(x_name, x, self.net, allow_nonfinite)
         if len(x) == 0:
             raise ValueError(f"{x_name} must have at least 1 row, got shape {x.shape}")
-        rows, outputs = len(x), self.net.outputs
+        y = self._checked_targets(y_name, y, x_name, len(x))
+        if weights is not None:
+            self._refuse_custom(weights_name)
+            weights = real_array(weights_name, weights, np.dtype(np.float64))
+            if weights.shape != (len(x),):
+                raise ValueError(f"{weights_name} has shape {weights.shape}; expected ({len(x)},)")
+            refuse_nonfinite(weights_name, weights)
+            if weights.min() < 0:
+                where = int(weights.argmin())
+                raise ValueError(f"{weights_name}[{where}] is {weights[where]}; weights must be at least 0")
+        return Data(x, y, weights)
+
+    def _checked_targets(self, y_name, y, x_name, rows):
+        if self._custom:
+            y = np.asarray(y)
+            if y.ndim == 0:
+                raise ValueError(f"{y_name} must have at least 1 dimension, got {described(y)}")
+            if len(y) != rows:
+                raise ValueError(f"{y_name} has {len(y)} rows; {x_name} has {rows}")
+            return y
+        outputs = self.net.outputs
         labels = self.loss.code_labels is not None and not (isinstance(y, np.ndarray) and y.ndim == 2)
         if labels:
             if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu":
@@ -292,8 +599,11 @@ class Trainer:
                 raise ValueError(f"{y_name} must have 1 dimension, got shape {y.shape}")
         else:
             y = real_array(y_name, y, self.net.dtype)
-            if y.ndim == 1 and outputs == 1:
+            levels = getattr(self.loss, "quantiles", None)
+            if y.ndim == 1 and outputs == (len(levels) if isinstance(levels, tuple) else 1):
                 y = y.reshape(-1, 1)
+            if isinstance(levels, tuple) and y.ndim == 2 and y.shape[1] * len(levels) == outputs:
+                y = np.repeat(y, len(levels), axis=1)
             if y.ndim != 2 or y.shape[1] != outputs:
                 raise ValueError(f"{y_name} has shape {y.shape}; expected ({rows}, {outputs})")
             refuse_nonfinite(y_name, y)
@@ -308,4 +618,89 @@ class Trainer:
                     f"{y_name} must hold class numbers from 0 to {outputs - 1}, got {y[wrong[0]]} at [{wrong[0]}]"
                 )
             y = y.astype(np.int64, copy=False)
-        return x, y
+        return y
+
+    def _checked_batch_size(self, batch_size, rows):
+        whole = isinstance(self._optimizer, LBFGS)
+        if batch_size is None:
+            batch_size = rows if whole else min(32, rows)
+        batch_size = integer("batch_size", batch_size, least=1)
+        if batch_size > rows:
+            raise ValueError(f"batch_size must be at most the number of rows, {rows}, got {batch_size}")
+        if whole and batch_size < rows:
+            raise ValueError(f"batch_size is {batch_size}; with LBFGS it must be None or all {rows} rows")
+        self._refuse_single_rows("X", rows, batch_size)
+        return batch_size
+
+    def _refuse_single_rows(self, name, rows, batch_size):
+        """One row has no variance that a batch norm could take."""
+        batch_norms = any(step.kind == "batch_norm" and not step.frozen for step in self.net.steps)
+        if batch_norms and (batch_size == 1 or rows % batch_size == 1):
+            raise ValueError(
+                f"{name} gives a minibatch of a single row, whose variance a BatchNorm cannot tell: "
+                "it needs two at least"
+            )
+
+    def _refuse_custom(self, what):
+        if self._custom:
+            raise ValueError(f"{what} does not go with a loss that is a function")
+
+
+# What an update leaves for the history: its loss, what its rows weigh, the square of its gradient's norm, those of the
+# layers, the learning rate.
+_Done = namedtuple("_Done", ("loss", "weight", "squared_norm", "squared_norms", "rate"))
+
+
+class _EpochEnds:
+    """What is done at the end of every epoch: a line of history, the schedule's state, a look at the tolerance."""
+
+    def __init__(self, trainer, history, validation, tolerance, verbose):
+        self.trainer = trainer
+        self.history = history
+        self.validation = validation
+        self.tolerance = tolerance
+        self.verbose = verbose
+
+    def begin(self):
+        self.start = time.perf_counter()
+        self.before = self.trainer.net.parameters.copy()
+
+    def end(self, done):
+        """done: of each update. Returns whether to stop."""
+        trainer, history = self.trainer, self.history
+        trainer.epochs += 1
+        weight = sum(update.weight for update in done)
+        loss = sum(update.loss * update.weight for update in done) / weight if weight else 0.0
+        history["loss"].append(loss)
+        history["gradient_norm"].append(math.sqrt(sum(update.squared_norm for update in done) / len(done)))
+        squares = sum(update.squared_norms for update in done)
+        history["layer_gradient_norms"].append(np.sqrt(squares / len(done)).tolist())
+        history["learning_rate"].append(float(done[-1].rate))
+        watched = loss
+        if self.validation is not None:
+            watched = trainer._value(self.validation)
+            history["val_loss"].append(watched)
+        trainer._schedule_state = trainer.schedule.advance(trainer._schedule_state, watched)
+        history["seconds"].append(time.perf_counter() - self.start)
+        if self.verbose:
+            values = (f"{key} {of[-1]:.6g}" for key, of in history.items() if key != "layer_gradient_norms")
+            print(f"epoch {trainer.epochs}:", ", ".join(values))
+        moved = np.abs(trainer.net.parameters - self.before).max(initial=0)
+        return self.tolerance is not None and moved < self.tolerance
+
+
+def _rows_of(data, rows):
+    return Data(data.x[rows], data.y[rows], None if data.weights is None else data.weights[rows])
+
+
+def called(function, z, target):
+    """Loss and gradient from a loss that is a function, checked: a float, and an array like z."""
+    result = function(z, target)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"loss must return a pair (loss, doutput), got {described(result)}")
+    value, dz = float(result[0]), np.asarray(result[1])
+    if dz.dtype.kind not in "fiu":
+        raise TypeError(f"loss must return an array of reals second, got {dz.dtype}")
+    if dz.shape != z.shape:
+        raise ValueError(f"loss must return a gradient of shape {z.shape}, got {dz.shape}")
+    return value, dz.astype(z.dtype)

@@ -3,8 +3,8 @@
  * Every function here is a fbp_loss_fn: z (B, C) and dz (B, C) with rows z_row and dz_row apart, dz possibly z itself
  * (then dz_row = z_row); target (B, C), rows target_row apart, or (B,) labels; row_loss (B,). For each row b it writes
  * row_loss[b], the sum of the loss over the row, neither scaled nor divided, and dz = scale * d(row_loss[b])/dz. `scale`
- * is where a caller puts the 1/B or 1/(B C) of a mean. Nothing is dropped: a loss is the whole formula, constants
- * included.
+ * is where a caller puts the 1/B or 1/(B C) of a mean. Nothing is dropped but where it is said: a loss is the whole
+ * formula, constants included.
  *
  * A row's loss is summed in reals, in the order that softmax.h describes, and then stored as a double; adding rows up is
  * left to the caller. A nan in a row of z or of the target, and an inf in z where no line below says otherwise,
@@ -34,6 +34,18 @@ FBP_INLINE vreal labels_load(const int64_t *labels, size_t rows) {
         for (size_t i = 0; i < LANES; i++)
             lane[i] = (real)(int32_t)labels[i];
     }
+    return v_load(lane);
+}
+
+/* Lane i = x[i], for i < n, as a real; n above LANES counts as LANES. The other lanes 0. */
+FBP_INLINE vreal reals_load(const double *x, size_t n) {
+    _Alignas(64) real lane[LANES] = {0};
+    if (n >= LANES)
+        for (size_t i = 0; i < LANES; i++)
+            lane[i] = (real)x[i];
+    else
+        for (size_t i = 0; i < n; i++)
+            lane[i] = (real)x[i];
     return v_load(lane);
 }
 
@@ -193,21 +205,88 @@ static void FBP(softmax_cross_entropy_probabilities)(const void *z_, size_t z_ro
     }
 }
 
+/* ---------------------------------------------------------------- what weights and smoothing do to targets and rows
+ *
+ *   smooth_targets   t_bj = w_j ((1 - smoothing) t_bj + smoothing / C)
+ *   smooth_labels    the same of t_bj = [j == label_b]
+ *   scale_rows       dz_bj = weights_b dz_bj,   row_loss_b = weights_b row_loss_b
+ *
+ * Label smoothing is that of Szegedy et al. (Rethinking the Inception Architecture for Computer Vision, CVPR 2016). With
+ * such targets softmax_cross_entropy_probabilities is the smoothed loss in which class j counts w_j times. */
+
+/* v times n class weights from class_weights[j] on. */
+FBP_INLINE vreal weighed(vreal v, const double *class_weights, size_t j, size_t n) {
+    return class_weights ? v_mul(reals_load(class_weights + j, n), v) : v;
+}
+
+/* t: (B, C), rows t_row apart, in place. class_weights: (C,) or NULL: 1. A nan or an inf stays where it is. */
+static void FBP(smooth_targets)(void *t_, size_t t_row, double smoothing, const double *class_weights, size_t B,
+                                size_t C) {
+    const vreal kept = v_set((real)(1 - smoothing)), spread = v_set((real)(smoothing / (double)C));
+    real *t = t_;
+    for (size_t b = 0; b < B; b++, t += t_row)
+        for (size_t j = 0; j < C; j += LANES)
+            v_store_n(t + j, weighed(v_fma(kept, v_load_n(t + j, C - j), spread), class_weights, j, C - j), C - j);
+}
+
+/* labels: (B,), each in [0, C). class_weights: (C,) or NULL: 1. Writes t (B, C), rows t_row apart: the bits that
+ * smooth_targets gives for ones and zeros. */
+static void FBP(smooth_labels)(const int64_t *labels, double smoothing, const double *class_weights, void *t_,
+                               size_t t_row, size_t B, size_t C) {
+    const real kept = (real)(1 - smoothing), spread = (real)(smoothing / (double)C);
+    real *t = t_;
+    for (size_t b = 0; b < B; b++, t += t_row) {
+        const size_t y = (size_t)labels[b];
+        for (size_t j = 0; j < C; j += LANES)
+            v_store_n(t + j, weighed(v_set(spread), class_weights, j, C - j), C - j);
+        t[y] = class_weights ? (real)class_weights[y] * (kept + spread) : kept + spread;
+    }
+}
+
+/* weights: (B,); dz: (B, C), rows dz_row apart; row_loss: (B,). Both in place. */
+static void FBP(scale_rows)(const double *weights, void *dz_, size_t dz_row, double *row_loss, size_t B, size_t C) {
+    real *dz = dz_;
+    for (size_t b = 0; b < B; b++, dz += dz_row) {
+        row_scale(dz, (real)weights[b], C);
+        row_loss[b] *= weights[b];
+    }
+}
+
 /* ------------------------------------------------------------------------------------ element-wise losses
  *
  *   binary_cross_entropy   max(z, 0) - z t + log1p(exp(-|z|))       dz = sigmoid(z) - t
+ *     ..._weighted         p t softplus(-z) + (1 - t) softplus(z)   dz = (1 - t) sigmoid(z) - p t sigmoid(-z)
  *   mean_squared_error     (z - t)^2                                dz = 2 (z - t)
+ *   mean_absolute_error    |z - t|                                  dz = sign(z - t); 0 at z = t
+ *   huber                  c (d - c/2),  d = z - t                  dz = c = max(-delta, min(delta, d))
+ *   poisson                exp(z) - t z                             dz = exp(z) - t
  *   pinball                u (tau - [u < 0]),  u = t - z            dz = [u < 0] - tau; -tau at u = 0
  *
  * binary_cross_entropy takes logits; it is -t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z)), without the two logarithms
  * of a probability that may have been rounded to 0 or 1. Its gradient is computed, with e = exp(-|z|), as
  *   z >= 0: ((1 - t) - t e)/(1 + e)        z < 0: ((1 - t) e - t)/(1 + e)
  * which keeps its relative precision when t is 0 or 1 and sigmoid(z) is close to it. z = inf or -inf gives an inf or a nan.
+ * The weighted one has a weight p >= 0 of the first term, one for each column: softplus(z) = max(z, 0) + log1p(exp(-|z|)),
+ * and the gradient is computed as above with p t for t. All parts of its loss are >= 0 for t in [0, 1]: nothing cancels.
+ * huber (Huber, Robust Estimation of a Location Parameter, Annals of Mathematical Statistics 35, 1964): one delta > 0 for
+ * each column. Its loss is d^2/2 where |d| <= delta, else delta (|d| - delta/2).
+ * poisson takes the logarithm of the rate; it is the negative log-likelihood but for log(t!), which does not depend on z.
+ * exp(z) is inf from z = 88.7 (float64: 709.8) on. z = -inf gives an inf, and a nan where t is 0.
  * pinball (Koenker and Bassett, Regression Quantiles, Econometrica 46, 1978): one level tau in (0, 1) for each column; its
  * gradient is never nan. */
 
-/* The loss of each lane; its derivative goes to *slope. `loss` is a constant wherever this is called. */
-FBP_INLINE vreal loss_of(int loss, vreal z, vreal t, vreal tau, vreal *slope) {
+/* Whether a loss has a parameter for each column; `loss` is a constant wherever this is called, and in what follows. */
+FBP_INLINE int takes_parameters(int loss) {
+    return loss == FBP_BINARY_CROSS_ENTROPY_WEIGHTED || loss == FBP_HUBER || loss == FBP_PINBALL;
+}
+
+/* Whether a term costs more than moving it to the lanes of narrow rows. */
+FBP_INLINE int is_costly(int loss) {
+    return loss == FBP_BINARY_CROSS_ENTROPY || loss == FBP_BINARY_CROSS_ENTROPY_WEIGHTED || loss == FBP_POISSON;
+}
+
+/* The loss of each lane, `own` being its parameter; its derivative goes to *slope. */
+FBP_INLINE vreal loss_of(int loss, vreal z, vreal t, vreal own, vreal *slope) {
     const vreal zero = v_zero(), one = v_set(1);
     switch (loss) {
     case FBP_BINARY_CROSS_ENTROPY: {
@@ -216,8 +295,30 @@ FBP_INLINE vreal loss_of(int loss, vreal z, vreal t, vreal tau, vreal *slope) {
         *slope = v_div(v_select(v_ge(z, zero), above, below), v_add(one, e));
         return v_add(v_fnma(z, t, v_max(zero, z)), v_log1p_unit(e));
     }
+    case FBP_BINARY_CROSS_ENTROPY_WEIGHTED: {
+        vreal e = v_exp(v_neg(v_abs(z))), rest = v_sub(one, t), weighted = v_mul(own, t);
+        vreal above = v_fnma(weighted, e, rest), below = v_fma(rest, e, v_neg(weighted));
+        vreal linear = v_fma(rest, v_max(zero, z), v_mul(weighted, v_max(zero, v_neg(z))));
+        *slope = v_div(v_select(v_ge(z, zero), above, below), v_add(one, e));
+        return v_fma(v_add(weighted, rest), v_log1p_unit(e), linear);
+    }
+    case FBP_MEAN_ABSOLUTE_ERROR: {
+        vreal d = v_sub(z, t);
+        *slope = v_select(v_gt(d, zero), one, v_select(v_lt(d, zero), v_neg(one), d));
+        return v_abs(d);
+    }
+    case FBP_HUBER: {
+        vreal d = v_sub(z, t), c = v_max(v_neg(own), v_min(own, d));
+        *slope = c;
+        return v_mul(c, v_fnma(v_set((real)0.5), c, d));
+    }
+    case FBP_POISSON: {
+        vreal rate = v_exp(z);
+        *slope = v_sub(rate, t);
+        return v_fnma(t, z, rate);
+    }
     case FBP_PINBALL: {
-        vreal u = v_sub(t, z), level = v_select(v_lt(u, zero), v_sub(tau, one), tau);
+        vreal u = v_sub(t, z), level = v_select(v_lt(u, zero), v_sub(own, one), own);
         *slope = v_neg(level);
         return v_mul(u, level);
     }
@@ -229,18 +330,9 @@ FBP_INLINE vreal loss_of(int loss, vreal z, vreal t, vreal tau, vreal *slope) {
     }
 }
 
-/* n levels from parameters[j] on, as reals; zero when this loss has none. */
+/* n parameters from parameters[j] on; zero when this loss has none. */
 FBP_INLINE vreal levels_load(int loss, const double *parameters, size_t j, size_t n) {
-    _Alignas(64) real lane[LANES] = {0};
-    if (loss != FBP_PINBALL)
-        return v_zero();
-    if (n >= LANES)
-        for (size_t i = 0; i < LANES; i++)
-            lane[i] = (real)parameters[j + i];
-    else
-        for (size_t i = 0; i < n; i++)
-            lane[i] = (real)parameters[j + i];
-    return v_load(lane);
+    return takes_parameters(loss) ? reals_load(parameters + j, n) : v_zero();
 }
 
 FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *target, size_t target_row,
@@ -250,18 +342,17 @@ FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *tar
     vreal slope;
     size_t b = 0;
     if (C == 1 && B >= FEW_ROWS) {
-        const vreal tau = loss == FBP_PINBALL ? v_set((real)parameters[0]) : zero;
+        const vreal own = takes_parameters(loss) ? v_set((real)parameters[0]) : zero;
         for (; b < B; b += LANES) {
             const size_t rows = B - b < LANES ? B - b : LANES;
             vreal t = column_load(target + b * target_row, target_row, rows);
-            vreal term = loss_of(loss, column_load(z + b * z_row, z_row, rows), t, tau, &slope);
+            vreal term = loss_of(loss, column_load(z + b * z_row, z_row, rows), t, own, &slope);
             column_store(dz + b * dz_row, dz_row, v_mul(factor, slope), rows);
             rows_store(row_loss + b, v_add(zero, term), rows); /* along the row -0 would become 0 */
         }
         return;
     }
-    /* The terms of the others cost less than moving them to lanes. */
-    const size_t end = loss == FBP_BINARY_CROSS_ENTROPY && C <= NARROW ? rows_by_lane(B) : 0;
+    const size_t end = is_costly(loss) && C <= NARROW ? rows_by_lane(B) : 0;
     for (; b < end; b += LANES) {
         const size_t rows = end - b < LANES ? end - b : LANES;
         vreal x[NARROW], t[NARROW], terms[NARROW];
@@ -269,7 +360,8 @@ FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *tar
         columns_load(target + b * target_row, target_row, t, rows, C);
         FBP_ROLLED
         for (size_t j = 0; j < C; j++) {
-            terms[j] = loss_of(loss, x[j], t[j], zero, &slope);
+            const vreal own = takes_parameters(loss) ? v_set((real)parameters[j]) : zero;
+            terms[j] = loss_of(loss, x[j], t[j], own, &slope);
             x[j] = v_mul(factor, slope);
         }
         columns_store(x, dz + b * dz_row, dz_row, rows, C);
@@ -282,8 +374,8 @@ FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *tar
         vreal sum = v_zero();
         size_t j = 0;
         for (; j + LANES <= C; j += LANES) {
-            vreal tau = levels_load(loss, parameters, j, LANES);
-            sum = v_add(sum, loss_of(loss, v_load(z + j), v_load(target + j), tau, &slope));
+            vreal own = levels_load(loss, parameters, j, LANES);
+            sum = v_add(sum, loss_of(loss, v_load(z + j), v_load(target + j), own, &slope));
             v_store(dz + j, v_mul(factor, slope));
         }
         if (tail) {
@@ -302,11 +394,38 @@ static void FBP(binary_cross_entropy)(const void *z, size_t z_row, const void *t
     loss_each(FBP_BINARY_CROSS_ENTROPY, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
 
+/* parameters: (C,), the weight p of each column's positive term. */
+static void FBP(binary_cross_entropy_weighted)(const void *z, size_t z_row, const void *target, size_t target_row,
+                                               const double *parameters, double scale, void *dz, size_t dz_row,
+                                               double *row_loss, size_t B, size_t C) {
+    loss_each(FBP_BINARY_CROSS_ENTROPY_WEIGHTED, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row,
+              row_loss, B, C);
+}
+
 /* parameters are not read. */
 static void FBP(mean_squared_error)(const void *z, size_t z_row, const void *target, size_t target_row,
                                     const double *parameters, double scale, void *dz, size_t dz_row, double *row_loss,
                                     size_t B, size_t C) {
     loss_each(FBP_MEAN_SQUARED_ERROR, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
+}
+
+/* parameters are not read. */
+static void FBP(mean_absolute_error)(const void *z, size_t z_row, const void *target, size_t target_row,
+                                     const double *parameters, double scale, void *dz, size_t dz_row, double *row_loss,
+                                     size_t B, size_t C) {
+    loss_each(FBP_MEAN_ABSOLUTE_ERROR, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
+}
+
+/* parameters: (C,), the delta of each column. */
+static void FBP(huber)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters,
+                       double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
+    loss_each(FBP_HUBER, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
+}
+
+/* parameters are not read. */
+static void FBP(poisson)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters,
+                         double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
+    loss_each(FBP_POISSON, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
 
 /* parameters: (C,), the level tau of each column. */

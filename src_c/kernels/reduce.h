@@ -34,6 +34,11 @@ static double FBP(sum_squares)(const void *x_, size_t N) {
     return sum + (double)sum_squares_block(x, N);
 }
 
+/* squares (B,): of each row of x (B, N), rows x_row apart, the sum of squares, as sum_squares makes it. */
+static void FBP(row_squares)(const void *x, size_t x_row, double *squares, size_t B, size_t N) {
+    for (size_t b = 0; b < B; b++) squares[b] = FBP(sum_squares)((const real *)x + b * x_row, N);
+}
+
 /* 1 when no element of x (N,) is nan or inf. 0 x is 0 or a nan, and a nan stays in its sum. */
 static int FBP(all_finite)(const void *x_, size_t N) {
     const real *x = x_;

@@ -18,6 +18,40 @@ FBP_INLINE vint vi_and(vint a, vint b) { return vi_pair(_mm256_and_si256(a.low, 
 FBP_INLINE vint vi_or(vint a, vint b) { return vi_pair(_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)); }
 FBP_INLINE vint vi_xor(vint a, vint b) { return vi_pair(_mm256_xor_si256(a.low, b.low), _mm256_xor_si256(a.high, b.high)); }
 
+/* Words 0, 2, 4, ... and words 1, 3, 5, ..., each in the lower half of 64 bits, where the multiplication takes it from and
+ * leaves its product. What is in the upper halves does not matter. */
+typedef struct { vint even, odd; } vword;
+
+FBP_INLINE vword w_pair(vint even, vint odd) { return (vword){even, odd}; }
+FBP_INLINE vword w_xor(vword a, vword b) { return w_pair(vi_xor(a.even, b.even), vi_xor(a.odd, b.odd)); }
+
+FBP_INLINE vword w_set(uint32_t x) {
+    vint v = vi_pair(_mm256_set1_epi32((int)x), _mm256_set1_epi32((int)x));
+    return w_pair(v, v);
+}
+
+FBP_INLINE vword w_index(void) {
+    return w_pair(vi_pair(_mm256_setr_epi64x(0, 2, 4, 6), _mm256_setr_epi64x(8, 10, 12, 14)),
+                  vi_pair(_mm256_setr_epi64x(1, 3, 5, 7), _mm256_setr_epi64x(9, 11, 13, 15)));
+}
+
+FBP_INLINE vint w_add_half(vint a, vint b) { return vi_pair(_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)); }
+FBP_INLINE vword w_add(vword a, vword b) { return w_pair(w_add_half(a.even, b.even), w_add_half(a.odd, b.odd)); }
+
+FBP_INLINE vint w_product_half(vint a, vint b) { return vi_pair(_mm256_mul_epu32(a.low, b.low), _mm256_mul_epu32(a.high, b.high)); }
+FBP_INLINE vint w_upper_half(vint a) { return vi_pair(_mm256_srli_epi64(a.low, 32), _mm256_srli_epi64(a.high, 32)); }
+
+FBP_INLINE vword w_product(vword a, vword b, vword *high) {
+    vword product = w_pair(w_product_half(a.even, b.even), w_product_half(a.odd, b.odd));
+    *high = w_pair(w_upper_half(product.even), w_upper_half(product.odd));
+    return product;
+}
+
+FBP_INLINE void w_store(uint32_t *p, vword v) {
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_blend_epi32(v.even.low, _mm256_slli_epi64(v.odd.low, 32), 0xaa));
+    _mm256_storeu_si256((__m256i *)(void *)(p + 8), _mm256_blend_epi32(v.even.high, _mm256_slli_epi64(v.odd.high, 32), 0xaa));
+}
+
 #if FBP_REAL == 32
 
 typedef struct { __m256 low, high; } vreal;
@@ -207,6 +241,29 @@ FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_ro
     v_store_eight(high, dst + 8 * dst_row, dst_row, n);
 }
 
+FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
+    __m256 ab_even = _mm256_add_ps(a.low, a.high), ab_odd = _mm256_add_ps(b.low, b.high);
+    __m256 cd_even = _mm256_add_ps(c.low, c.high), cd_odd = _mm256_add_ps(d.low, d.high);
+    vreal v = v_pair(_mm256_add_ps(_mm256_permute2f128_ps(ab_even, ab_odd, 0x20), _mm256_permute2f128_ps(ab_even, ab_odd, 0x31)),
+                     _mm256_add_ps(_mm256_permute2f128_ps(cd_even, cd_odd, 0x20), _mm256_permute2f128_ps(cd_even, cd_odd, 0x31)));
+    v = v_add(v, v_pair(_mm256_shuffle_ps(v.low, v.low, 0x4e), _mm256_shuffle_ps(v.high, v.high, 0x4e)));
+    return v_add(v, v_pair(_mm256_shuffle_ps(v.low, v.low, 0xb1), _mm256_shuffle_ps(v.high, v.high, 0xb1)));
+}
+
+FBP_INLINE vreal v_spread(vreal v, int q) {
+    __m256 half = q < 2 ? v.low : v.high;
+    half = q % 2 == 0 ? _mm256_permute2f128_ps(half, half, 0x00) : _mm256_permute2f128_ps(half, half, 0x11);
+    return v_pair(half, half);
+}
+
+/* Signed comparison of words with the sign turned. */
+FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) {
+    __m256i sign = _mm256_set1_epi32(INT32_MIN), most = _mm256_set1_epi32((int)(limit ^ 0x80000000u));
+    __m256i low = _mm256_xor_si256(_mm256_loadu_si256((const void *)words), sign);
+    __m256i high = _mm256_xor_si256(_mm256_loadu_si256((const void *)(words + 8)), sign);
+    return v_pair(_mm256_castsi256_ps(_mm256_cmpgt_epi32(most, low)), _mm256_castsi256_ps(_mm256_cmpgt_epi32(most, high)));
+}
+
 #else
 
 typedef struct { __m256d low, high; } vreal;
@@ -370,6 +427,28 @@ FBP_INLINE void v_load_columns(const real *src, size_t src_row, size_t n, vreal 
 FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_row, size_t n) {
     v_store_four(c[0].low, c[1].low, dst, dst_row, n);
     v_store_four(c[0].high, c[1].high, dst + 4 * dst_row, dst_row, n);
+}
+
+FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
+    __m256d ab_even = _mm256_add_pd(a.low, a.high), ab_odd = _mm256_add_pd(b.low, b.high);
+    __m256d cd_even = _mm256_add_pd(c.low, c.high), cd_odd = _mm256_add_pd(d.low, d.high);
+    vreal v = v_pair(_mm256_add_pd(_mm256_permute2f128_pd(ab_even, ab_odd, 0x20), _mm256_permute2f128_pd(ab_even, ab_odd, 0x31)),
+                     _mm256_add_pd(_mm256_permute2f128_pd(cd_even, cd_odd, 0x20), _mm256_permute2f128_pd(cd_even, cd_odd, 0x31)));
+    return v_add(v, v_pair(_mm256_permute_pd(v.low, 0x5), _mm256_permute_pd(v.high, 0x5)));
+}
+
+FBP_INLINE vreal v_spread(vreal v, int q) {
+    __m256d half = q < 2 ? v.low : v.high;
+    half = q % 2 == 0 ? _mm256_permute2f128_pd(half, half, 0x00) : _mm256_permute2f128_pd(half, half, 0x11);
+    return v_pair(half, half);
+}
+
+/* Signed comparison of words with the sign turned, and each answer in 64 bits. */
+FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) {
+    __m256i turned = _mm256_xor_si256(_mm256_loadu_si256((const void *)words), _mm256_set1_epi32(INT32_MIN));
+    __m256i m = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(limit ^ 0x80000000u)), turned);
+    return v_pair(_mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(m))),
+                  _mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm256_extracti128_si256(m, 1))));
 }
 
 #endif

@@ -144,6 +144,25 @@ FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_ro
 
 FBP_INLINE int m_all(vmask m) { return m == 0xffff; }
 
+FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
+    __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    __m512 v = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    v = _mm512_add_ps(v, _mm512_shuffle_ps(v, v, 0x4e));
+    return _mm512_add_ps(v, _mm512_shuffle_ps(v, v, 0xb1));
+}
+
+FBP_INLINE vreal v_spread(vreal v, int q) {
+    return q == 0   ? _mm512_shuffle_f32x4(v, v, 0x00)
+           : q == 1 ? _mm512_shuffle_f32x4(v, v, 0x55)
+           : q == 2 ? _mm512_shuffle_f32x4(v, v, 0xaa)
+                    : _mm512_shuffle_f32x4(v, v, 0xff);
+}
+
+FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) {
+    return _mm512_cmplt_epu32_mask(_mm512_loadu_si512(words), _mm512_set1_epi32((int)limit));
+}
+
 #else
 
 typedef __m512d vreal;
@@ -252,6 +271,24 @@ FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_ro
 
 FBP_INLINE int m_all(vmask m) { return m == 0xff; }
 
+FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
+    __m512d ab = _mm512_add_pd(_mm512_shuffle_f64x2(a, b, 0x44), _mm512_shuffle_f64x2(a, b, 0xee));
+    __m512d cd = _mm512_add_pd(_mm512_shuffle_f64x2(c, d, 0x44), _mm512_shuffle_f64x2(c, d, 0xee));
+    __m512d v = _mm512_add_pd(_mm512_shuffle_f64x2(ab, cd, 0x88), _mm512_shuffle_f64x2(ab, cd, 0xdd));
+    return _mm512_add_pd(v, _mm512_permute_pd(v, 0x55));
+}
+
+FBP_INLINE vreal v_spread(vreal v, int q) {
+    return q == 0   ? _mm512_shuffle_f64x2(v, v, 0x00)
+           : q == 1 ? _mm512_shuffle_f64x2(v, v, 0x55)
+           : q == 2 ? _mm512_shuffle_f64x2(v, v, 0xaa)
+                    : _mm512_shuffle_f64x2(v, v, 0xff);
+}
+
+FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) {
+    return _mm256_cmplt_epu32_mask(_mm256_loadu_si256((const void *)words), _mm256_set1_epi32((int)limit));
+}
+
 #endif
 
 FBP_INLINE vmask m_and(vmask a, vmask b) { return (vmask)(a & b); }
@@ -262,5 +299,25 @@ FBP_INLINE int m_any(vmask m) { return m != 0; }
 FBP_INLINE vint vi_and(vint a, vint b) { return _mm512_and_si512(a, b); }
 FBP_INLINE vint vi_or(vint a, vint b) { return _mm512_or_si512(a, b); }
 FBP_INLINE vint vi_xor(vint a, vint b) { return _mm512_xor_si512(a, b); }
+
+/* Words 0, 2, 4, ... and words 1, 3, 5, ..., each in the lower half of 64 bits, where the multiplication takes it from and
+ * leaves its product. What is in the upper halves does not matter. */
+typedef struct { __m512i even, odd; } vword;
+
+FBP_INLINE vword w_pair(__m512i even, __m512i odd) { return (vword){even, odd}; }
+FBP_INLINE vword w_set(uint32_t x) { return w_pair(_mm512_set1_epi32((int)x), _mm512_set1_epi32((int)x)); }
+FBP_INLINE vword w_add(vword a, vword b) { return w_pair(_mm512_add_epi32(a.even, b.even), _mm512_add_epi32(a.odd, b.odd)); }
+FBP_INLINE vword w_xor(vword a, vword b) { return w_pair(_mm512_xor_si512(a.even, b.even), _mm512_xor_si512(a.odd, b.odd)); }
+FBP_INLINE vword w_index(void) { return w_pair(_mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15)); }
+
+FBP_INLINE vword w_product(vword a, vword b, vword *high) {
+    vword product = w_pair(_mm512_mul_epu32(a.even, b.even), _mm512_mul_epu32(a.odd, b.odd));
+    *high = w_pair(_mm512_srli_epi64(product.even, 32), _mm512_srli_epi64(product.odd, 32));
+    return product;
+}
+
+FBP_INLINE void w_store(uint32_t *p, vword v) {
+    _mm512_storeu_si512(p, _mm512_mask_mov_epi32(v.even, 0xaaaa, _mm512_slli_epi64(v.odd, 32)));
+}
 
 #endif

@@ -18,10 +18,19 @@
  *   v_bits v_from_bits                      the same bits as integers of the real's width, and back
  *   vi_set vi_add vi_sub vi_and vi_or vi_xor vi_shl(v, n) vi_shr(v, n)      shifts by a constant; vi_shr shifts in zeros
  *   v_sum v_greatest                        lane i with lane i + LANES/2, then i with i + LANES/4, ...; greatest by v_max
+ *   v_sums(a, b, c, d)                      v_sum of each, in all lanes of a quarter of the result: of a in the first, ...
+ *   v_spread(v, q)                          quarter q of v, 0 to 3, in all four
  *   v_transpose(src, src_row, dst, dst_row) dst[j][i] = src[i][j], for a block of LANES x LANES
  *   v_load_columns(src, src_row, n, c)      lane i of c[j] = src[i][j], for LANES rows and j < n <= QUARTER; c has QUARTER
  *                                           vectors, those from n on are zeroed. Memory past n columns is not touched.
  *   v_store_columns(c, dst, dst_row, n)     dst[i][j] = lane i of c[j], for the same i and j
+ *
+ * And a few for sixteen words of 32 bits, a vword:
+ *
+ *   w_set w_add w_xor w_store               w_store writes words 0 to 15 in order, at any alignment
+ *   w_index                                 word i is i
+ *   w_product(a, b, &high)                  the lower words of the products of 64 bits; their upper words go to high
+ *   m_below(words, limit)                   mask: words[i] < limit, both unsigned, for LANES words at any alignment
  *
  * TILE_ROWS x TILE_VECTORS vectors are the accumulators of a product's register tile: as many as leave room for the
  * operands. A tile of up to TILE_ROWS_PARTIAL rows may have v_load_n in its loop; where that takes registers or time, a

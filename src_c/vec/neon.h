@@ -159,6 +159,26 @@ FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_ro
     }
 }
 
+FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
+    const vreal sums[4] = {a, b, c, d};
+    vreal v;
+    FBP_PARTS(i) {
+        const float32x4_t *p = sums[i].part;
+        float32x4_t x = vaddq_f32(vaddq_f32(p[0], p[2]), vaddq_f32(p[1], p[3]));
+        x = vaddq_f32(x, vextq_f32(x, x, 2));
+        v.part[i] = vaddq_f32(x, vrev64q_f32(x));
+    }
+    return v;
+}
+
+FBP_INLINE vreal v_spread(vreal v, int q) { return (vreal){{v.part[q], v.part[q], v.part[q], v.part[q]}}; }
+
+FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) {
+    vmask m;
+    FBP_PARTS(i) m.part[i] = vcltq_u32(vld1q_u32(words + i * FBP_PART), vdupq_n_u32(limit));
+    return m;
+}
+
 #else
 
 typedef struct { float64x2_t part[4]; } vreal;
@@ -285,6 +305,52 @@ FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_ro
     }
 }
 
+FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
+    const vreal sums[4] = {a, b, c, d};
+    vreal v;
+    FBP_PARTS(i) {
+        const float64x2_t *p = sums[i].part;
+        float64x2_t x = vaddq_f64(vaddq_f64(p[0], p[2]), vaddq_f64(p[1], p[3]));
+        v.part[i] = vaddq_f64(x, vextq_f64(x, x, 1));
+    }
+    return v;
+}
+
+FBP_INLINE vreal v_spread(vreal v, int q) { return (vreal){{v.part[q], v.part[q], v.part[q], v.part[q]}}; }
+
+FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) {
+    vmask m;
+    FBP_PARTS(i) {
+        uint32x2_t below = vclt_u32(vld1_u32(words + i * FBP_PART), vdup_n_u32(limit));
+        m.part[i] = vreinterpretq_u64_s64(vmovl_s32(vreinterpret_s32_u32(below)));
+    }
+    return m;
+}
+
 #endif
+
+typedef struct { uint32x4_t part[4]; } vword;
+
+FBP_INLINE vword w_set(uint32_t x) { vword v; FBP_PARTS(i) v.part[i] = vdupq_n_u32(x); return v; }
+FBP_INLINE vword w_add(vword a, vword b) { FBP_PARTS(i) a.part[i] = vaddq_u32(a.part[i], b.part[i]); return a; }
+FBP_INLINE vword w_xor(vword a, vword b) { FBP_PARTS(i) a.part[i] = veorq_u32(a.part[i], b.part[i]); return a; }
+FBP_INLINE void w_store(uint32_t *p, vword v) { FBP_PARTS(i) vst1q_u32(p + 4 * i, v.part[i]); }
+
+FBP_INLINE vword w_index(void) {
+    static const uint32_t index[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vword v;
+    FBP_PARTS(i) v.part[i] = vld1q_u32(index + 4 * i);
+    return v;
+}
+
+FBP_INLINE vword w_product(vword a, vword b, vword *high) {
+    FBP_PARTS(i) {
+        uint32x4_t front = vreinterpretq_u32_u64(vmull_u32(vget_low_u32(a.part[i]), vget_low_u32(b.part[i])));
+        uint32x4_t back = vreinterpretq_u32_u64(vmull_high_u32(a.part[i], b.part[i]));
+        high->part[i] = vuzp2q_u32(front, back);
+        a.part[i] = vuzp1q_u32(front, back);
+    }
+    return a;
+}
 
 #endif

@@ -111,4 +111,32 @@ FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_ro
     for (size_t j = 0; j < n; j++) FBP_EACH(i) dst[(size_t)i * dst_row + j] = c[j].lane[i];
 }
 
+FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
+    const real sums[4] = {v_sum(a), v_sum(b), v_sum(c), v_sum(d)};
+    FBP_EACH(i) a.lane[i] = sums[i / QUARTER];
+    return a;
+}
+
+FBP_INLINE vreal v_spread(vreal v, int q) { return v_set(v.lane[q * QUARTER]); }
+FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) { vmask m; FBP_EACH(i) m.lane[i] = -(words[i] < limit); return m; }
+
+typedef struct { uint32_t lane[16]; } vword;
+
+#define FBP_WORDS(i) for (int i = 0; i < 16; i++)
+
+FBP_INLINE vword w_set(uint32_t x) { vword v; FBP_WORDS(i) v.lane[i] = x; return v; }
+FBP_INLINE vword w_index(void) { vword v; FBP_WORDS(i) v.lane[i] = (uint32_t)i; return v; }
+FBP_INLINE vword w_add(vword a, vword b) { FBP_WORDS(i) a.lane[i] += b.lane[i]; return a; }
+FBP_INLINE vword w_xor(vword a, vword b) { FBP_WORDS(i) a.lane[i] ^= b.lane[i]; return a; }
+FBP_INLINE void w_store(uint32_t *p, vword v) { memcpy(p, v.lane, sizeof v.lane); }
+
+FBP_INLINE vword w_product(vword a, vword b, vword *high) {
+    FBP_WORDS(i) {
+        const uint64_t product = (uint64_t)a.lane[i] * b.lane[i];
+        high->lane[i] = (uint32_t)(product >> 32);
+        a.lane[i] = (uint32_t)product;
+    }
+    return a;
+}
+
 #endif

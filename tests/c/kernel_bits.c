@@ -424,7 +424,7 @@ static void check_losses(void)
 {
     static const char *const names[FBP_LOSSES] = {
         "softmax_cross_entropy_labels", "softmax_cross_entropy_probabilities", "binary_cross_entropy",
-        "mean_squared_error", "pinball",
+        "binary_cross_entropy_weighted", "mean_squared_error", "mean_absolute_error", "huber", "poisson", "pinball",
     };
     for (int loss = 0; loss < FBP_LOSSES; loss++) {
         begin("loss", names[loss]);
@@ -463,40 +463,142 @@ static void check_losses(void)
     }
 }
 
-/* --------------------------------------------------------------------------------------- optimisers, reductions */
-
-static void check_optimizers(void)
+static void check_targets_and_rows(void)
 {
-    for (int decays = 0; decays < 2; decays++)
-        for (int momentum = 0; momentum < 2; momentum++) {
-            static const char *const suffixes[] = {"", "momentum", "decay", "momentum_decay"};
-            begin("sgd_step", suffixes[2 * decays + momentum]);
-            for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-                const size_t N = LENGTHS[l];
-                void *w = vector(N), *g = vector(N), *v = vector(N);
-                const struct fbp_optimizer o = {.momentum = momentum ? 0.9 : 0, .weight_decay = decays ? 0.01 : 0};
-                k->optimizer[FBP_SGD](&o, w, g, (void *const[3]){momentum ? v : NULL}, 1, 0.1, N);
-                take_vector(w, N);
-                take_vector(v, N);
+    for (int weighted = 0; weighted < 2; weighted++) {
+        static const char *const names[] = {"smooth_targets", "smooth_labels"};
+        for (int labels_only = 0; labels_only < 2; labels_only++) {
+            begin(names[labels_only], weighted ? "weighted" : "");
+            for (size_t r = 0; r < COUNT(ROWS); r++) {
+                const size_t B = ROWS[r].B, C = ROWS[r].C;
+                struct matrix t = filled(B, C, 3, 0, 1), one_hot = filled(B, C, 1, 0, 0);
+                double *class_weights = array(C, sizeof *class_weights);
+                int64_t *labels = array(B, sizeof *labels);
+                for (size_t j = 0; j < C; j++) class_weights[j] = (double)((j + 2) % 5) / 3;
+                for (size_t b = 0; b < B; b++) labels[b] = (int64_t)(b * 7 % C);
+                for (size_t b = 0; b < B; b++) put(one_hot.at, b * one_hot.row + (size_t)labels[b], 1);
+                if (labels_only) {
+                    k->smooth_labels(labels, 0.1, weighted ? class_weights : NULL, t.at, t.row, B, C);
+                    k->smooth_targets(one_hot.at, one_hot.row, 0.1, weighted ? class_weights : NULL, B, C);
+                    same(t, one_hot, "smooth_labels is not smooth_targets of ones and zeros");
+                } else {
+                    k->smooth_targets(t.at, t.row, 0.1, weighted ? class_weights : NULL, B, C);
+                }
+                take_matrix(t);
             }
             end();
         }
-    for (int decays = 0; decays < 2; decays++) {
-        begin("adam_step", decays ? "decay" : "");
+    }
+    begin("scale_rows", "");
+    for (size_t r = 0; r < COUNT(ROWS); r++) {
+        const size_t B = ROWS[r].B, C = ROWS[r].C;
+        struct matrix dz = random_matrix(B, C, 2);
+        double *weights = array(B, sizeof *weights), *row_loss = array(B, sizeof *row_loss);
+        for (size_t b = 0; b < B; b++) weights[b] = (double)(b % 7) / 3, row_loss[b] = (double)b + 0.1;
+        k->scale_rows(weights, dz.at, dz.row, row_loss, B, C);
+        take_matrix(dz);
+        for (size_t b = 0; b < B; b++) take(row_loss[b]);
+    }
+    end();
+}
+
+/* --------------------------------------------------------------------------------------- optimisers, reductions */
+
+static struct { const char *name; int kind; struct fbp_optimizer o; int moments[3]; } UPDATES[] = {
+    {"sgd_step", FBP_SGD, {0}, {0}},
+    {"sgd_step_momentum", FBP_SGD, {.momentum = 0.9}, {1}},
+    {"sgd_step_decay", FBP_SGD, {.weight_decay = 0.01}, {0}},
+    {"sgd_step_momentum_decay", FBP_SGD, {.momentum = 0.9, .weight_decay = 0.01}, {1}},
+    {"sgd_step_nesterov", FBP_SGD, {.momentum = 0.9, .nesterov = 1}, {1}},
+    {"sgd_step_nesterov_decay", FBP_SGD, {.momentum = 0.9, .weight_decay = 0.01, .nesterov = 1}, {1}},
+    {"adam_step", FBP_ADAM, {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}, {1, 2}},
+    {"adam_step_decay", FBP_ADAM, {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01}, {1, 2}},
+    {"adam_step_decoupled", FBP_ADAM,
+     {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .decoupled = 1}, {1, 2}},
+    {"rmsprop_step", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8}, {2}},
+    {"rmsprop_step_decay", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.01}, {2}},
+    {"rmsprop_step_momentum", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8, .momentum = 0.9}, {2, 1}},
+    {"rmsprop_step_momentum_decay", FBP_RMSPROP,
+     {.beta2 = 0.99, .eps = 1e-8, .momentum = 0.9, .weight_decay = 0.01}, {2, 1}},
+    {"rmsprop_step_centered", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8}, {2, 0, 3}},
+    {"rmsprop_step_centered_decay", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.01}, {2, 0, 3}},
+    {"rmsprop_step_centered_momentum", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8, .momentum = 0.9}, {2, 1, 3}},
+    {"rmsprop_step_centered_momentum_decay", FBP_RMSPROP,
+     {.beta2 = 0.99, .eps = 1e-8, .momentum = 0.9, .weight_decay = 0.01}, {2, 1, 3}},
+    {"adagrad_step", FBP_ADAGRAD, {.eps = 1e-10, .rate_decay = 0.1}, {2}},
+    {"adagrad_step_decay", FBP_ADAGRAD, {.eps = 1e-10, .rate_decay = 0.1, .weight_decay = 0.01}, {2}},
+};
+
+/* moments: 0 is none, 1 of any sign, 2 means of squares, 3 means whose squares are less than those */
+static void *moment(int sort, size_t N)
+{
+    static const double low[] = {0, -1, 0.5, -0.6}, high[] = {0, 1, 1.5, 0.6};
+    return sort ? filled(1, N, 0, low[sort], high[sort]).at : NULL;
+}
+
+static void check_optimizers(void)
+{
+    int kinds[FBP_OPTIMIZERS] = {0};
+    for (size_t u = 0; u < COUNT(UPDATES); u++) {
+        begin(UPDATES[u].name, "");
+        kinds[UPDATES[u].kind] = 1;
         for (uint64_t t = 1; t < 100000; t = 7 * t + 1)
             for (size_t l = 0; l < COUNT(LENGTHS); l++) {
                 const size_t N = LENGTHS[l];
-                void *w = vector(N), *g = vector(N), *m = vector(N), *v = filled(1, N, 0, 0, 1).at;
-                const struct fbp_optimizer o = {
-                    .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = decays ? 0.01 : 0,
-                };
-                k->optimizer[FBP_ADAM](&o, w, g, (void *const[3]){m, v}, t, 0.1, N);
+                void *w = vector(N), *g = vector(N), *before = copy_vector(g, N), *moments[3];
+                for (int m = 0; m < 3; m++) moments[m] = moment(UPDATES[u].moments[m], N);
+                k->optimizer[UPDATES[u].kind](&UPDATES[u].o, w, g, moments, t, 0.1, N);
+                same_vector(g, before, N, "an optimiser writes to the gradient");
                 take_vector(w, N);
-                take_vector(m, N);
-                take_vector(v, N);
+                for (int m = 0; m < 3; m++)
+                    if (moments[m]) take_vector(moments[m], N);
             }
         end();
     }
+    for (int kind = 0; kind < FBP_OPTIMIZERS; kind++)
+        if (!kinds[kind]) fail("an optimiser has no row");
+}
+
+static void check_around_the_update(void)
+{
+    static const size_t lengths[] = {0, 1, 7, 9, 15, 17, 33, 63, 65, 1001, 4095, 4096, 4097, 9001};
+    static const double penalties[][2] = {{0, 0}, {0.1, 0}, {0, 0.2}, {0.1, 0.2}};
+    static const char *const suffixes[] = {"none", "l1", "l2", "l1_l2"};
+    for (size_t p = 0; p < COUNT(penalties); p++) {
+        begin("penalty", suffixes[p]);
+        for (size_t l = 0; l < COUNT(lengths); l++) {
+            const size_t N = lengths[l];
+            void *w = vector(N), *g = vector(N), *before = copy_vector(w, N);
+            for (size_t i = 0; i < N; i += 5) put(w, i, i % 2 ? 0.0 : -0.0), put(before, i, i % 2 ? 0.0 : -0.0);
+            take(k->penalty(w, g, penalties[p][0], penalties[p][1], N));
+            same_vector(w, before, N, "penalty writes to the weights");
+            take_vector(g, N);
+        }
+        end();
+    }
+    begin("scale", "");
+    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+        void *g = vector(LENGTHS[l]);
+        k->scale(g, 1.0 / 3, LENGTHS[l]);
+        take_vector(g, LENGTHS[l]);
+    }
+    end();
+    begin("clip", "");
+    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+        const size_t N = LENGTHS[l];
+        void *g = vector(N);
+        for (size_t i = 0; i + 2 < N; i += 7) put(g, i, NAN), put(g, i + 1, INFINITY), put(g, i + 2, -INFINITY);
+        k->clip(g, 1.0 / 3, N);
+        take_vector(g, N);
+    }
+    end();
+    begin("average", "");
+    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+        void *average = vector(LENGTHS[l]), *w = vector(LENGTHS[l]);
+        k->average(average, w, 0.9, LENGTHS[l]);
+        take_vector(average, LENGTHS[l]);
+    }
+    end();
 }
 
 static void check_reductions(void)
@@ -542,7 +644,9 @@ static void check(const struct fbp_kernels *kernels)
     check_activations();
     check_softmax();
     check_losses();
+    check_targets_and_rows();
     check_optimizers();
+    check_around_the_update();
     check_reductions();
 }
 

@@ -1,0 +1,93 @@
+"""L-BFGS for full batches: SciPy's minimiser, driven by the core's loss and gradient."""
+
+from time import perf_counter
+
+import numpy as np
+
+from . import custom
+from . import layers as layers_
+from .errors import DivergenceError
+
+
+def minimize(trainer, data, iterations, after_iteration):
+    """Train until SciPy's L-BFGS-B says it has converged, or for so many iterations.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Its optimiser is `LBFGS`.
+    data : (x, target, code, weights)
+    iterations : int
+    after_iteration : function (started, before, (loss, squared norm, 1), layers, rate) -> bool
+        Called after each; True stops.
+
+    Raises
+    ------
+    ImportError
+        Without SciPy.
+    DivergenceError
+        When the loss is not finite at the point to begin at.
+    """
+    optimize = scipy_optimize()
+    net, optimizer = trainer.net, trainer.optimizer
+    plan = trainer._plan_for(data.code, len(data.x), whole=True)
+    parts = [slice(W.start, (b or W).stop) for W, _, b in layers_.slices(net._steps)]
+    best = net.parameters.copy()  # the last iteration's
+    last = {}
+
+    def value_and_gradient(w):
+        net.parameters[...] = w
+        if trainer._custom:
+            loss = custom.gradient(trainer, plan, data, None, True)
+        else:
+            loss = plan.gradient(data.x, data.target, None, data.weights, True, trainer.steps)
+        last.update(loss=loss, gradient=trainer._gradient.astype(np.float64), at=w.copy())
+        return loss, last["gradient"]
+
+    started = perf_counter()
+
+    def after(w):
+        nonlocal started
+        if not np.array_equal(w, last["at"]):  # the line search ended at a point it had seen before
+            value_and_gradient(w)
+        net.parameters[...] = w
+        before = best.copy()
+        best[...] = net.parameters
+        trainer.steps += 1
+        trainer._updates.last_loss = last["loss"]
+        layers = np.array([np.square(last["gradient"][part]).sum() for part in parts])
+        done = last["loss"], float(np.square(last["gradient"]).sum()), 1
+        stop = after_iteration(started, before, done, layers, 1.0)
+        started = perf_counter()
+        if stop:
+            raise StopIteration
+
+    loss, _ = value_and_gradient(best.astype(np.float64))
+    if not np.isfinite(loss):
+        raise DivergenceError("loss", trainer.epochs, 0, loss, trainer._updates.last_loss, 1.0, {})
+    try:
+        optimize.minimize(
+            value_and_gradient,
+            best.astype(np.float64),
+            method="L-BFGS-B",
+            jac=True,
+            callback=after,
+            options={
+                "maxiter": iterations,
+                "maxfun": 50 * iterations + 100,
+                "maxcor": optimizer.history,
+                "gtol": optimizer.tolerance_gradient,
+                "ftol": optimizer.tolerance_change,
+            },
+        )
+    finally:
+        net.parameters[...] = best
+
+
+def scipy_optimize():
+    """scipy.optimize, where it is installed."""
+    try:
+        from scipy import optimize
+    except ImportError as error:
+        raise ImportError("LBFGS needs SciPy: pip install 'fastbp[scipy]'") from error
+    return optimize

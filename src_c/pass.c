@@ -1,0 +1,463 @@
+/* pass.c: a block of rows through the net, forward and backward.
+ *
+ * Every part runs the same steps, does its share of each, and waits for the others where the next reads what they wrote. The
+ * gradient at a value takes the value's place; who makes it multiplies by the derivative of the value's activation, so
+ * that it arrives as the gradient at z. Dense layers do so as they store; the others by `finish`.
+ */
+#include "plan.h"
+
+#include <string.h>
+
+enum { ROWS_AHEAD = 8 }; /* how far ahead of the copying a minibatch's rows are fetched */
+
+/* ------------------------------------------------------------------------------------------------- gathering */
+
+/* Rows come in random order, mostly from memory, and the processor cannot guess the next: it is told some rows before. To
+ * the second-level cache, since the first has fewer misses to spare: 17 GB/s rather than 8 for rows of 3 KiB. */
+static void fetch_ahead(const unsigned char *row, size_t bytes) {
+#if defined(__GNUC__) || defined(__clang__)
+    for (size_t b = 0; b < bytes; b += ALIGNMENT) __builtin_prefetch(row + b, 0, 2);
+#else
+    (void)row, (void)bytes;
+#endif
+}
+
+/* memcpy for the short rows of small nets, whose call would cost more than the copy. */
+static inline void copy_row(unsigned char *to, const unsigned char *from, size_t bytes) {
+    if (bytes > 256) {
+        memcpy(to, from, bytes);
+        return;
+    }
+    for (; bytes >= 16; bytes -= 16, to += 16, from += 16) memcpy(to, from, 16);
+    if (bytes & 8) memcpy(to, from, 8), to += 8, from += 8;
+    if (bytes & 4) memcpy(to, from, 4);
+}
+
+/* Rows [first, end) of the block. */
+static void gather_x(const struct run *run, const struct fbp_data *data, size_t start, size_t first, size_t end) {
+    struct fbp_plan *plan = run->plan;
+    const struct value *input = &plan->values[0];
+    const size_t item = plan->kernels->item, stride = data->x_row * item, bytes = input->width * item;
+    const unsigned char *x = data->x;
+    for (size_t r = first; r < end; r++) {
+        if (run->order && r + ROWS_AHEAD < end) fetch_ahead(x + (size_t)run->order[start + r + ROWS_AHEAD] * stride, bytes);
+        const size_t row = run->order ? (size_t)run->order[start + r] : start + r;
+        copy_row((unsigned char *)at(plan, input->offset) + r * input->row * item, x + row * stride, bytes);
+    }
+}
+
+/* The weight of a row: its own, times that of its class. */
+static double row_weight(const struct fbp_plan *plan, const struct fbp_data *data, size_t row) {
+    const double own = data->weights ? data->weights[row] : 1;
+    return plan->weighs_rows ? own * plan->class_weights[((const int64_t *)data->target)[row]] : own;
+}
+
+void fbp_pass_gather(struct run *run, const struct fbp_data *data, size_t start) {
+    struct fbp_plan *plan = run->plan;
+    const size_t item = plan->kernels->item, target_bytes = plan->target_width * plan->target_item;
+    const size_t target_stride = data->target_row * plan->target_item;
+    const unsigned char *target = data->target;
+    const int conflicts = run->rows > 8 && data->x_row * item % 1024 == 0;
+    const int move_x = run->order || run->keeps || plan->input_moves || conflicts;
+    size_t first, end;
+    share(run, run->rows, 1, &first, &end);
+    if (move_x) gather_x(run, data, start, first, end);
+    run->x = move_x ? at(plan, plan->values[0].offset) : reals(plan, data->x, start * data->x_row);
+    run->x_row = move_x ? plan->values[0].row : data->x_row;
+    if (target && run->order)
+        for (size_t r = first; r < end; r++)
+            copy_row((unsigned char *)at(plan, plan->targets) + r * target_bytes,
+                     target + (size_t)run->order[start + r] * target_stride, target_bytes);
+    run->target = run->order ? at(plan, plan->targets) : target ? target + start * target_stride : NULL;
+    run->target_row = run->order ? plan->target_width : data->target_row;
+    run->weights = NULL;
+    if (target && (data->weights || plan->weighs_rows)) {
+        double *weights = at(plan, plan->row_weights);
+        for (size_t r = first; r < end; r++)
+            weights[r] = row_weight(plan, data, run->order ? (size_t)run->order[start + r] : start + r);
+        run->weights = weights;
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------------- forward */
+
+static unsigned char *place(const struct fbp_plan *plan, size_t value) { return at(plan, plan->values[value].offset); }
+
+/* This part's share of a value's rows, as one stretch of reals with their padding: its start in bytes, its size in reals. */
+static size_t stretch(const struct run *run, const struct value *value, size_t *from) {
+    size_t first, end;
+    share(run, run->rows, 1, &first, &end);
+    *from = first * value->row * run->plan->kernels->item;
+    return (end - first) * value->row;
+}
+
+/* The dense layer of a step, for both directions, but for dW and db. */
+static struct fbp_dense dense_of(const struct run *run, const struct step *step) {
+    struct fbp_dense d = step->dense;
+    d.B = run->rows;
+    d.W = reals(run->plan, run->vectors->parameters, step->W);
+    if (step->has_bias) d.b = reals(run->plan, run->vectors->parameters, step->b);
+    if (!step->in) d.x = run->x, d.x_row = run->x_row;
+    return d;
+}
+
+/* Whether a batch norm takes the statistics of the minibatch. */
+static int takes_minibatch(const struct run *run, const struct step *step) {
+    return step->kind == FBP_BATCH_NORM && run->training && !step->frozen;
+}
+
+/* The norm of a step, for both directions, but for dgamma, dbeta and dx. */
+static struct fbp_norm norm_of(const struct run *run, const struct step *step) {
+    const struct fbp_plan *plan = run->plan;
+    struct fbp_norm n = step->norm;
+    n.B = run->rows;
+    if (step->has_bias) {
+        n.gamma = reals(plan, run->vectors->parameters, step->W);
+        n.beta = reals(plan, run->vectors->parameters, step->b);
+    }
+    if (step->kind == FBP_BATCH_NORM && !takes_minibatch(run, step)) {
+        n.constant_statistics = 1;
+        n.mean = (void *)reals(plan, run->vectors->statistics, step->statistics);
+        n.variance = (void *)reals(plan, n.mean, n.N);
+    }
+    return n;
+}
+
+/* The running statistics as the update will make them. In the first minibatch of an update they start from what they are. */
+static void move_statistics(const struct run *run, const struct step *step, const struct fbp_norm *n) {
+    const struct fbp_plan *plan = run->plan;
+    void *mean = at(plan, step->pending), *variance = (void *)reals(plan, mean, n->N);
+    if (run->first_row == 0)
+        memcpy(mean, reals(plan, run->vectors->statistics, step->statistics), 2 * n->N * plan->kernels->item);
+    plan->kernels->batch_norm_running(n->mean, n->variance, step->momentum, mean, variance, n->B, n->N);
+}
+
+static void forward_batch_norm(const struct run *run, const struct step *step) {
+    const struct fbp_kernels *k = run->plan->kernels;
+    const struct fbp_norm n = norm_of(run, step);
+    if (n.constant_statistics) {
+        if (run->part == 0) k->batch_norm_rstd(n.variance, n.eps, n.rstd, n.N);
+    } else {
+        k->batch_norm_statistics(&n, run->part, run->parts);
+    }
+    barrier(run);
+    if (run->part == 0 && run->moves_statistics && !n.constant_statistics) move_statistics(run, step, &n);
+    k->batch_norm_forward(&n, run->part, run->parts);
+}
+
+static void forward_dropout(const struct run *run, const struct step *step) {
+    struct fbp_plan *plan = run->plan;
+    if (run->training) {
+        struct fbp_dropout d = step->dropout;
+        d.B = run->rows;
+        d.draw = run->draw, d.first_row = run->first_row;
+        plan->kernels->dropout_forward(&d, run->part, run->parts);
+    } else if (!step->in_place) {
+        size_t from;
+        const size_t n = stretch(run, &plan->values[step->out], &from);
+        memcpy(place(plan, step->out) + from, place(plan, step->in) + from, n * plan->kernels->item);
+    }
+}
+
+static void forward_softmax(const struct run *run, const struct step *step) {
+    struct fbp_plan *plan = run->plan;
+    const struct value *in = &plan->values[step->in];
+    size_t from;
+    const size_t n = stretch(run, in, &from);
+    unsigned char *y = place(plan, step->out) + from;
+    plan->kernels->softmax_forward(place(plan, step->in) + from, in->row, y, in->row, n / in->row, in->width);
+    if (plan->trains) memcpy((unsigned char *)at(plan, step->saved) + from, y, n * plan->kernels->item);
+}
+
+static void forward_activation(const struct run *run, const struct step *step) {
+    struct fbp_plan *plan = run->plan;
+    size_t from;
+    const size_t n = stretch(run, &plan->values[step->in], &from);
+    plan->kernels->activation_forward(place(plan, step->in) + from, step->activation, step->alpha,
+                                      place(plan, step->out) + from, n);
+}
+
+static void forward_end(const struct run *run, const struct step *step) {
+    struct fbp_plan *plan = run->plan;
+    size_t from;
+    const size_t n = stretch(run, &plan->values[step->out], &from);
+    plan->kernels->add(place(plan, step->in) + from, place(plan, step->skip) + from, place(plan, step->out) + from, n);
+}
+
+/* From the workspace to y, rows close together. */
+static void copy_output(const struct run *run, void *y) {
+    struct fbp_plan *plan = run->plan;
+    const struct value *output = &plan->values[plan->n_values - 1];
+    const size_t bytes = output->width * plan->kernels->item, stride = output->row * plan->kernels->item;
+    size_t first, end;
+    share(run, run->rows, 1, &first, &end);
+    for (size_t r = first; r < end; r++)
+        memcpy((unsigned char *)y + r * bytes, (unsigned char *)at(plan, output->offset) + r * stride, bytes);
+}
+
+void fbp_pass_forward(const struct run *run, void *y) {
+    struct fbp_plan *plan = run->plan;
+    const struct fbp_kernels *k = plan->kernels;
+    /* A dense layer can write where the caller wants it, when nobody needs the output here. */
+    const struct step *last = &plan->steps[plan->n_steps - 1];
+    const int directly = y && last->kind == FBP_DENSE && !run->keeps;
+    for (size_t s = 0; s < plan->n_steps; s++) {
+        const struct step *step = &plan->steps[s];
+        switch (step->kind) {
+        case FBP_DENSE:
+        case FBP_PROJECTION: {
+            struct fbp_dense d = dense_of(run, step);
+            if (directly && step == last) d.y = y, d.y_row = d.O;
+            k->dense_forward(&d, run->part, run->parts);
+            break;
+        }
+        case FBP_RESIDUAL_END: forward_end(run, step); break;
+        case FBP_ACTIVATION: forward_activation(run, step); break;
+        case FBP_SOFTMAX: forward_softmax(run, step); break;
+        case FBP_DROPOUT: forward_dropout(run, step); break;
+        case FBP_BATCH_NORM: forward_batch_norm(run, step); break;
+        default: {
+            const struct fbp_norm n = norm_of(run, step);
+            k->layer_norm_forward(&n, run->part, run->parts);
+        }
+        }
+        barrier(run);
+    }
+    if (y && !directly) copy_output(run, y);
+}
+
+/* ------------------------------------------------------------------------------------------------------- loss */
+
+/* Targets of this part's rows, [first, first + B), as the loss takes them. */
+static const void *smoothed(const struct run *run, size_t first, size_t B) {
+    struct fbp_plan *plan = run->plan;
+    const struct fbp_kernels *k = plan->kernels;
+    const size_t C = plan->outputs;
+    unsigned char *t = (unsigned char *)at(plan, plan->smooth_targets) + first * C * k->item;
+    const unsigned char *target = (const unsigned char *)run->target + first * run->target_row * plan->target_item;
+    if (plan->labels) {
+        k->smooth_labels((const int64_t *)target, plan->smoothing, plan->class_weights, t, C, B, C);
+        return t;
+    }
+    for (size_t r = 0; r < B; r++) memcpy(t + r * C * k->item, target + r * run->target_row * k->item, C * k->item);
+    k->smooth_targets(t, C, plan->smoothing, plan->class_weights, B, C);
+    return t;
+}
+
+void fbp_pass_loss(const struct run *run, double scale) {
+    struct fbp_plan *plan = run->plan;
+    const struct fbp_kernels *k = plan->kernels;
+    const struct value *output = &plan->values[plan->n_values - 1];
+    const int differentiate = output->activation != FBP_IDENTITY;
+    size_t first, end;
+    share(run, run->rows, 1, &first, &end);
+    unsigned char *y = place(plan, plan->n_values - 1) + first * output->row * k->item;
+    unsigned char *dy = differentiate ? (unsigned char *)at(plan, plan->loss_gradient) + first * output->row * k->item : y;
+    const void *target = (const unsigned char *)run->target + first * run->target_row * plan->target_item;
+    size_t target_row = run->target_row;
+    double *row_loss = (double *)at(plan, plan->row_loss) + first;
+    if (plan->smooths) target = smoothed(run, first, end - first), target_row = plan->outputs;
+    k->loss[plan->loss](y, output->row, target, target_row, plan->loss_parameters, scale, dy, output->row, row_loss,
+                        end - first, output->width);
+    if (run->weights) k->scale_rows(run->weights + first, dy, output->row, row_loss, end - first, output->width);
+    if (differentiate)
+        k->activation_backward(dy, y, output->activation, output->alpha, y, (end - first) * output->row);
+    barrier(run);
+}
+
+double fbp_pass_loss_sum(const struct run *run) {
+    const double *row_loss = at(run->plan, run->plan->row_loss);
+    double sum = 0;
+    for (size_t r = 0; r < run->rows; r++) sum += row_loss[r];
+    return sum;
+}
+
+void fbp_pass_incoming(const struct run *run, const void *dy_) {
+    struct fbp_plan *plan = run->plan;
+    const struct fbp_kernels *k = plan->kernels;
+    const struct value *output = &plan->values[plan->n_values - 1];
+    const int differentiate = output->activation != FBP_IDENTITY;
+    unsigned char *y = place(plan, plan->n_values - 1);
+    unsigned char *dy = differentiate ? at(plan, plan->loss_gradient) : y;
+    const size_t bytes = output->width * k->item, stride = output->row * k->item;
+    size_t first, end;
+    share(run, run->rows, 1, &first, &end);
+    for (size_t r = first; r < end; r++) memcpy(dy + r * stride, (const unsigned char *)dy_ + r * bytes, bytes);
+    if (differentiate)
+        k->activation_backward(dy + first * stride, y + first * stride, output->activation, output->alpha,
+                               y + first * stride, (end - first) * output->row);
+    barrier(run);
+}
+
+/* --------------------------------------------------------------------------------------------------- backward */
+
+/* Where a step that is not dense leaves dx: in x's place, or, when x is needed once more, for its derivative, in y's. */
+static size_t place_of_dx(const struct fbp_plan *plan, const struct step *step) {
+    return plan->values[step->in].activation == FBP_IDENTITY ? step->in : step->out;
+}
+
+/* From dx, there, to the gradient at the z of x, in x's place: what comes past a residual block joins, and f' multiplies. */
+static void finish(const struct run *run, const struct step *step) {
+    struct fbp_plan *plan = run->plan;
+    const struct fbp_kernels *k = plan->kernels;
+    const struct value *in = &plan->values[step->in];
+    size_t from;
+    const size_t n = stretch(run, in, &from);
+    unsigned char *dx = place(plan, place_of_dx(plan, step)) + from;
+    if (in->skip) k->add(dx, place(plan, in->skip) + from, dx, n);
+    if (in->activation != FBP_IDENTITY)
+        k->activation_backward(dx, place(plan, step->in) + from, in->activation, in->alpha, place(plan, step->in) + from, n);
+}
+
+static void backward_end(const struct run *run, const struct step *step, int wants_in, int wants_skip) {
+    struct fbp_plan *plan = run->plan;
+    const struct fbp_kernels *k = plan->kernels;
+    const struct value *in = &plan->values[step->in];
+    size_t from;
+    const size_t n = stretch(run, &plan->values[step->out], &from);
+    unsigned char *dy = place(plan, step->out) + from, *x = place(plan, step->in) + from;
+    if (wants_in) k->activation_backward(dy, x, in->activation, in->alpha, x, n);
+    if (wants_skip && step->earlier_skip) k->add(dy, place(plan, step->earlier_skip) + from, dy, n);
+}
+
+/* dx of a step from rows to rows of the same width, but for norms. */
+static void backward_rowwise(const struct run *run, const struct step *step) {
+    struct fbp_plan *plan = run->plan;
+    const struct fbp_kernels *k = plan->kernels;
+    const struct value *in = &plan->values[step->in];
+    size_t from;
+    const size_t n = stretch(run, in, &from);
+    unsigned char *dy = place(plan, step->out) + from, *x = place(plan, step->in) + from;
+    unsigned char *dx = place(plan, place_of_dx(plan, step)) + from;
+    if (step->in_place) { /* what there is is the gradient at x's z already, but for the mask */
+        if (step->kind == FBP_DROPOUT && run->training) k->multiply(dy, (unsigned char *)at(plan, step->saved) + from, dy, n);
+        return;
+    }
+    switch (step->kind) {
+    case FBP_SOFTMAX:
+        k->softmax_backward(dy, in->row, (unsigned char *)at(plan, step->saved) + from, in->row, dx, in->row, n / in->row,
+                            in->width);
+        break;
+    case FBP_DROPOUT:
+        if (run->training) {
+            k->multiply(dy, (unsigned char *)at(plan, step->saved) + from, dx, n);
+            break;
+        }
+        if (dx != dy) memcpy(dx, dy, n * k->item);
+        break;
+    default: /* FBP_ACTIVATION: dy is the gradient at z where the value knew the activation */
+        if (step->activation >= FBP_FROM_Z) k->activation_backward(dy, x, step->activation, step->alpha, dx, n);
+        else if (dx != dy) memcpy(dx, dy, n * k->item);
+    }
+    finish(run, step);
+}
+
+/* squares[r] += |x_r|^2 |dz_r|^2 (+ |dz_r|^2 with a bias), of this part's rows. */
+static void dense_squares(const struct run *run, const struct fbp_dense *d, int has_bias, double *squares) {
+    const struct fbp_kernels *k = run->plan->kernels;
+    enum { ROWS = 64 };
+    double of_x[ROWS], of_dz[ROWS];
+    size_t first, end;
+    share(run, run->rows, 1, &first, &end);
+    for (size_t r = first; r < end; r += ROWS) {
+        const size_t rows = end - r < ROWS ? end - r : ROWS;
+        k->row_squares(reals(run->plan, d->x, r * d->x_row), d->x_row, of_x, rows, d->I);
+        k->row_squares(reals(run->plan, d->dz, r * d->dz_row), d->dz_row, of_dz, rows, d->O);
+        for (size_t i = 0; i < rows; i++) squares[r + i] += (of_x[i] + has_bias) * of_dz[i];
+    }
+}
+
+static void backward_dense(const struct run *run, const struct step *step, void *gradient, int accumulate, double *squares,
+                           int wants_in, void *dx) {
+    struct fbp_plan *plan = run->plan;
+    const struct fbp_kernels *k = plan->kernels;
+    struct fbp_dense d = dense_of(run, step);
+    if (!step->frozen && squares) {
+        dense_squares(run, &d, step->has_bias, squares);
+    } else if (!step->frozen) {
+        d.dW = (void *)reals(plan, gradient, step->W);
+        d.db = step->has_bias ? (void *)reals(plan, gradient, step->b) : NULL;
+        d.accumulate = accumulate;
+        k->dense_backward_weights(&d, run->part, run->parts);
+    }
+    if (!wants_in) return;
+    if (!step->in && dx && step->kind == FBP_DENSE) d.dx = dx, d.dx_row = plan->values[0].width;
+    barrier(run); /* all have read x for dW before anyone writes its gradient over it */
+    k->dense_backward_inputs(&d, run->part, run->parts);
+    barrier(run);
+}
+
+static void backward_weights(const struct run *run, const struct step *step, const struct fbp_norm *n, int part, int parts) {
+    const struct fbp_kernels *k = run->plan->kernels;
+    (step->kind == FBP_LAYER_NORM ? k->layer_norm_backward_weights : k->batch_norm_backward_weights)(n, part, parts);
+}
+
+/* squares[r] += |dgamma_r|^2 + |dbeta_r|^2, by the first part, row by row. */
+static void norm_squares(const struct run *run, const struct step *step, const struct fbp_norm *norm, double *squares) {
+    struct fbp_plan *plan = run->plan;
+    struct fbp_norm n = *norm;
+    n.B = 1;
+    n.dgamma = at(plan, plan->row_gradient), n.dbeta = (void *)reals(plan, n.dgamma, n.N);
+    for (size_t r = 0; r < run->rows; r++) {
+        double square;
+        n.x = reals(plan, norm->x, r * norm->x_row);
+        n.dz = reals(plan, norm->dz, r * norm->dz_row);
+        if (step->kind == FBP_LAYER_NORM)
+            n.mean = (void *)reals(plan, norm->mean, r), n.rstd = (void *)reals(plan, norm->rstd, r);
+        backward_weights(run, step, &n, 0, 1);
+        plan->kernels->row_squares(n.dgamma, 2 * n.N, &square, 1, 2 * n.N);
+        squares[r] += square;
+    }
+}
+
+static void backward_norm(const struct run *run, const struct step *step, void *gradient, int accumulate, double *squares,
+                          int wants_in) {
+    struct fbp_plan *plan = run->plan;
+    const struct fbp_kernels *k = plan->kernels;
+    struct fbp_norm n = norm_of(run, step);
+    const int learns = step->has_bias && !step->frozen;
+    if (learns && squares) {
+        if (run->part == 0) norm_squares(run, step, &n, squares);
+    } else {
+        if (learns) {
+            n.dgamma = (void *)reals(plan, gradient, step->W);
+            n.dbeta = (void *)reals(plan, gradient, step->b);
+            n.accumulate = accumulate;
+        }
+        if (learns || takes_minibatch(run, step)) backward_weights(run, step, &n, run->part, run->parts);
+    }
+    if (!wants_in) return;
+    barrier(run); /* all have read x and dz, and a batch norm has its sums */
+    n.dx = place(plan, place_of_dx(plan, step)), n.dx_row = plan->values[step->in].row;
+    (step->kind == FBP_LAYER_NORM ? k->layer_norm_backward_inputs : k->batch_norm_backward_inputs)(&n, run->part, run->parts);
+    barrier(run); /* shares of rows are not those of `finish` */
+    finish(run, step);
+}
+
+void fbp_pass_backward(const struct run *run, void *gradient, int accumulate, void *dx, double *squares) {
+    struct fbp_plan *plan = run->plan;
+    for (size_t s = plan->n_steps; s--;) {
+        const struct step *step = &plan->steps[s];
+        if (!dx && !plan->values[step->out].learns) continue;
+        const int wants_in = dx || plan->values[step->in].learns;
+        switch (step->kind) {
+        case FBP_DENSE:
+        case FBP_PROJECTION:
+            backward_dense(run, step, gradient, accumulate, squares, wants_in, dx);
+            continue; /* it has waited for the others already, where they read what it wrote */
+        case FBP_RESIDUAL_END: backward_end(run, step, wants_in, dx || plan->values[step->skip].learns); break;
+        case FBP_LAYER_NORM:
+        case FBP_BATCH_NORM: backward_norm(run, step, gradient, accumulate, squares, wants_in); break;
+        default: if (wants_in) backward_rowwise(run, step);
+        }
+        barrier(run);
+    }
+    if (dx && plan->input_in_place) {
+        const struct value *input = &plan->values[0];
+        const size_t bytes = input->width * plan->kernels->item;
+        size_t first, end;
+        share(run, run->rows, 1, &first, &end);
+        for (size_t r = first; r < end; r++)
+            memcpy((unsigned char *)dx + r * bytes, place(plan, 0) + r * input->row * plan->kernels->item, bytes);
+    }
+}
