@@ -90,7 +90,15 @@ def arguments(name, dtype="float32"):
         "add": (x, x),
         "random_bits": (1, 2, 3),
         "random_uniform": (1, 2, 3),
+        "random_normal": (1, 2, 3),
         "random_permutation": (1, 2, 3),
+        "layer_norm_forward": (x, x[0], x[1]),
+        "layer_norm_backward": (x, x, x[:, 0].copy(), x[:, 1].copy(), x[0]),
+        "batch_norm_forward": (x, x[0], x[1]),
+        "batch_norm_backward": (x, x, x[0], x[1], x[0]),
+        "batch_norm_predict": (x, x[0], x[1], x[0], x[1]),
+        "batch_norm_running": (x[0], x[1], x[0], x[1], 4, 0.2),
+        "dropout_forward": (x, 0.5, 1, 2, 3, 4),
         "leaky_relu_forward": (x, 0.2),
         "leaky_relu_backward": (x, x, 0.2),
         "softplus_forward": (x, 2.0),
@@ -126,6 +134,9 @@ MORE = {
     "adagrad_step": [(real(7), real(7, seed=1), real(7), 1)],
     "penalty": [(real(7), real(7, seed=1)), (real(7), real(7, seed=1), 0, 1)],
     "clip_by_norm": [(real(7), 100), (real(7), 1, 0)],
+    "layer_norm_forward": [(real(2, 3),)],
+    "batch_norm_forward": [(real(2, 3), None, real(3), 1)],
+    "dropout_forward": [(real(2, 3), 0, 2**64 - 1, 2**64 - 1, 2**32 - 1)],
 }
 
 # Python functions in a call of the short way, where it is not the one of that name alone: several share a helper, or a
@@ -134,7 +145,7 @@ PYTHON = {name: 2 for name in ops.__all__ if name.rpartition("_")[2] in ("forwar
 PYTHON |= {f"{f}_{way}": 3 for f in ("leaky_relu", "softplus", "elu") for way in ("forward", "backward")}
 PYTHON |= dict.fromkeys(("softmax_forward", "softmax_backward", "dense_forward", "dense_backward"), 1)
 PYTHON |= dict.fromkeys(LOSSES, 2)
-PYTHON |= {"random_bits": 6, "random_uniform": 6, "random_permutation": 6}
+PYTHON |= {"random_bits": 6, "random_uniform": 6, "random_normal": 6, "random_permutation": 6}
 
 
 @pytest.mark.parametrize("name", ops.__all__)

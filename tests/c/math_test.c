@@ -198,6 +198,15 @@ static void check_lanes(void)
             }
         if (!same(v_sum(a), sum[0])) fail("v_sum", trial);
         if (!same(v_greatest(a), greatest[0])) fail("v_greatest", trial);
+        const vreal of_four[4] = {a, b, c, v_add(a, b)}, sums = v_sums(a, b, c, of_four[3]);
+        for (int q = 0; q < 4; q++) {
+            v_store(got, v_spread(sums, q));
+            for (int i = 0; i < LANES; i++)
+                if (!same(got[i], v_sum(of_four[q]))) fail("v_sums or v_spread", trial);
+            v_store(got, sums);
+            for (int i = q * QUARTER; i < (q + 1) * QUARTER; i++)
+                if (!same(got[i], v_sum(of_four[q]))) fail("v_sums", trial);
+        }
     }
     v_store(got, v_zero());
     for (int i = 0; i < LANES; i++)
@@ -207,6 +216,49 @@ static void check_lanes(void)
         if (m_any(m_first((size_t)i)) != (i > 0) || m_all(m_first((size_t)i)) != (i == LANES)) fail("m_any or m_all of m_first", i);
     }
     if (mask_bits(m_first(SIZE_MAX)) != (1u << LANES) - 1) fail("m_first", -1);
+}
+
+static void store_words(uint32_t *to, vword v)
+{
+    uint32_t at[17] = {0};
+    w_store(at + 1, v); /* at no multiple of anything */
+    memcpy(to, at + 1, 16 * sizeof *to);
+    if (at[0]) fail("w_store", 0);
+}
+
+static void check_words(void)
+{
+    uint32_t a[16], b[16], got[16];
+    store_words(got, w_index());
+    for (uint32_t i = 0; i < 16; i++)
+        if (got[i] != i) fail("w_index", i);
+    for (int trial = 0; trial < 2000; trial++) {
+        /* A word is what a sum or a product left, with whatever else its lane holds then. */
+        const uint32_t start = (uint32_t)random_word(), factor = (uint32_t)random_word(), limit = (uint32_t)random_word();
+        vword high, v = w_add(w_product(w_set(factor), w_index(), &high), w_set(start));
+        const vword w = w_xor(v, w_set(limit));
+        for (uint32_t i = 0; i < 16; i++) a[i] = factor * i + start, b[i] = a[i] ^ limit;
+        store_words(got, v);
+        if (memcmp(got, a, sizeof a)) fail("w_set, w_add or the lower words of w_product", trial);
+        store_words(got, w);
+        if (memcmp(got, b, sizeof b)) fail("w_xor", trial);
+        v = w_product(v, w, &high);
+        store_words(got, v);
+        for (int i = 0; i < 16; i++)
+            if (got[i] != a[i] * b[i]) fail("w_product", trial);
+        store_words(got, high);
+        for (int i = 0; i < 16; i++)
+            if (got[i] != (uint32_t)((uint64_t)a[i] * b[i] >> 32)) fail("the upper words of w_product", trial);
+        store_words(got, w_add(high, high));
+        for (int i = 0; i < 16; i++)
+            if (got[i] != (uint32_t)((uint64_t)a[i] * b[i] >> 32) * 2) fail("w_add of upper words", trial);
+        a[trial % 16] = limit; /* not below itself */
+        for (int at = 0; at <= 16 - LANES; at++) {
+            unsigned expected = 0;
+            for (int i = 0; i < LANES; i++) expected |= (unsigned)(a[at + i] < limit) << i;
+            if (mask_bits(m_below(a + at, limit)) != expected) fail("m_below", trial);
+        }
+    }
 }
 
 /* Memory with no access on both sides of it. */
@@ -535,6 +587,7 @@ int main(int argc, char **argv)
     double scale = argc > 1 ? atof(argv[1]) : 1;
     printf("%s %s\n", TEXT_OF(FBP_ISA), TEXT_OF(FBP_REAL_NAME));
     check_lanes();
+    check_words();
     check_memory();
     check_transpose();
     check_columns();
