@@ -116,7 +116,8 @@ class Trainer:
         loss, optimizer = settings["loss"], settings["optimizer"]
         _check_constants(optimizer, net.dtype)
         if not custom.is_function(loss):
-            loss.parameters(net.outputs)  # raises where they do not fit
+            for value in loss.parameters(net.outputs):  # which raises where they do not fit
+                checks.representable(f"a parameter of {loss!r}", value, net.dtype)
         self._net = net
         self._settings = settings
         self._loss = loss
@@ -143,7 +144,8 @@ class Trainer:
 
     def _set_constant_rate(self):
         """The learning rate of all updates, None where it changes: a step asks for it without a call."""
-        self._constant_rate = self._optimizer.learning_rate if self._schedule == schedules.Constant() else None
+        constant = self._schedule == schedules.Constant() and not isinstance(self._optimizer, optimizers.LBFGS)
+        self._constant_rate = self._optimizer.learning_rate if constant else None
 
     def _drop_plans(self):
         self._plans = {}  # code of the loss -> (plan, the most rows to give it)
@@ -227,7 +229,10 @@ class Trainer:
         if self._constant_rate is not None:
             return self._constant_rate
         position = updates if self._schedule.unit == "step" else self.epochs
-        return self._optimizer.learning_rate * self._schedule.factor(position, self._schedule_state)
+        rate = self._optimizer.learning_rate * self._schedule.factor(position, self._schedule_state)
+        if not 0 <= rate < float("inf"):
+            raise ValueError(f"schedule must give factors that are finite and at least 0, got a learning rate of {rate}")
+        return rate
 
     def _rates(self, updates, count):
         """The learning rates of the next updates, as many as `count`."""
