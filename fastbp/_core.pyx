@@ -153,7 +153,6 @@ cdef extern from "fbp.h" nogil:
         const void *b
         size_t b_row
         int b_transposed
-        const void *panels
         const void *bias
         int accumulate
         void *c
@@ -171,7 +170,6 @@ cdef extern from "fbp.h" nogil:
         size_t y_row
         const void *dz
         size_t dz_row
-        const void *dz_panels
         void *dW
         void *db
         int accumulate
@@ -185,10 +183,7 @@ cdef extern from "fbp.h" nogil:
     struct fbp_kernels:
         const char *isa
         size_t item
-        size_t panel
         void (*gemm)(const fbp_gemm *product, int part, int parts) noexcept nogil
-        void (*gemm_pack)(const void *b, size_t b_row, void *panels, size_t K, size_t N, int part,
-                          int parts) noexcept nogil
         void (*dense_forward)(const fbp_dense *layer, int part, int parts) noexcept nogil
         void (*dense_backward_weights)(const fbp_dense *layer, int part, int parts) noexcept nogil
         void (*dense_backward_inputs)(const fbp_dense *layer, int part, int parts) noexcept nogil
@@ -630,7 +625,7 @@ cdef int within(str name, const int64_t *values, size_t N, uint64_t end) except 
     return 0
 
 
-# Memory in 64-byte lines, for packed matrices and intermediate gradients of one call.
+# Memory in 64-byte lines, for intermediate gradients of one call.
 cdef void *scratch(size_t reals, Py_ssize_t item, void **block) except NULL:
     block[0] = malloc(reals * <size_t>item + 64)
     if block[0] == NULL:
