@@ -124,7 +124,9 @@ def test_golden(name, home, dtype):
     run, golden = make.RUNS[name], GOLDEN[name]
     trainer, x, target, weights = trainer_of(HOMES[home], run, make.parameters(run), dtype)
     losses = per_update(trainer, run, x, target, weights, make.UPDATES)
-    tolerance = {"float32": 2e-4, "float64": 1e-11}[dtype]
+    tolerance = {"float32": 2e-6, "float64": 1e-12}[dtype]
+    if run["loss"]["kind"] in ("mean_absolute_error", "pinball") and run["optimizer"]["kind"] == "adam":
+        tolerance *= 100  # sums of +-1 that are 0 but for rounding, of which Adam makes steps
     np.testing.assert_allclose(losses, golden["loss"], rtol=tolerance, atol=tolerance / 10)
     assert math.hypot(*trainer.net.parameters.tolist()) == pytest.approx(golden["norm"], rel=tolerance)
     if "statistics" in golden:
@@ -140,8 +142,8 @@ def test_a_wrong_constant_is_seen(name):
     run = run | {"optimizer": run["optimizer"] | {"learning_rate": run["optimizer"]["learning_rate"] * (1 + 1e-6)}}
     trainer, x, target, weights = trainer_of(fb, run, make.parameters(run))
     losses = per_update(trainer, run, x, target, weights, make.UPDATES)
-    assert losses[0] == pytest.approx(golden["loss"][0], rel=1e-11)
-    assert not np.allclose(losses, golden["loss"], rtol=1e-11, atol=1e-12)
+    assert losses[0] == pytest.approx(golden["loss"][0], rel=1e-12)
+    assert not np.allclose(losses, golden["loss"], rtol=1e-9, atol=1e-10)
 
 
 def test_every_class_has_a_run():
