@@ -199,8 +199,8 @@ def activation(value):
     Parameters
     ----------
     value : str or Activation
-        "identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu", "gelu_tanh", "silu", or an
-        object.
+        "identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu", "gelu_tanh", "silu", or
+        an object.
 
     Raises
     ------

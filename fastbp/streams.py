@@ -6,11 +6,12 @@ no two uses share numbers: the use in the bits from 40 up, which one of its kind
 
 _INITIALISATION = 1
 _SHUFFLE = 2
-_DROPOUT = 3
+_BIAS_INITIALISATION = 3
+_DROPOUT = 4
 
 
 def initialisation(layer):
-    """The stream of the initial weights of a dense layer, numbered from 0 in the order of the flat vector."""
+    """The stream of the initial W of a step with parameters, numbered from 0 in the order of the flat vector."""
     return _INITIALISATION << 40 | layer
 
 
@@ -19,6 +20,11 @@ def shuffle(epoch):
     return _SHUFFLE << 40 | epoch
 
 
+def bias_initialisation(layer):
+    """The stream of the initial b of a step with parameters, numbered like `initialisation`."""
+    return _BIAS_INITIALISATION << 40 | layer
+
+
 def dropout(layer):
-    """The stream of a dropout layer, numbered from 0 among those of the net."""
+    """The stream of what a dropout step drops, numbered from 0 in the order of the net's dropout steps."""
     return _DROPOUT << 40 | layer

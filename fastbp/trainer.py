@@ -125,7 +125,7 @@ class Trainer:
         self._seed = settings["seed"]
         self._schedule = settings["schedule"]
         self._schedule_state = self._schedule.initial_state if schedule_state is None else schedule_state
-        self._constant_rate = self._schedule == schedules.Constant()
+        self._set_constant_rate()
         self.epochs = epochs
         size, dtype = len(net.parameters), net.dtype
         self._gradient = aligned_vector(size, dtype)
@@ -140,6 +140,10 @@ class Trainer:
         self._updates = _core.Updates(steps)  # their count, the last loss that was finite, and the trainer's lock
         self._running, self._in_epoch = None, False  # the plan whose epoch is under way
         self._drop_plans()
+
+    def _set_constant_rate(self):
+        """The learning rate of all updates, None where it changes: a step asks for it without a call."""
+        self._constant_rate = self._optimizer.learning_rate if self._schedule == schedules.Constant() else None
 
     def _drop_plans(self):
         self._plans = {}  # code of the loss -> (plan, the most rows to give it)
@@ -180,6 +184,7 @@ class Trainer:
         with self._updates:
             self._refuse_in_epoch()
             self._optimizer = self._settings["optimizer"] = value
+            self._set_constant_rate()
             if value.constants != ours.constants:
                 self._drop_plans()
 
@@ -219,14 +224,14 @@ class Trainer:
 
     def _rate(self, updates):
         """The learning rate of the update that comes after so many."""
-        if self._constant_rate:
-            return self._optimizer.learning_rate
+        if self._constant_rate is not None:
+            return self._constant_rate
         position = updates if self._schedule.unit == "step" else self.epochs
         return self._optimizer.learning_rate * self._schedule.factor(position, self._schedule_state)
 
     def _rates(self, updates, count):
         """The learning rates of the next updates, as many as `count`."""
-        if self._constant_rate or self._schedule.unit == "epoch":
+        if self._constant_rate is not None or self._schedule.unit == "epoch":
             return np.full(count, self._rate(updates))
         return np.array([self._rate(updates + i) for i in range(count)])
 
@@ -434,7 +439,8 @@ class Trainer:
         """
         plan = self._fast
         if plan is not None and sample_weight is None and self._net._steps is self._planned:
-            loss = plan.try_step(x, y, self._rate(self._updates.done), self._updates)
+            rate = self._constant_rate
+            loss = plan.try_step(x, y, self._rate(self.steps) if rate is None else rate, self._updates)
             if loss is not None:
                 return loss
         with self._updates as updates:

@@ -12,6 +12,7 @@ from arrays import (
     LANES,
     PLACES,
     TOLERANCE,
+    assert_close,
     assert_same_bits,
     assert_same_on_fused,
     central_difference,
@@ -24,10 +25,24 @@ from arrays import (
 )
 
 from fastbp import _core, ops, reference
-from fastbp.layers import ACTIVATIONS, Identity, LeakyReLU, ReLU, Sigmoid, Softplus, Tanh
+from fastbp.layers import (
+    ACTIVATIONS,
+    ELU,
+    GELU,
+    SELU,
+    GELUTanh,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+)
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
-FUNCTIONS = [Identity(), ReLU(), LeakyReLU(0.25), Sigmoid(), Tanh(), Softplus(2.0)]
+FUNCTIONS = [Identity(), ReLU(), LeakyReLU(0.25), Sigmoid(), Tanh(), Softplus(2.0), ELU(0.5), SELU()]
+FROM_Z = [GELU(), GELUTanh(), SiLU()]  # forward alone
 each_function = pytest.mark.parametrize("f", FUNCTIONS, ids=repr)
 
 # Rows, inputs, outputs.
@@ -59,7 +74,8 @@ def core_backward(dy, x, W, y, f, dx, dW, db):
 
 
 def test_every_activation_is_here():
-    assert {type(f) for f in FUNCTIONS} == set(ACTIVATIONS)
+    assert {type(f) for f in FUNCTIONS + FROM_Z} == set(ACTIVATIONS)
+    assert [f for f in FUNCTIONS + FROM_Z if f.from_z] == FROM_Z
 
 
 # ----------------------------------------------------------------------------------------------------------- literals
@@ -122,6 +138,23 @@ def test_exact_integers_in_every_size(isa, f, dtype):
 
 
 # ---------------------------------------------------------------------------------------------------------- its parts
+
+
+@each_dtype
+@pytest.mark.parametrize("f", FROM_Z, ids=repr)
+def test_a_layer_whose_backward_needs_z(isa, f, dtype):
+    for B, I, O in EACH_KIND:
+        x, W, b, dy = layer(B, I, O, dtype)
+        z = ops.dense_forward(x, W, b)
+        y = ops.dense_forward(x, W, b, f)
+        assert_same_bits(y, getattr(ops, f"{f.name}_forward")(z))
+        assert_close(y, reference.dense_forward(*in_float64(x, W, b), f), dtype)
+        for of in (ops, reference):
+            for what in (f, f.name):
+                with pytest.raises(ValueError, match=rf"computed from y, got {f.name}: .* {f.name}_backward\(dy, z\)"):
+                    of.dense_backward(dy, x, W, y, what)
+        with pytest.raises(ValueError, match="computed from z"):
+            _core.dense_backward(dy, x, W, y, f.code, f.alpha)
 
 
 @each_dtype
@@ -327,6 +360,10 @@ def test_large_logits(isa, dtype):
         ("sigmoid", 1, 0, 0),
         ("tanh", 1, -1, 0),
         ("softplus", 1e4, 0, 1),
+        ("elu", 1e4, -1, 1),
+        ("gelu", 1e4, 0, None),
+        ("gelu_tanh", 1e4, 0, None),
+        ("silu", 1e4, 0, None),
     ):
         y = ops.dense_forward(x, W, None, f)
         assert (y[0] == high).all() and (y[1] == low).all()
@@ -337,7 +374,7 @@ def test_large_logits(isa, dtype):
 @each_dtype
 def test_the_activation_is_known_by_name_or_object(isa, dtype):
     x, W, b, _ = layer(5, 3, 7, dtype)
-    for f in (Identity(), ReLU(), LeakyReLU(), Sigmoid(), Tanh(), Softplus()):
+    for f in (of() for of in ACTIVATIONS):
         assert_same_bits(ops.dense_forward(x, W, b, f.name), ops.dense_forward(x, W, b, f))
 
 

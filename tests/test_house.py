@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "fastbp"
 SOURCES = ROOT / "src_c"
 
-# One word names a family's kernel, operations, twin, test and bench. rng has no kernel: it is a C file of its own.
-FAMILIES = ["gemm", "dense", "activation", "softmax", "loss", "optimizer", "reduce"]
+# One word names a family's kernel, operations, twin, test and bench. rng has a C file of its own, too.
+FAMILIES = ["gemm", "dense", "activation", "softmax", "loss", "norm", "dropout", "optimizer", "reduce", "rng"]
 
 # ----------------------------------------------------------------------------------------------- Python: who knows whom
 
@@ -40,12 +40,15 @@ MAY_KNOW = {
     "dual": set(),
     "cpu": {"_core"},
     "checks": {"_core", "declarative"},
+    "initial": DECLARED | {"_core"},
     "storage": set(),
     "datasets": {"_core", "declarative"},
     "ops.": DECLARED | {"_core", "checks"},
     "ops": {"ops."},
-    "network": DECLARED | {"_core", "checks", "storage"},
-    "trainer": DECLARED | {"_core", "checks", "storage", "network"},
+    "network": DECLARED | {"_core", "checks", "initial", "storage"},
+    "custom": DECLARED | {"_core", "checks"},
+    "lbfgs": DECLARED | {"custom"},
+    "trainer": DECLARED | {"_core", "checks", "storage", "network", "custom", "lbfgs"},
     "derivatives": DECLARED | {"dual", "gradcheck", "network", "ops", "reference", "reference.", "trainer"},
     "bench.": {"", "_core", "bench.", "reference", "storage"},
     "bench": set(),
@@ -53,7 +56,11 @@ MAY_KNOW = {
     "": DECLARED | {"cpu", "datasets", "derivatives", "gradcheck", "network", "ops", "reference", "trainer"},
     "__main__": {"cli"},
 }
-OPTIONAL = {"storage": {"safetensors"}}  # imported within a function, when it is needed
+OPTIONAL = {
+    "storage": {"safetensors"},
+    "lbfgs": {"scipy"},
+    "reference.trainer": {"scipy"},
+}  # imported within a function, when it is needed
 
 
 def name_of(path):
@@ -243,7 +250,9 @@ def read(name):
 
 
 SYSTEM_HEADERS = {
-    "plan.c": "math stdlib string sys/mman time",
+    "plan.c": "stdlib string sys/mman",
+    "pass.c": "string",
+    "epoch.c": "math string time",
     "pool.c": "pthread sched stdatomic string unistd",
     "cpu.c": "cpuid",
     "rng.c": "string",
@@ -262,10 +271,15 @@ def test_fbp_h_knows_nothing():
     assert includes(read("fbp.h")) == {"<stddef.h>", "<stdint.h>"}
 
 
+PLAN_FILES = ("plan.c", "pass.c", "epoch.c")
+
+
 def test_the_plan_and_its_neighbours_see_the_interface_alone():
     assert {path.name for path in SOURCES.glob("*.c")} == SYSTEM_HEADERS.keys()
     for name, system in SYSTEM_HEADERS.items():
-        assert includes(read(name)) - {f"<{header}.h>" for header in system.split()} == {'"fbp.h"'}, name
+        seen = {'"plan.h"'} if name in PLAN_FILES else {'"fbp.h"'}
+        assert includes(read(name)) - {f"<{header}.h>" for header in system.split()} == seen, name
+    assert includes(read("plan.h")) == {'"fbp.h"'}
 
 
 def test_vec_knows_lanes_alone():
@@ -339,14 +353,19 @@ def test_c_neither_talks_nor_exits(name):
 def test_only_making_a_plan_allocates(name):
     text = code_of(read(name))
     if name == "plan.c":
-        for function in ("static int allocate_workspace(", "int fbp_plan_create(", "void fbp_plan_destroy("):
+        for function in (
+            "static int allocate_workspace(",
+            "static void *zeros(",
+            "int fbp_plan_create(",
+            "void fbp_plan_destroy(",
+        ):
             start = text.index("\n" + function)
             text = text[:start] + text[text.index("\n}\n", start) :]
     assert found(HEAP, name, text) == []
 
 
 def test_the_plan_knows_no_instruction_set_and_no_real_type():
-    text = code_of(read("plan.c"))
+    text = "".join(code_of(read(name)) for name in ("plan.h", *PLAN_FILES))
     assert re.findall(r"(?<![a-z])(?:avx|sse|neon|portable|x86|aarch64|float|f32|f64)(?![a-z])", text, re.I) == []
 
 
@@ -387,22 +406,21 @@ def test_code_of():
 # ------------------------------------------------------------------------------------------------------- the families
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "rng"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_has_all_its_homes(family):
-    kernel = "rng.c" if family == "rng" else f"kernels/{family}.h"
-    homes = [SOURCES / kernel, PACKAGE / "ops" / f"{family}.py", PACKAGE / "reference" / f"{family}.py",
-             ROOT / "tests" / f"test_{family}.py"]  # fmt: skip
-    if family != "rng":
-        homes.append(ROOT / "benches" / f"bench_{family}.py")
+    homes = [SOURCES / f"kernels/{family}.h", PACKAGE / "ops" / f"{family}.py", PACKAGE / "reference" / f"{family}.py",
+             ROOT / "tests" / f"test_{family}.py", ROOT / "benches" / f"bench_{family}.py"]  # fmt: skip
+    if family == "rng":
+        homes.append(SOURCES / "rng.c")
     assert [str(path.relative_to(ROOT)) for path in homes if not path.is_file()] == []
 
 
 def test_every_kernel_belongs_to_a_family():
     assert {name.removesuffix(".h") for name in KERNELS} == set(FAMILIES)
-    assert {path.stem for path in (PACKAGE / "ops").glob("*.py")} == {*FAMILIES, "rng", "__init__"}
+    assert {path.stem for path in (PACKAGE / "ops").glob("*.py")} == {*FAMILIES, "__init__"}
     assert {path.stem for path in (PACKAGE / "reference").glob("*.py")} == {
         *FAMILIES,
-        "rng",
+        "initial",
         "network",
         "trainer",
         "__init__",
@@ -413,7 +431,7 @@ def test_the_table_names_every_kernel():
     """What fbp.h promises of a table, kernels/table.h gives; every entry and nothing else."""
     header, table = code_of(read("fbp.h")), code_of(read("kernels/table.h"))
     struct = header[header.index("struct fbp_kernels {") : header.index("extern const struct fbp_kernels")]
-    promised = set(re.findall(r"\(\*(\w+)\)", struct)) | {"loss", "isa", "item", "panel"}
+    promised = set(re.findall(r"\(\*(\w+)\)", struct)) | {"loss", "optimizer", "isa", "item", "panel"}
     assert set(re.findall(r"^\s+\.(\w+) =", table, re.M)) == promised
     for name, kernel in re.findall(r"^\s+\.(\w+) = FBP\((\w+)\)", table, re.M):
         assert name == kernel

@@ -90,11 +90,21 @@ def arguments(name, dtype="float32"):
         "add": (x, x),
         "random_bits": (1, 2, 3),
         "random_uniform": (1, 2, 3),
+        "random_normal": (1, 2, 3),
         "random_permutation": (1, 2, 3),
+        "layer_norm_forward": (x, x[0], x[1]),
+        "layer_norm_backward": (x, x, x[:, 0].copy(), x[:, 1].copy(), x[0]),
+        "batch_norm_forward": (x, x[0], x[1]),
+        "batch_norm_backward": (x, x, x[0], x[1], x[0]),
+        "batch_norm_predict": (x, x[0], x[1], x[0], x[1]),
+        "batch_norm_running": (x[0], x[1], x[0], x[1], 4, 0.2),
+        "dropout_forward": (x, 0.5, 1, 2, 3, 4),
         "leaky_relu_forward": (x, 0.2),
         "leaky_relu_backward": (x, x, 0.2),
         "softplus_forward": (x, 2.0),
         "softplus_backward": (x, x, 2.0),
+        "elu_forward": (x, 2.0),
+        "elu_backward": (x, x, 2.0),
     }
     if name in LOSSES and name not in special:
         return y, y[::-1].copy()
@@ -124,15 +134,18 @@ MORE = {
     "adagrad_step": [(real(7), real(7, seed=1), real(7), 1)],
     "penalty": [(real(7), real(7, seed=1)), (real(7), real(7, seed=1), 0, 1)],
     "clip_by_norm": [(real(7), 100), (real(7), 1, 0)],
+    "layer_norm_forward": [(real(2, 3),)],
+    "batch_norm_forward": [(real(2, 3), None, real(3), 1)],
+    "dropout_forward": [(real(2, 3), 0, 2**64 - 1, 2**64 - 1, 2**32 - 1)],
 }
 
 # Python functions in a call of the short way, where it is not the one of that name alone: several share a helper, or a
 # number is checked.
-PYTHON = {name: 2 for name in ops.__all__ if name.partition("_")[2] in ("forward", "backward")}
-PYTHON |= dict.fromkeys(("leaky_relu_forward", "leaky_relu_backward", "softplus_forward", "softplus_backward"), 3)
+PYTHON = {name: 2 for name in ops.__all__ if name.rpartition("_")[2] in ("forward", "backward")}
+PYTHON |= {f"{f}_{way}": 3 for f in ("leaky_relu", "softplus", "elu") for way in ("forward", "backward")}
 PYTHON |= dict.fromkeys(("softmax_forward", "softmax_backward", "dense_forward", "dense_backward"), 1)
 PYTHON |= dict.fromkeys(LOSSES, 2)
-PYTHON |= {"random_bits": 6, "random_uniform": 6, "random_permutation": 6}
+PYTHON |= {"random_bits": 6, "random_uniform": 6, "random_normal": 6, "random_permutation": 6}
 
 
 @pytest.mark.parametrize("name", ops.__all__)
@@ -324,7 +337,7 @@ def test_data_that_are_ready_are_checked_in_one_call(name, loss, outputs, y):
     expected = call(the_long_way(x), the_long_way(y))
     assert_same_bits(call(x, y), expected)
     python, c = calls(call, x, y)
-    assert c.count("ready") == 1 and "checked_inputs" not in python and len(python) <= 8, python
+    assert c.count("ready") == 1 and "checked_inputs" not in python and len(python) <= 12, python
     python, _ = calls(call, the_long_way(x), y)
     assert "checked_inputs" in python
 

@@ -12,6 +12,7 @@ import pytest
 from fastbp import initializers, layers, losses, optimizers, streams
 from fastbp.errors import DivergenceError, GradientError
 from fastbp.layers import (
+    ELU,
     Activation,
     BatchNorm,
     Dense,
@@ -182,13 +183,23 @@ def test_objects_are_read_only():
 
 
 def test_names_stand_for_defaults():
-    names = ["identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus"]
-    assert [cls.name for cls in layers.ACTIVATIONS][:6] == names
-    assert [layers.activation(name).code for name in names] == list(range(6))
-    assert [layers.activation(name).alpha for name in names] == [0.0, 0.0, 0.01, 0.0, 0.0, 1.0]
-    assert not any(layers.activation(name).from_z for name in names)
-    for cls in layers.ACTIVATIONS:
-        assert layers.activation(cls.name) == cls() and layers.ACTIVATIONS[cls().code] is cls
+    names = [
+        "identity",
+        "relu",
+        "leaky_relu",
+        "sigmoid",
+        "tanh",
+        "softplus",
+        "elu",
+        "selu",
+        "gelu",
+        "gelu_tanh",
+        "silu",
+    ]
+    assert [layers.activation(name).name for name in names] == names
+    assert [layers.activation(name).code for name in names] == list(range(11))
+    assert [layers.activation(name).alpha for name in names] == [0, 0, 0.01, 0, 0, 1, 1, 0, 0, 0, 0]
+    assert [layers.activation(name).from_z for name in names] == [False] * 8 + [True] * 3
     assert layers.activation(Softplus(3)) == Softplus(3) and Softplus(3).alpha == 3.0
     assert Dense(2, "tanh") == Dense(2, Tanh())
     assert Dense(2, weight_init="zeros", bias_init="zeros") == Dense(2, weight_init=initializers.Zeros())
@@ -274,7 +285,8 @@ def test_how_weights_begin_by_default():
         (
             lambda: Dense(3, "rleu"),
             ValueError,
-            "activation must be one of 'identity', 'relu', 'leaky_relu', 'sigmoid', 'tanh', 'softplus'",
+            "activation must be one of 'identity', 'relu', 'leaky_relu', 'sigmoid', 'tanh', 'softplus', 'elu', 'selu', "
+            "'gelu', 'gelu_tanh', 'silu' or an object of such a class, got 'rleu'",
         ),
         (lambda: Dense(3, "rleu"), ValueError, "or an object of such a class, got 'rleu'"),
         (lambda: Dense(3, None), TypeError, "or an object of such a class, got None"),
@@ -303,6 +315,8 @@ def test_how_weights_begin_by_default():
         (lambda: BatchNorm(affine=None), TypeError, "affine must be True or False, got None"),
         (lambda: LeakyReLU(-0.1), ValueError, "negative_slope must be at least 0, got -0.1"),
         (lambda: LeakyReLU(NAN), ValueError, "negative_slope must be a finite number, got nan"),
+        (lambda: ELU(-0.5), ValueError, "alpha must be at least 0, got -0.5"),
+        (lambda: ELU(NAN), ValueError, "alpha must be a finite number, got nan"),
         (lambda: Softplus(0), ValueError, "beta must be greater than 0, got 0"),
         (lambda: Softplus(INF), ValueError, "beta must be a finite number, got inf"),
         (lambda: Softplus("1"), TypeError, "beta must be a number, got '1' (str)"),

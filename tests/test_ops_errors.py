@@ -5,9 +5,10 @@ import inspect
 import numpy as np
 import pytest
 
-from fastbp import _core, ops, reference
+from fastbp import _core, losses, ops, reference
 
 DTYPES = ("float32", "float64")
+NO_LOSS = 1 + max(cls.code for cls in losses.LOSSES)
 LOSSES = [name for name in ops.__all__ if "target" in inspect.signature(getattr(ops, name)).parameters]
 
 
@@ -15,11 +16,16 @@ def real(*shape, dtype="float64", seed=0):
     return np.random.default_rng(seed).uniform(0.1, 0.9, shape).astype(dtype)
 
 
+FROM_X = ("gelu_backward", "gelu_tanh_backward", "silu_backward")
+
+
 def arguments(name, dtype="float64"):
     """A call of each operation that is right, as keyword arguments in the order of its signature."""
     B, I, O = 4, 3, 5
     x, W, y = real(B, I, dtype=dtype), real(I, O, dtype=dtype), real(B, O, dtype=dtype)
     vectors = {k: real(7, dtype=dtype, seed=i) for i, k in enumerate("wgmv")}
+    of_rows = [real(B, dtype=dtype, seed=i) for i in range(2)]
+    of_columns = [real(I, dtype=dtype, seed=i) for i in range(3)]
     special = {
         "gemm": dict(a=x, b=W),
         "dense_forward": dict(x=x, W=W, b=real(O, dtype=dtype), activation="tanh"),
@@ -43,14 +49,31 @@ def arguments(name, dtype="float64"):
         "sum_squares": dict(x=x),
         "all_finite": dict(x=x),
         "add": dict(a=x, b=x),
+        "layer_norm_forward": dict(x=x, gamma=of_columns[0], beta=of_columns[1]),
+        "layer_norm_backward": dict(dy=x, x=x, mean=of_rows[0], rstd=of_rows[1], gamma=of_columns[0]),
+        "batch_norm_forward": dict(x=x, gamma=of_columns[0], beta=of_columns[1]),
+        "batch_norm_backward": dict(dy=x, x=x, mean=of_columns[0], variance=of_columns[1], gamma=of_columns[2]),
+        "batch_norm_predict": dict(x=x, mean=of_columns[0], variance=of_columns[1], gamma=of_columns[2]),
+        "batch_norm_running": dict(
+            running_mean=of_columns[0],
+            running_variance=of_columns[1],
+            mean=of_columns[2],
+            variance=of_columns[0],
+            rows=4,
+        ),
+        "dropout_forward": dict(x=x, rate=0.5, seed=1, stream=2, draw=3),
+        "dropout_backward": dict(dy=x, mask=x),
     }
     if name in special:
         return special[name]
     if name in LOSSES:
         return {next(iter(inspect.signature(getattr(ops, name)).parameters)): y, "target": y}
+    if name in FROM_X:
+        return dict(dy=x, x=x)
     return dict(x=x) if name.endswith("_forward") else dict(dy=x, y=x)
 
 
+FREE_ROWS = ("layer_norm_forward", "batch_norm_forward", "batch_norm_predict")
 IN_PLACE = {
     "sgd_step": ("w", "v"),
     "adam_step": ("w", "m", "v"),
@@ -60,6 +83,7 @@ IN_PLACE = {
     "clip_by_norm": ("g",),
     "clip_by_value": ("g",),
     "weight_average": ("average",),
+    "batch_norm_running": ("running_mean", "running_variance"),
 }
 ON_ARRAYS = [name for name in ops.__all__ if not name.startswith("random_")]
 ARRAY_ARGUMENTS = [
@@ -71,7 +95,10 @@ ARRAY_ARGUMENTS = [
 ANY_SHAPE = [
     name
     for name in ON_ARRAYS
-    if name != "gemm" and "softmax" not in name and not {"W", "target"} & arguments(name).keys()
+    if name not in ("gemm", "dropout_forward")
+    and "softmax" not in name
+    and "norm" not in name
+    and not {"W", "target"} & arguments(name).keys()
 ]
 
 
@@ -114,6 +141,7 @@ OPTIONAL = {
     ("rmsprop_step", "buffer"),
     ("rmsprop_step", "mean"),
 }
+OPTIONAL |= {(name, argument) for name, argument in ARRAY_ARGUMENTS if argument in ("gamma", "beta")}
 
 
 @pytest.mark.parametrize("value, got", NOT_ARRAYS.values(), ids=NOT_ARRAYS.keys())
@@ -172,7 +200,7 @@ def test_one_element_too_many(name, argument, axis):
         return
     if name == "gemm" and axis == (0 if argument == "a" else -1):
         return  # the outer sizes of a product are free
-    if name == "dense_forward" and argument == "x" and axis == 0:
+    if name in ("dense_forward", *FREE_ROWS) and argument == "x" and axis == 0:
         return
     longer = np.concatenate([given[argument], np.take(given[argument], [0], axis)], axis)
     with pytest.raises(ValueError, match=r"\d"):
@@ -256,6 +284,8 @@ NUMBERS = [
     ("softplus_backward", "beta", [0.0, -1, float("nan"), float("inf")]),
     ("huber", "delta", [0.0, -1, float("nan"), float("inf")]),
     ("softmax_cross_entropy", "label_smoothing", [-0.1, 1.0, float("nan")]),
+    ("elu_forward", "alpha", [-0.1, float("nan"), float("inf")]),
+    ("elu_backward", "alpha", [-0.1, float("nan"), float("inf")]),
     ("sgd_step", "learning_rate", [-1.0, float("nan"), float("inf")]),
     ("sgd_step", "momentum", [-0.1, 1.0, float("nan")]),
     ("sgd_step", "weight_decay", [-0.1, float("nan")]),
@@ -279,6 +309,12 @@ NUMBERS = [
     ("clip_by_norm", "eps", [-1e-6, float("nan"), float("inf")]),
     ("clip_by_value", "limit", [0.0, -1.0, float("nan"), float("inf")]),
     ("weight_average", "decay", [-0.1, 1.0, float("nan")]),
+    ("layer_norm_forward", "eps", [0.0, -1e-5, float("nan"), float("inf"), 10**400]),
+    ("batch_norm_forward", "eps", [0.0, -1e-5, float("nan"), float("inf")]),
+    ("batch_norm_backward", "eps", [0.0, -1e-5, float("nan"), float("inf")]),
+    ("batch_norm_predict", "eps", [0.0, -1e-5, float("nan"), float("inf")]),
+    ("batch_norm_running", "momentum", [0.0, -0.1, 1.5, float("nan"), float("inf")]),
+    ("dropout_forward", "rate", [-0.1, 1.0, float("nan"), float("inf")]),
 ]
 
 
@@ -320,6 +356,40 @@ def test_flags(name, argument):
     assert np.array_equal(given["w"], same["w"])
 
 
+@pytest.mark.parametrize(
+    "rows, error",
+    [(1, ValueError), (0, ValueError), (-4, ValueError), (2**64, ValueError), (4.0, TypeError), (None, TypeError)],
+)
+def test_rows_of_running_statistics(rows, error):
+    with pytest.raises(error, match="^rows must be"):
+        called("batch_norm_running", rows=rows)
+
+
+def test_norms_need_something_to_average():
+    with pytest.raises(ValueError, match=r"^x must have at least one column, got shape \(4, 0\)$"):
+        ops.layer_norm_forward(real(4, 0))
+    for f in (ops.batch_norm_forward, lambda x: ops.batch_norm_predict(x, real(3), real(3))):
+        with pytest.raises(ValueError, match=r"^x must have at least one row, got shape \(0, 3\)$"):
+            f(real(0, 3))
+
+
+@pytest.mark.parametrize(
+    "argument, end", [("seed", 2**64), ("stream", 2**64), ("draw", 2**32), ("first_row", 2**34 + 1)]
+)
+def test_numbers_of_dropout(argument, end):
+    for value in (-1, end, 10**30):
+        with pytest.raises(ValueError, match=f"^{argument} must be"):
+            called("dropout_forward", **{argument: value})
+    for value in (1.0, None, "1", True):
+        with pytest.raises(TypeError, match=f"^{argument} must be an integer"):
+            called("dropout_forward", **{argument: value})
+    with pytest.raises(ValueError, match=r"more than 2\^34 elements$"):
+        called("dropout_forward", first_row=2**34 // 3)
+    assert np.array_equal(
+        called("dropout_forward", **{argument: np.int8(3)}), called("dropout_forward", **{argument: 3})
+    )
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_reduction(name):
     with pytest.raises(ValueError, match="^reduction must be"):
@@ -331,7 +401,7 @@ def test_reduction(name):
 @pytest.mark.parametrize("name", ["dense_forward", "dense_backward"])
 def test_activation(name):
     with pytest.raises(ValueError, match="^activation must be.*relu"):
-        called(name, activation="gelu")
+        called(name, activation="gleu")
     with pytest.raises(TypeError, match="^activation must be.*relu"):
         called(name, activation=3)
 
@@ -387,7 +457,7 @@ def test_sample_weight(name):
         getattr(ops, name)(*arguments(name, "float32").values(), sample_weight=good)
 
 
-@pytest.mark.parametrize("name", ["random_bits", "random_uniform", "random_permutation"])
+@pytest.mark.parametrize("name", ["random_bits", "random_uniform", "random_normal", "random_permutation"])
 def test_random_arguments(name):
     f = getattr(ops, name)
     for given in [dict(seed=-1), dict(seed=2**64), dict(stream=-1), dict(stream=2**64), dict(n=-1), dict(n=2**64)]:
@@ -469,7 +539,9 @@ def test_what_is_updated_in_place_must_be_fit_for_it(name, argument, change):
 
 @pytest.mark.parametrize("name", [name for name in IN_PLACE if not name.startswith("clip_")])
 def test_what_is_only_read_may_be_unusual(name):
-    read = "g" if "g" not in IN_PLACE[name] and "g" in arguments(name) else "w"
+    read = (
+        "mean" if name == "batch_norm_running" else "g" if "g" not in IN_PLACE[name] and "g" in arguments(name) else "w"
+    )
     for change in UNUSUAL.values():
         usual, unusual = arguments(name), arguments(name)
         unusual[read] = change(unusual[read])
@@ -575,7 +647,7 @@ CORE_CALLS = {
     "activation_backward": (two, two, 1, 0.0, two.copy()),
     "softmax_forward": (two, two.copy()),
     "softmax_backward": (two, two, two.copy()),
-    "loss": (8, two, two, pair + 0.5, False, None, two.copy()),
+    "loss": (losses.Pinball.code, two, two, pair + 0.5, False, None, two.copy()),
     "sgd_step": (two.copy(), two, two.copy(), 0.1, 0.9, 0.0, True),
     "adam_step": (two.copy(), two, two.copy(), two.copy(), 1, 0.1, 0.9, 0.99, 1e-8, 0.0, False),
     "rmsprop_step": (two.copy(), two, *(two.copy() for _ in range(3)), 0.1, 0.9, 1e-8, 0.0, 0.9, True),
@@ -583,6 +655,22 @@ CORE_CALLS = {
     "penalty": (two, two.copy(), 0.1, 0.1),
     "weight_average": (two.copy(), two, 0.5),
     "add": (two, two, two.copy()),
+    "layer_norm_forward": (two, pair, pair, 1e-5, two.copy(), pair.copy(), pair.copy()),
+    "layer_norm_backward": (two, two, pair, pair, pair, two.copy(), pair.copy(), pair.copy()),
+    "batch_norm_forward": (two, pair, pair, 1e-5, two.copy(), pair.copy(), pair.copy()),
+    "batch_norm_backward": (two, two, pair, pair, pair, 1e-5, two.copy(), pair.copy(), pair.copy()),
+    "batch_norm_predict": (two, pair, pair, pair, pair, 1e-5, two.copy()),
+    "batch_norm_running": (pair.copy(), pair.copy(), pair, pair, 4, 0.1),
+    "dropout_forward": (two, 0.5, 1, 2, 3, 0, two.copy(), two.copy()),
+    "multiply": (two, two, two.copy()),
+}
+MAY_BE_NONE = {
+    "dense_forward": [2],
+    "layer_norm_forward": [1, 2],
+    "layer_norm_backward": [4],
+    "batch_norm_forward": [1, 2],
+    "batch_norm_backward": [4],
+    "batch_norm_predict": [3, 4],
 }
 
 
@@ -594,7 +682,7 @@ def test_the_core_checks_what_it_is_given(name):
         if not isinstance(value, np.ndarray):
             continue
         for bad in BAD:
-            if bad is None and (name, position) == ("dense_forward", 2):
+            if bad is None and position in MAY_BE_NONE.get(name, []):
                 continue
             with pytest.raises((TypeError, ValueError)):
                 getattr(_core, name)(*good[:position], bad, *good[position + 1 :])
@@ -616,12 +704,12 @@ def test_the_core_clips_reals_that_it_may_write_to(name, numbers):
 
 
 def test_the_core_checks_numbers():
-    for bad in (-1, 6, 2**31 - 1):
+    for bad in (-1, 11, 2**31 - 1):
         with pytest.raises(ValueError, match="no activation"):
             _core.activation_forward(two, bad, 0.0, two.copy())
         with pytest.raises(ValueError, match="no activation"):
             _core.dense_forward(two, two, None, bad, 0.0, two.copy())
-    for bad in (-1, 9, 2**31 - 1):
+    for bad in (-1, NO_LOSS, 2**31 - 1):
         with pytest.raises(ValueError, match="no loss"):
             _core.loss(bad, two, two, None, False, None, two.copy())
 
@@ -654,7 +742,7 @@ def plan(**changes):
     size = 3 * 4 + 4 + 4 * 2 + 2
     given = dict(
         dtype="float64",
-        steps=[(0, 3, 4, 1, 1, 0.0), (0, 4, 2, 1, 0, 0.0)],
+        steps=[(0, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0), (0, 4, 2, 1, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)],
         rows=4,
         threads=1,
         loss=0,
@@ -684,27 +772,33 @@ def test_plan():
         dict(dtype="float16"),
         dict(dtype=None),
         dict(steps=[]),
-        dict(steps=[(0, 3, 4, 1, 1, 0.0), (0, 5, 2, 1, 0, 0.0)]),
-        dict(steps=[(0, 3, 4, 1, 6, 0.0), (0, 4, 2, 1, 0, 0.0)]),
-        dict(steps=[(7, 3, 4, 1, 1, 0.0)]),
-        dict(steps=[(0, 0, 4, 1, 1, 0.0)]),
-        dict(steps=[(0, 3, -4, 1, 1, 0.0)]),
-        dict(steps=[(0, 2**40, 2**40, 1, 1, 0.0)]),
-        dict(steps=[(0, 2**30, 2**30, 1, 1, 0.0)]),
-        dict(steps=[(1, 3, 3, 0, 0, 0.0)]),
-        dict(steps=[(2, 3, 3, 0, 0, 0.0)]),
-        dict(steps=[(1, 3, 3, 0, 0, 0.0), (0, 3, 4, 1, 1, 0.0), (2, 4, 4, 0, 0, 0.0)]),
+        dict(steps=[(0, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0), (0, 5, 2, 1, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(0, 3, 4, 1, 11, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0), (0, 4, 2, 1, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(7, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(0, 0, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(0, 3, -4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(0, 2**40, 2**40, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(0, 2**30, 2**30, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(1, 3, 3, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(steps=[(2, 3, 3, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
+        dict(
+            steps=[
+                (1, 3, 3, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0),
+                (0, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0),
+                (2, 4, 4, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0),
+            ]
+        ),
         dict(steps=[(0, 3, 4)]),
         dict(steps=None),
         dict(rows=0),
         dict(rows=-1),
         dict(threads=-1),
-        dict(loss=9),
+        dict(loss=NO_LOSS),
         dict(loss=-2),
-        dict(loss=8),
-        dict(loss=8, loss_parameters=(0.5,)),
-        dict(loss=3),
-        dict(loss=6, loss_parameters=(0.5,)),
+        dict(loss=losses.Pinball.code),
+        dict(loss=losses.Pinball.code, loss_parameters=(0.5,)),
+        dict(loss=losses.BinaryCrossEntropy.code_weighted),
+        dict(loss=losses.Huber.code, loss_parameters=(0.5,)),
         dict(loss_parameters=(0.5, 0.5)),
         dict(optimizer=(4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)),
         dict(optimizer=(1, 0.0)),

@@ -3,6 +3,7 @@
 The compiled operations are measured against the twin elsewhere; here the twin is measured against what is not fastbp.
 """
 
+import math
 import re
 
 import numpy as np
@@ -12,9 +13,29 @@ from fastbp import reference as ref
 from fastbp import streams
 from fastbp.errors import DivergenceError
 from fastbp.gradcheck import check_gradient, numerical_jacobian
-from fastbp.layers import Dense, Identity, LeakyReLU, ReLU, Residual, Sigmoid, Softplus, Tanh
+from fastbp.layers import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    BatchNorm,
+    Dense,
+    Dropout,
+    GELUTanh,
+    Identity,
+    LayerNorm,
+    LeakyReLU,
+    ReLU,
+    Residual,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from fastbp.losses import BinaryCrossEntropy, MeanSquaredError, Pinball, SoftmaxCrossEntropy
 from fastbp.optimizers import SGD, Adam
+from fastbp.reference.dropout import dropout_forward
 from fastbp.reference.rng import philox4x32
 
 try:
@@ -22,7 +43,9 @@ try:
 except ImportError:
     torch = None
 
-ACTIVATIONS = [Identity(), ReLU(), LeakyReLU(0.2), LeakyReLU(0), Sigmoid(), Tanh(), Softplus(), Softplus(3.0)]
+FROM_Y = [Identity(), ReLU(), LeakyReLU(0.2), LeakyReLU(0), Sigmoid(), Tanh(), Softplus(), Softplus(3.0)]
+FROM_Y += [ELU(), ELU(0.3), SELU()]
+ACTIVATIONS = [*FROM_Y, GELU(), GELUTanh(), SiLU()]
 LOSSES = [
     SoftmaxCrossEntropy(),
     SoftmaxCrossEntropy("sum"),
@@ -43,8 +66,10 @@ def activate(f, x):
     return getattr(ref, f"{f.name}_forward")(x, **{field: getattr(f, field) for field in f.fields})
 
 
-def activate_backward(f, dy, y):
-    return getattr(ref, f"{f.name}_backward")(dy, y, **{field: getattr(f, field) for field in f.fields})
+def activate_backward(f, dy, x):
+    """From y = f(x), or from x where y does not tell the derivative."""
+    saved = x if f.from_z else activate(f, x)
+    return getattr(ref, f"{f.name}_backward")(dy, saved, **{field: getattr(f, field) for field in f.fields})
 
 
 # ---------------------------------------------------------------------------------------------------------- literals
@@ -103,7 +128,7 @@ def test_activations_at_the_ends(f, dtype):
     x = np.array([-np.inf, -1e4, -0.0, 0.0, 1e4, np.inf, np.nan], dtype)
     with np.errstate(all="raise", under="ignore"):
         y = activate(f, x[1:-2])
-        dx = activate_backward(f, np.ones_like(y), y)
+        dx = activate_backward(f, np.ones_like(y), x[1:-2])
     assert y.dtype == dx.dtype == dtype and np.isfinite(y).all() and np.isfinite(dx).all()
     with np.errstate(all="ignore"):
         y = activate(f, x)
@@ -118,7 +143,7 @@ def test_activations_at_the_ends(f, dtype):
         assert (y[0], y[-2]) == limits[f.name]
     assert np.isnan(y[-1])
     if f.name in ("sigmoid", "tanh"):  # worked example C1: the derivatives vanish at both ends
-        assert activate_backward(f, np.ones_like(y), y)[[0, 1, 4, 5]].tolist() == [0, 0, 0, 0]
+        assert activate_backward(f, np.ones_like(y), x)[[0, 1, 4, 5]].tolist() == [0, 0, 0, 0]
 
 
 def test_softmax():
@@ -250,10 +275,7 @@ def test_random_numbers():
 def test_activations_against_differences(f):
     x = np.array([[-3.0, -0.4, -0.01], [0.02, 0.7, 2.5]])
     dy = np.array([[1.0, -2.0, 0.5], [0.25, 3.0, -1.0]])
-    assert (
-        check_gradient(lambda x: (dy * activate(f, x)).sum(), lambda x: activate_backward(f, dy, activate(f, x)), x)
-        < 1e-7
-    )
+    assert check_gradient(lambda x: (dy * activate(f, x)).sum(), lambda x: activate_backward(f, dy, x), x) < 1e-7
 
 
 def test_softmax_against_differences():
@@ -270,7 +292,7 @@ def test_softmax_against_differences():
     )
 
 
-@pytest.mark.parametrize("f", ACTIVATIONS, ids=repr)
+@pytest.mark.parametrize("f", FROM_Y, ids=repr)
 def test_dense_against_differences(f):
     rng = np.random.default_rng(3)
     x, W, b, dy = rng.normal(size=(4, 3)), rng.normal(size=(3, 5)), rng.normal(size=5), rng.normal(size=(4, 5))
@@ -344,6 +366,68 @@ def test_network_against_differences():
     assert check_gradient(lambda x: at(start, x)[0], lambda x: at(start, x)[2], x) < 1e-7
 
 
+KINDS = {
+    "dense": lambda f: [Dense(4, f, l2=0.3), Dense(2, l1=0.1, penalize_bias=True)],
+    "activation": lambda f: [f, Dense(2), f],
+    "two activations": lambda f: [Dense(4, f), f, f, Dense(2)],
+    "layer norm": lambda f: [LayerNorm(), f, Dense(2)],
+    "layer norm without gamma": lambda f: [LayerNorm(1e-2, affine=False), f, Dense(2), LayerNorm()],
+    "batch norm": lambda f: [BatchNorm(), f, Dense(2, l2=0.2)],
+    "batch norm without gamma": lambda f: [Dense(4), BatchNorm(eps=1e-2, affine=False), f, Dense(2), BatchNorm()],
+    "frozen": lambda f: [
+        BatchNorm(),
+        f,
+        Dense(4, f, frozen=True, l2=5),
+        BatchNorm(frozen=True),
+        f,
+        LayerNorm(frozen=True),
+    ],
+    "residual": lambda f: [Residual([BatchNorm(), f, Dense(4), LayerNorm(), f, Dense(3)]), LayerNorm(), Dense(2)],
+    "nested": lambda f: [Residual([Residual([f, Dense(3)]), Residual([Dense(3, f)])]), f, Residual([f]), Dense(2)],
+    "projection": lambda f: [Residual([Dense(5, f)]), Residual([f], projection=True), Dense(2)],
+    "nested projections": lambda f: [Residual([Dense(3, f), Residual([Dense(5), f]), Residual([Dense(4)])]), Dense(2)],
+    "softmax": lambda f: [Dense(4, f), Softmax(), f, Dense(2), Softmax()],
+    "dropout": lambda f: [Dropout(0.3), Dense(4, f), Dropout(0.5), Residual([Dropout(0.2), f, Dense(3)]), Dense(2)],
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("f", [*ACTIVATIONS[1:3], *ACTIVATIONS[4:7], *ACTIVATIONS[9:]], ids=repr)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_layer_against_differences(kind, f, training):
+    rng = np.random.default_rng(list(KINDS).index(kind))
+    net = ref.Network(3, KINDS[kind](f), "float64", seed=1)
+    net.parameters = net.parameters + 0.3 * rng.normal(size=len(net.parameters))
+    net.statistics[:] = rng.uniform(0.5, 2, len(net.statistics))
+    trainer = ref.Trainer(net, "mean_squared_error", seed=2)
+    x, y, weights = rng.normal(size=(5, 3)), rng.normal(size=(5, net.outputs)), rng.uniform(0, 2, 5)
+    start, statistics = net.parameters.copy(), net.statistics.copy()
+    learns = trainer._learns()
+
+    def at(learned, x):
+        net.parameters[learns] = learned
+        return trainer.value_and_grad(x, y, True, weights, training)
+
+    assert check_gradient(lambda p: at(p, x)[0], lambda p: at(p, x)[1][learns], start[learns]) < 1e-6
+    assert check_gradient(lambda x: at(start[learns], x)[0], lambda x: at(start[learns], x)[2], x) < 1e-6
+    assert not at(start[learns], x)[1][~learns].any() and learns.all() == (kind != "frozen")
+    np.testing.assert_array_equal(net.statistics, statistics)
+
+
+def test_differences_notice_a_wrong_layer(monkeypatch):
+    """The tester tested: a batch norm that forgets that its statistics depend on x."""
+    from fastbp.reference import network
+
+    def forgetful(dy, x, mean, variance, gamma=None, eps=1e-5):
+        rstd = 1 / np.sqrt(variance + eps)
+        return dy * rstd * gamma, (dy * (x - mean) * rstd).sum(axis=0), dy.sum(axis=0)
+
+    monkeypatch.setattr(network, "batch_norm_backward", forgetful)
+    with pytest.raises(AssertionError, match="is wrong at"):
+        test_every_kind_of_layer_against_differences("batch norm", Tanh(), True)
+    test_every_kind_of_layer_against_differences("batch norm", Tanh(), False)
+
+
 # ------------------------------------------------------------------------------------------------- PyTorch's autograd
 
 
@@ -355,6 +439,11 @@ def torch_activation(f, z):
         "sigmoid": lambda: torch.sigmoid(z),
         "tanh": lambda: torch.tanh(z),
         "softplus": lambda: torch.nn.functional.softplus(z, f.alpha, threshold=1e9),
+        "elu": lambda: torch.nn.functional.elu(z, f.alpha),
+        "selu": lambda: torch.nn.functional.selu(z),
+        "gelu": lambda: torch.nn.functional.gelu(z),
+        "gelu_tanh": lambda: torch.nn.functional.gelu(z, approximate="tanh"),
+        "silu": lambda: torch.nn.functional.silu(z),
     }[f.name]()
 
 
@@ -371,29 +460,73 @@ def torch_loss(loss, z, target):
     return terms.mean() if loss.reduction == "mean" else terms.sum()
 
 
-def torch_forward(layers, x, weights):
-    for layer in layers:
-        if isinstance(layer, Residual):
-            x = x + torch_forward(layer.layers, x, weights)
-        else:
-            W, b = next(weights)
-            x = torch_activation(layer.activation, x @ W if b is None else x @ W + b)
-    return x
+class TorchNet:
+    """A net of the twin in PyTorch, float64: tensors of its own for parameters and running statistics.
+
+    masks: what each dropout multiplies with, in the order of the net; None: prediction.
+    """
+
+    def __init__(self, net):
+        self.layers = net.layers
+        self.flat = torch.nn.Parameter(torch.tensor(np.asarray(net.parameters, np.float64)))
+        self.statistics = torch.tensor(np.asarray(net.statistics, np.float64))
+
+    def forward(self, x, masks=None):
+        self.taken = self.taken_statistics = 0
+        return self.run(self.layers, x, iter(masks or ()), masks is not None)
+
+    def take(self, *shape):
+        start, self.taken = self.taken, self.taken + math.prod(shape)
+        return self.flat[start : self.taken].reshape(shape)
+
+    def run(self, layers, x, masks, training):
+        functional = torch.nn.functional
+        for layer in layers:
+            width = x.shape[1]
+            if isinstance(layer, Residual):
+                fx = self.run(layer.layers, x, masks, training)
+                if layer.projection or fx.shape[1] != width:
+                    x = x @ self.take(width, fx.shape[1])
+                x = x + fx
+            elif isinstance(layer, Dense):
+                z = x @ self.take(width, layer.units)
+                x = torch_activation(layer.activation, z + self.take(layer.units) if layer.bias else z)
+            elif isinstance(layer, Activation):
+                x = torch_activation(layer, x)
+            elif isinstance(layer, Softmax):
+                x = torch.softmax(x, dim=1)
+            elif isinstance(layer, Dropout):
+                x = x * torch.tensor(next(masks)) if training else x
+            else:
+                gamma, beta = (self.take(width), self.take(width)) if layer.affine else (None, None)
+                if isinstance(layer, LayerNorm):
+                    x = functional.layer_norm(x, (width,), gamma, beta, layer.eps)
+                    continue
+                start, self.taken_statistics = self.taken_statistics, self.taken_statistics + 2 * width
+                mean, variance = self.statistics[start : self.taken_statistics].reshape(2, width)
+                x = functional.batch_norm(
+                    x, mean, variance, gamma, beta, training and not layer.frozen, layer.momentum, layer.eps
+                )
+        return x
 
 
-def torch_value_and_grad(net, loss, x, y):
+def torch_value_and_grad(net, loss, x, y, masks=None):
     """Loss, flat gradient and dx of a net of the twin, in float64, by autograd."""
-
-    def tensor(values, grad):
-        return torch.tensor(np.asarray(values, np.float64), requires_grad=grad)
-
-    weights = [(tensor(W, True), None if b is None else tensor(b, True)) for W, b in net.weights]
-    x = tensor(x, True)
-    y = torch.tensor(y) if y.dtype.kind in "iu" else tensor(y, False)
-    value = torch_loss(loss, torch_forward(net.layers, x, iter(weights)), y)
+    theirs = TorchNet(net)
+    x = torch.tensor(np.asarray(x, np.float64), requires_grad=True)
+    y = torch.tensor(y if y.dtype.kind in "iu" else np.asarray(y, np.float64))
+    value = torch_loss(loss, theirs.forward(x, masks), y)
     value.backward()
-    gradient = np.concatenate([t.grad.numpy().ravel() for pair in weights for t in pair if t is not None])
-    return value.item(), gradient, x.grad.numpy()
+    return value.item(), theirs.flat.grad.numpy(), x.grad.numpy()
+
+
+def masks_of(net, rows, seed, draw, first_row=0):
+    """What the dropouts of a net of the twin multiply a minibatch with."""
+    dropouts = [step for step in net.steps if step.kind == "dropout"]
+    return [
+        dropout_forward(np.ones((rows, step.inputs)), step.layer.rate, seed, streams.dropout(n), draw, first_row)[1]
+        for n, step in enumerate(dropouts)
+    ]
 
 
 def random_layers(rng, width, depth):
@@ -454,6 +587,46 @@ def test_every_activation_and_loss_against_autograd(f, loss):
     got = ref.Trainer(net, loss).value_and_grad(x, y, inputs=True)
     assert got[0] == pytest.approx(expected[0], rel=1e-13)
     assert distance(got[1], expected[1]) < 1e-13 and distance(got[2], expected[2]) < 1e-13
+
+
+def pre_norm(width, f, rate=0.0):
+    """A residual block as in a transformer or a modern MLP."""
+    return Residual([LayerNorm(), Dense(4 * width, f), Dropout(rate), Dense(width)])
+
+
+TORCH_NETS = {
+    "BatchNorm1d": lambda f: [Dense(9), BatchNorm(), f, Dense(7), BatchNorm(0.3, 1e-3), f, Dense(4)],
+    "BatchNorm1d without affine": lambda f: [BatchNorm(affine=False), Dense(9, f), BatchNorm(affine=False)],
+    "LayerNorm": lambda f: [Dense(9), LayerNorm(), f, LayerNorm(1e-3, affine=False), f, Dense(4), LayerNorm()],
+    "pre-norm blocks": lambda f: [Dense(8), pre_norm(8, f), pre_norm(8, f, 0.4), LayerNorm(), Dense(4)],
+    "ResNet blocks": lambda f: [Residual([Dense(9), BatchNorm(), f, Dense(7), BatchNorm()]), f, Dense(4)],
+    "projections": lambda f: [
+        Residual([Dense(9, f), Residual([Dense(5, f)], projection=True)]),
+        Residual([f]),
+        Dense(4),
+    ],
+    "dropout": lambda f: [Dropout(0.2), Dense(9, f), Dropout(0.5), Residual([Dropout(0.1), Dense(7)]), f, Dense(4)],
+    "softmax": lambda f: [Dense(5, f), Softmax(), Dense(4), Softmax()],
+}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("f", [ReLU(), Tanh(), GELU()], ids=repr)
+@pytest.mark.parametrize("name", TORCH_NETS)
+def test_every_kind_of_layer_against_autograd(name, f, training):
+    rng = np.random.default_rng(list(TORCH_NETS).index(name))
+    net = ref.Network(6, TORCH_NETS[name](f), "float64", seed=3)
+    net.parameters = net.parameters + 0.2 * rng.normal(size=len(net.parameters))
+    net.statistics[:] = rng.uniform(0.5, 2, len(net.statistics))
+    x, y = rng.normal(size=(11, 6)), rng.normal(size=(11, net.outputs))
+    trainer = ref.Trainer(net, "mean_squared_error", seed=4)
+    trainer.steps = 7
+    got = trainer.value_and_grad(x, y, True, training=training)
+    expected = torch_value_and_grad(net, trainer.loss, x, y, masks_of(net, 11, 4, 7) if training else None)
+    assert got[0] == pytest.approx(expected[0], rel=1e-12)
+    # Where a batch norm takes a bias away again its gradient is 0 but for rounding.
+    assert distance(got[1], expected[1]) < 1e-12 and distance(got[2], expected[2]) < 1e-12
 
 
 @pytest.mark.torch
@@ -599,7 +772,8 @@ def test_divergence_amid_an_epoch():
     assert (caught.value.epoch, caught.value.step, trainer.steps, trainer.epochs) == (0, 2, 2, 0)
     assert caught.value.loss == np.inf and caught.value.last_loss == pytest.approx((3 - w1) ** 2, rel=1e-14)
     assert net.parameters[0] == pytest.approx(w2, rel=1e-14)
-    assert caught.value.history == {"loss": [], "gradient_norm": [], "seconds": []}
+    names = ["loss", "gradient_norm", "layer_gradient_norms", "learning_rate", "seconds"]
+    assert caught.value.history == {name: [] for name in names}
 
 
 def test_a_loss_that_overflows_though_its_gradient_does_not():
@@ -645,7 +819,9 @@ def test_fit_is_steps_in_the_order_of_the_seed(capsys):
     np.testing.assert_array_equal(fitted.net.parameters, stepped.net.parameters)
     np.testing.assert_allclose(history["loss"], losses, rtol=1e-14)
     np.testing.assert_allclose(history["gradient_norm"], np.sqrt(norms), rtol=1e-14)
-    assert history["val_loss"] == validation and set(history) == {"loss", "gradient_norm", "val_loss", "seconds"}
+    assert history["val_loss"] == validation and history["learning_rate"] == [0.01, 0.01]
+    names = ["loss", "gradient_norm", "layer_gradient_norms", "learning_rate", "val_loss", "seconds"]
+    assert list(history) == names
     assert len(history["seconds"]) == 2 and fitted.steps == 10 and fitted.epochs == 2
     assert len(capsys.readouterr().out.splitlines()) == 2
     # A second fit goes on where the first stopped.
@@ -794,7 +970,7 @@ F = X[:, :3]
         (
             lambda: trainer_of().fit(X, Y, batch_size=5, validation=X),
             TypeError,
-            "validation must be a pair (X, y), got ndarray",
+            "validation must be (X, y) or (X, y, sample_weight), got ndarray",
         ),
         (lambda: trainer_of().fit(X, Y, batch_size=5, validation=(F, Y)), ValueError, "validation[0] has 3 columns"),
     ],

@@ -71,7 +71,7 @@ def test_network_with_statistics(tmp_path, ending, dtype):
     net.save(path)
     other = fb.load(path)
     assert repr(other) == repr(net) and other.layers == net.layers
-    assert other.layers[0] == BatchNorm(0.3, frozen=True) and other.layers[5].frozen
+    assert other.layers[0] == BatchNorm(0.3, frozen=True) and other.layers[4].frozen
     assert other.parameters.tobytes() == net.parameters.tobytes()
     assert other.statistics.tobytes() == net.statistics.tobytes()
     assert other.predict(data()[0]).tobytes() == net.predict(data()[0]).tobytes()
@@ -597,7 +597,7 @@ def test_the_header_these_tests_change_is_right(tmp_path):
         (trainer_header(average=1), {**MOMENTS, "average": P}, "average must be less than 1"),
         (trainer_header(average=0.9), MOMENTS, "lacks average"),
         (trainer_header(average=0.9), {**MOMENTS, "average": P[:5]}, r"average has shape \(5,\)"),
-        (trainer_header(average=0.9), {**MOMENTS, "average": P * np.float32(np.inf)}, r"average\[0\] is -?(inf|nan)"),
+        (trainer_header(average=0.9), {**MOMENTS, "average": np.full(68, np.inf, "f4")}, r"average\[0\] is inf"),
         (trainer_header(), {**MOMENTS, "average": P}, "holds average, which its header does not speak of"),
         (trainer_header(schedule={"kind": "relu"}), MOMENTS, "makes no sense"),
         (trainer_header(schedule=3), MOMENTS, "makes no sense"),

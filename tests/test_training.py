@@ -234,7 +234,7 @@ def test_pauses_change_nothing(dtype, batch, threads):
             assert status == _core.OK
             t = plan.t
         assert t == 2 * len(rates)
-        results.append((net.parameters, *vectors, np.array([plan.loss_sum, plan.squared_norm_sum, plan.last_loss])))
+        results.append((net.parameters, *vectors, np.array([plan.mean_loss, plan.squared_norm_sum, plan.last_loss])))
     blocks = 2 * sum(-(-min(batch, 1500 - start) // 256) for start in range(0, 1500, batch))
     assert slices == blocks, "each row block should have been a slice of its own"
     for one, many in zip(*results, strict=True):

@@ -256,7 +256,7 @@ def elu_forward(x, alpha=1.0):
 
 
 def elu_backward(dy, y, alpha=1.0):
-    """dx = dy for y > 0, else dy (y + alpha): y = alpha exp(x) - alpha, and alpha is not negative, so y > 0 where x > 0.
+    """dx = dy for y > 0, else dy (y + alpha), since alpha exp(x) = y + alpha; y > 0 where x > 0, as alpha >= 0.
 
     Parameters
     ----------

@@ -112,8 +112,9 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
 def _refuse_from_z(f):
     if f.from_z:
         raise ValueError(
-            f"activation must be one whose derivative is computed from y, got {f.name}: let dense_forward make z without "
-            f"an activation, then call {f.name}_forward(z); backward, {f.name}_backward(dy, z) gives the dy of the layer"
+            f"activation must have a derivative that is computed from y, got {f.name}: make z by dense_forward without "
+            f"activation, y by {f.name}_forward(z), and the dy to pass here, without activation, by "
+            f"{f.name}_backward(dy, z)"
         )
 
 

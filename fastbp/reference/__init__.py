@@ -32,6 +32,7 @@ from .activation import (
     tanh_forward,
 )
 from .dense import dense_backward, dense_forward
+from .dropout import dropout_backward, dropout_forward
 from .gemm import gemm
 from .loss import (
     binary_cross_entropy,
@@ -43,6 +44,14 @@ from .loss import (
     softmax_cross_entropy,
 )
 from .network import Network
+from .norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_predict,
+    batch_norm_running,
+    layer_norm_backward,
+    layer_norm_forward,
+)
 from .optimizer import (
     adagrad_step,
     adam_step,
@@ -54,7 +63,7 @@ from .optimizer import (
     weight_average,
 )
 from .reduce import add, all_finite, sum_squares
-from .rng import random_bits, random_permutation, random_uniform
+from .rng import random_bits, random_normal, random_permutation, random_uniform
 from .softmax import softmax_backward, softmax_forward
 from .trainer import Trainer
 
@@ -65,11 +74,17 @@ __all__ = [
     "adam_step",
     "add",
     "all_finite",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_predict",
+    "batch_norm_running",
     "binary_cross_entropy",
     "clip_by_norm",
     "clip_by_value",
     "dense_backward",
     "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
     "elu_backward",
     "elu_forward",
     "gelu_backward",
@@ -80,6 +95,8 @@ __all__ = [
     "huber",
     "identity_backward",
     "identity_forward",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "mean_absolute_error",
@@ -88,6 +105,7 @@ __all__ = [
     "pinball",
     "poisson",
     "random_bits",
+    "random_normal",
     "random_permutation",
     "random_uniform",
     "relu_backward",

@@ -86,7 +86,7 @@ def elu_forward(x, alpha=1.0):
 
 
 def elu_backward(dy, y, alpha=1.0):
-    """dx = dy for y > 0, else dy (y + alpha): y = alpha exp(x) - alpha, and alpha is not negative, so y > 0 where x > 0."""
+    """dx = dy for y > 0, else dy (y + alpha): alpha exp(x) = y + alpha. alpha is not negative, so y > 0 where x > 0."""
     return np.where(y > 0, dy, dy * (y + alpha))
 
 
@@ -100,8 +100,8 @@ def selu_backward(dy, y):
     return dy * np.where(y > 0, SELU_SCALE, y + SELU_LIMIT)
 
 
-# The last three are x q(x), where q goes from 0 to 1. Beyond FAR it is 0 or 1 in every dtype: x stops there where it would
-# only make a nan of 0 times infinity.
+# The last three are x q(x), where q goes from 0 to 1. Beyond FAR it is 0 or 1 in every dtype: x stops there where it
+# would only make a nan of 0 times infinity.
 
 
 def gelu_forward(x):

@@ -12,6 +12,27 @@ _32 = np.uint64(32)
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _KEY_STEPS = 0x9E3779B9, 0xBB67AE85  # golden ratio and sqrt(3) - 1, as fractions of 2^32
 
+# Quotients of polynomials, highest coefficient first: numerator, denominator. Wichura, Algorithm AS 241: The Percentage
+# Points of the Normal Distribution, Applied Statistics 37(3), 1988, routine PPND16.
+_QUANTILE_NEAR = (
+    (2.5090809287301226727e3, 3.3430575583588128105e4, 6.7265770927008700853e4, 4.5921953931549871457e4,
+     1.3731693765509461125e4, 1.9715909503065514427e3, 1.3314166789178437745e2, 3.3871328727963666080e0),
+    (5.2264952788528545610e3, 2.8729085735721942674e4, 3.9307895800092710610e4, 2.1213794301586595867e4,
+     5.3941960214247511077e3, 6.8718700749205790830e2, 4.2313330701600911252e1, 1.0),
+)  # fmt: skip
+_QUANTILE_TAIL = (
+    (7.74545014278341407640e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1, 1.27045825245236838258e0,
+     3.64784832476320460504e0, 5.76949722146069140550e0, 4.63033784615654529590e0, 1.42343711074968357734e0),
+    (1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2, 1.48103976427480074590e-1,
+     6.89767334985100004550e-1, 1.67638483018380384940e0, 2.05319162663775882187e0, 1.0),
+)  # fmt: skip
+_QUANTILE_FAR = (
+    (2.01033439929228813265e-7, 2.71155556874348757815e-5, 1.24266094738807843860e-3, 2.65321895265761230930e-2,
+     2.96560571828504891230e-1, 1.78482653991729133580e0, 5.46378491116411436990e0, 6.65790464350110377720e0),
+    (2.04426310338993978564e-15, 1.42151175831644588870e-7, 1.84631831751005468180e-5, 7.86869131145613259100e-4,
+     1.48753612908506148525e-2, 1.36929880922735805310e-1, 5.99832206555887937690e-1, 1.0),
+)  # fmt: skip
+
 
 def philox4x32(counter, key):
     """The four words of each block.
@@ -72,6 +93,30 @@ def random_uniform(seed, stream, n):
     """
     a, b = random_bits(seed, stream, 2 * n).reshape(n, 2).T
     return ((a >> 5) * 2.0**26 + (b >> 6)) / 2.0**53
+
+
+def random_normal(seed, stream, n):
+    """n numbers of the standard normal distribution: the quantiles at n numbers spread evenly over (0, 1).
+
+    Parameters
+    ----------
+    seed, stream, n : int
+        As in `random_bits`.
+
+    Returns
+    -------
+    ndarray of float64 (n,)
+        Number i is the quantile at (floor(u_i 2^52) + 1/2) / 2^52, with u of `random_uniform`.
+    """
+    u = (np.floor(random_uniform(seed, stream, n) * 2**52) + 0.5) / 2**52
+    q = u - 0.5
+    r = np.sqrt(-np.log(np.minimum(u, 1 - u)))
+    tail = np.where(r <= 5, _ratio(_QUANTILE_TAIL, r - 1.6), _ratio(_QUANTILE_FAR, r - 5))
+    return np.where(np.abs(q) <= 0.425, q * _ratio(_QUANTILE_NEAR, 0.180625 - q * q), np.copysign(tail, q))
+
+
+def _ratio(coefficients, x):
+    return np.polyval(coefficients[0], x) / np.polyval(coefficients[1], x)
 
 
 def random_permutation(seed, stream, n):

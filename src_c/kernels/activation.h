@@ -18,21 +18,22 @@
  * Phi and phi are the standard normal distribution and its density, q the sigmoid, c = 0.044715.
  *
  * Forward leaves y and nothing else. Of the first table y is all that backward needs. (softplus: y =
- * log(1 + exp(alpha z))/alpha, so exp(-alpha y) = 1 - sigmoid(alpha z).) The others fall and rise again, so that y does not
- * tell z: backward needs z.
+ * log(1 + exp(alpha z))/alpha, so exp(-alpha y) = 1 - sigmoid(alpha z).) The others fall and rise again, so that y does
+ * not tell z: backward needs z.
  *
- * Every z is allowed, and a nan gives a nan. At infinity: sigmoid 0 and 1, tanh -1 and 1, softplus 0 and inf, elu -alpha and
- * inf, selu -s a and inf, the last three 0 and inf, their slopes 0 and 1; leaky_relu with alpha = 0 makes a nan of -inf.
- * The slope of a nan is a nan, but 0 for relu and alpha for leaky_relu.
+ * Every z is allowed, and a nan gives a nan. At infinity: sigmoid 0 and 1, tanh -1 and 1, softplus 0 and inf, elu
+ * -alpha and inf, selu -s a and inf, the last three -0 and inf, with slopes 0 and 1; leaky_relu with alpha = 0 makes a
+ * nan of -inf. The slope of a nan is a nan, but 0 for relu and alpha for leaky_relu.
  *
- * Errors are those of vec/math.h, and softplus adds three roundings (product, quotient, sum) to exp and log1p, elu and selu
- * one to expm1. silu is within 5 ulp, and gelu_tanh within 5 + |v|, as rounding v moves exp(-|v|) by so much; below the
- * smallest normal number add |z|/2, by which a product multiplies a rounding. Slopes from y of elu and selu are within an
- * ulp of alpha or s a. Slopes from z have the error of the sum of their terms' magnitudes: they are 0 at one z < 0.
+ * Errors are those of vec/math.h. softplus adds three roundings (product, quotient, sum) to exp and log1p; elu adds one
+ * to expm1, selu two. silu is within 4 ulp, and gelu_tanh within 4 + 3 |v|, as what rounding takes from v moves
+ * exp(-|v|) by as much; where the sigmoid is subnormal add |z|/2, since z multiplies its rounding. y + alpha is within
+ * an ulp of alpha, y + s a within two of s a. The slopes from z cross 0 at one z < 0: their errors are some ulp of the
+ * sum of their terms' magnitudes.
  *
  * Sources: Hendrycks, Gimpel, Gaussian Error Linear Units, arXiv:1606.08415, 2016 (gelu, gelu_tanh, silu); Clevert,
- * Unterthiner, Hochreiter, arXiv:1511.07289, 2015 (elu); Klambauer et al., arXiv:1706.02515, 2017 (selu; s and a are such
- * that mean 0 and variance 1 are kept).
+ * Unterthiner, Hochreiter, arXiv:1511.07289, 2015 (elu); Klambauer et al., arXiv:1706.02515, 2017 (selu; s and a keep
+ * mean 0 and variance 1).
  *
  * Each element is computed alone: its bits do not depend on where in an array or a tile it stands. */
 
@@ -42,8 +43,8 @@
 #define GELU_TANH_CUBIC ((real)0x1.2444f2a4d8b4bp-4)  /* 0.044715 times that */
 #define GATE_HIGHEST ((real)1e4) /* sigmoid(-v) is 0 from 1e4 on in both types */
 
-/* z sigmoid(v(z)) for odd v, as what |z| sigmoid(-v) leaves of z, or, for z < 0, as that itself with a minus: a small result
- * keeps its relative accuracy, and -inf gives 0. */
+/* z sigmoid(v(z)), v odd: for z < 0 it is -|z| sigmoid(-|v|), else what that leaves of z. So a small result keeps its
+ * relative accuracy, and -inf gives 0. */
 FBP_INLINE vreal gate_of(vreal z, int activation) {
     const vreal a = v_min(v_set(GATE_HIGHEST), v_abs(z)); /* this order keeps a nan */
     vreal v = a;
@@ -53,7 +54,7 @@ FBP_INLINE vreal gate_of(vreal z, int activation) {
     return v_select(v_lt(z, v_zero()), v_neg(rest), v_sub(z, rest));
 }
 
-/* Its derivative. That of |z| q(-v) is q (1 - |z| v' (1 - q)), with q = e / (1 + e), e = exp(-v). */
+/* Its derivative, from that of |z| q, q = sigmoid(-|v|) = e / (1 + e), e = exp(-|v|): it is q (1 - |z| v' (1 - q)). */
 FBP_INLINE vreal gate_slope(vreal z, int activation) {
     const vreal one = v_set(1), a = v_min(v_set(GATE_HIGHEST), v_abs(z));
     vreal v = a, growth = a; /* |z| v' */
@@ -196,8 +197,9 @@ static void activation_forward_rows(real *y, size_t y_row, int activation, real 
     activation_forward_strided(y, y_row, activation, alpha, y, y_row, rows, columns);
 }
 
-/* dx = dy * f'(z). dy, y and dx: (rows, columns), rows dy_row, y_row and dx_row apart. y is z for those from FBP_FROM_Z on.
- * dx may be dy or y, with its row stride. A dy of nan or inf is never lost: where the slope is 0 it gives a nan. */
+/* dx = dy * f'(z). dy, y and dx: (rows, columns), rows dy_row, y_row and dx_row apart. y is z for those from
+ * FBP_FROM_Z on. dx may be dy or y, with its row stride. A dy of nan or inf is never lost: where the slope is 0 it
+ * gives a nan. */
 static void activation_backward_rows(const real *dy, size_t dy_row, const real *y, size_t y_row, int activation,
                                      real alpha, real *dx, size_t dx_row, size_t rows, size_t columns) {
     switch (activation) {
@@ -242,7 +244,8 @@ static void FBP(activation_forward)(const void *x, int activation, double alpha,
     activation_forward_strided(x, 0, activation, (real)alpha, y, 0, 1, N);
 }
 
-/* dx = dy * f'(z), y = f(z) being what forward wrote, or z itself for those from FBP_FROM_Z on. dy, y, dx: (N,); dx may be dy or y. */
+/* dx = dy * f'(z), y = f(z) being what forward wrote, or z itself for those from FBP_FROM_Z on. dy, y, dx: (N,); dx may
+ * be dy or y. */
 static void FBP(activation_backward)(const void *dy, const void *y, int activation, double alpha, void *dx, size_t N) {
     activation_backward_rows(dy, 0, y, 0, activation, (real)alpha, dx, 0, 1, N);
 }

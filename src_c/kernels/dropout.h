@@ -1,15 +1,16 @@
 /* dropout.h: y = x mask, where an element of mask is 0 with probability `rate` and 1 / (1 - rate) otherwise.
  *
- * Whether an element is dropped depends on (seed, stream, draw) and its place in the minibatch alone, so masks have the same bits
- * however a minibatch is cut. fbp.h says which word decides: elements are numbered row by row, and 64 of them take the
- * sixteen blocks of a group. Backward is dx = dy mask: `multiply`.
- * Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 15, 2014. */
+ * Whether an element is dropped depends on (seed, stream, draw) and its place in the minibatch alone, so masks have the
+ * same bits however a minibatch is cut. fbp.h says which word decides: elements are numbered row by row, and 64 of them
+ * take the sixteen blocks of a group. Backward is dx = dy mask: `multiply`. Source: Srivastava et al., "Dropout: A
+ * Simple Way to Prevent Neural Networks from Overfitting", JMLR 15, 2014. */
 
 /* Words made at a time, a multiple of RNG_GROUP: they stay in the first-level cache. */
 #define DROPOUT_WORDS 1024
 
 /* mask and y of n elements of a row, from as many words. */
-FBP_INLINE void dropout_apply(const real *x, const uint32_t *words, uint32_t limit, vreal keep, real *mask, real *y, size_t n) {
+FBP_INLINE void dropout_apply(const real *x, const uint32_t *words, uint32_t limit, vreal keep, real *mask, real *y,
+                              size_t n) {
     size_t j = 0;
     for (; j + LANES <= n; j += LANES) {
         const vreal m = v_select(m_below(words + j, limit), v_zero(), keep);
@@ -23,8 +24,8 @@ FBP_INLINE void dropout_apply(const real *x, const uint32_t *words, uint32_t lim
     }
 }
 
-/* x (B, N); writes mask and y (B, N). y may be x. Rows are a minibatch's from first_row on, which has less than 2^34 elements
- * in all. A dropped inf or nan gives a nan. */
+/* x (B, N); writes mask and y (B, N). y may be x. Rows are a minibatch's from first_row on, which has less than 2^34
+ * elements in all. A dropped inf or nan gives a nan. */
 static void FBP(dropout_forward)(const struct fbp_dropout *d, int part, int parts) {
     const size_t N = d->N, begin = d->B * (size_t)part / (size_t)parts, end = d->B * (size_t)(part + 1) / (size_t)parts;
     const uint64_t threshold = (uint64_t)(d->rate * 0x1p32 + 0.5);

@@ -3,22 +3,27 @@
  *   xhat = (x - mean) rstd,   z = gamma xhat + beta,   y = f(z),   rstd = 1 / sqrt(variance + eps)
  *
  * mean and variance are those of a row of x (LayerNorm; B of each) or of a column (BatchNorm; N of each), the variance
- * divided by the number of elements and summed from the differences to the mean, in a second pass: E[x^2] - mean^2 would
- * lose all of a small variance beside a large mean. With g = dz gamma, and averages over the elements that share a mean,
+ * divided by the number of elements and summed from the differences to the mean, in a second pass: E[x^2] - mean^2
+ * would lose all of a small variance beside a large mean. With g = dz gamma, and averages over the elements that share
+ * a mean,
  *
- *   dgamma = sum over rows of dz xhat,   dbeta = sum over rows of dz,   dx = rstd (g - average(g) - xhat average(g xhat))
+ *   dgamma = sum over rows of dz xhat,   dbeta = sum over rows of dz,
+ *   dx = rstd (g - average(g) - xhat average(g xhat))
  *
- * Backward needs x, mean and rstd, and makes xhat anew, in the same bits. The factor gamma of BatchNorm is one for all that
- * is averaged, so it is taken out: dx = gamma rstd (dz - average(dz) - xhat average(dz xhat)), from the sums of dgamma, dbeta.
- * Sources: Ba, Kiros, Hinton, "Layer Normalization", arXiv 1607.06450, 2016; Ioffe, Szegedy, "Batch Normalization", ICML 2015.
+ * Backward needs x, mean and rstd, and makes xhat anew, in the same bits. The factor gamma of BatchNorm is one for all
+ * that is averaged, so it is taken out: dx = gamma rstd (dz - average(dz) - xhat average(dz xhat)), from the sums of
+ * dgamma and dbeta.
+ * Sources: Ba, Kiros, Hinton, "Layer Normalization", arXiv 1607.06450, 2016; Ioffe, Szegedy, "Batch Normalization",
+ * ICML 2015.
  *
- * Order of summation. Along a row, element j goes to partial sum j modulo LANES, a chain over at most FBP_BLOCK vectors; the
- * blocks' chains are added in order, and the partial sums as v_sum does. Down a column, chains over FBP_BLOCK rows, added in
- * order. Four rows go together along a row, or one; four vectors of columns down, or one: the same bits.
+ * Order of summation. Along a row, element j goes to partial sum j modulo LANES, a chain over at most FBP_BLOCK
+ * vectors; the blocks' chains are added in order, and the partial sums as v_sum does. Down a column, chains over
+ * FBP_BLOCK rows, added in order. Four rows go together along a row, or one; four vectors of columns down, or one: the
+ * same bits.
  *
  * Range: a variance of 0 gives xhat = 0 as long as eps > 0. Where a difference's square or their sum overflows (1e19 in
- * float32), variance is inf, rstd and xhat 0. An inf or a nan makes its row (LayerNorm) or column (BatchNorm) nan.
- * gamma and beta may be NULL: 1 and 0. */
+ * float32), variance is inf, rstd and xhat 0. An inf or a nan, or a sum of x that overflows, makes its row (LayerNorm)
+ * or column (BatchNorm) nan. gamma and beta may be NULL: 1 and 0. */
 
 /* Rows that go together: their sums over the lanes are taken at once, and what belongs to a column is read once. */
 #define NORM_ROWS 4
@@ -58,7 +63,8 @@ FBP_SPECIALIZE void norm_store_quarters(const int rows, vreal v, real *p) {
 }
 
 /* sum[r] += x, or += (x - mean[r])^2, of n elements of each row. */
-FBP_SPECIALIZE void layer_norm_add(const int rows, const real *x, size_t x_row, const vreal *mean, vreal *sum, size_t n) {
+FBP_SPECIALIZE void layer_norm_add(const int rows, const real *x, size_t x_row, const vreal *mean, vreal *sum,
+                                   size_t n) {
     FBP_UNROLL
     for (int r = 0; r < rows; r++) {
         vreal v = norm_load(x + (size_t)r * x_row, n);
@@ -72,7 +78,8 @@ FBP_SPECIALIZE void layer_norm_add(const int rows, const real *x, size_t x_row, 
     }
 }
 
-/* Quarter r of the result: the sum over row r of x, or of (x - mean[r])^2; mean is NULL or not, as known at the call. */
+/* Quarter r of the result: the sum over row r of x, or of (x - mean[r])^2; mean is NULL or not, as known at the
+ * call. */
 FBP_SPECIALIZE vreal layer_norm_sums(const int rows, const real *x, size_t x_row, const vreal *mean, size_t N) {
     vreal total[NORM_ROWS];
     FBP_UNROLL
@@ -122,7 +129,8 @@ FBP_SPECIALIZE void layer_norm_forward_rows(const int rows, const struct fbp_nor
     activation_forward_rows(y, norm->y_row, norm->activation, (real)norm->alpha, (size_t)rows, N);
 }
 
-/* x (B, N); gamma, beta (N,) or NULL; writes y (B, N), mean (B,) and rstd (B,). y may be x, where no backward follows. */
+/* x (B, N); gamma, beta (N,) or NULL; writes y (B, N), mean (B,) and rstd (B,). y may be x, where no backward
+ * follows. */
 static void FBP(layer_norm_forward)(const struct fbp_norm *norm, int part, int parts) {
     size_t b, end;
     norm_share(norm->B, NORM_ROWS, part, parts, &b, &end);
@@ -132,7 +140,8 @@ static void FBP(layer_norm_forward)(const struct fbp_norm *norm, int part, int p
 
 /* sum[0] += g and sum[1] += g xhat, of n elements of each row. */
 FBP_SPECIALIZE void layer_norm_add_gradients(const int rows, const struct fbp_norm *norm, const real *x, const real *dz,
-                                             const vreal *mean, const vreal *rstd, vreal sum[2][NORM_ROWS], size_t j, size_t n) {
+                                             const vreal *mean, const vreal *rstd, vreal sum[2][NORM_ROWS], size_t j,
+                                             size_t n) {
     const vreal gamma = norm_load_or(norm->gamma, j, n, 1);
     FBP_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -196,16 +205,18 @@ static void FBP(layer_norm_backward_inputs)(const struct fbp_norm *norm, int par
     for (; b < end; b++) layer_norm_backward_rows(1, norm, b);
 }
 
-/* --------------------------------------------------------------------------------- sums down the columns
- * `vectors` is NORM_VECTORS or 1, a constant at every call: so many vectors of columns from j on. With one, n of its columns. */
+/* --------------------------------------------------------------------------------- sums down the columns `vectors` is
+ * NORM_VECTORS or 1, a constant at every call: so many vectors of columns from j on. With one, n of its columns. */
 
 #define NORM_VECTORS 4
+#define NORM_WIDTH (NORM_VECTORS * LANES)
 
 /* sum[0] and sum[1] of columns [j, ...), for rows [first, last): of dz xhat and of dz. by_row: mean and rstd belong to
  * rows rather than to columns, a constant at every call. */
-FBP_SPECIALIZE void norm_gradient_chains(const int vectors, const int by_row, const struct fbp_norm *norm, size_t j, size_t n,
-                                         size_t first, size_t last, vreal sum[2][NORM_VECTORS]) {
-    const real *x = (const real *)norm->x + first * norm->x_row + j, *dz = (const real *)norm->dz + first * norm->dz_row + j;
+FBP_SPECIALIZE void norm_gradient_chains(const int vectors, const int by_row, const struct fbp_norm *norm, size_t j,
+                                         size_t n, size_t first, size_t last, vreal sum[2][NORM_VECTORS]) {
+    const real *x = (const real *)norm->x + first * norm->x_row + j;
+    const real *dz = (const real *)norm->dz + first * norm->dz_row + j;
     const real *means = norm->mean, *rstds = norm->rstd;
     vreal mean[NORM_VECTORS], rstd[NORM_VECTORS];
     FBP_UNROLL
@@ -251,13 +262,14 @@ FBP_SPECIALIZE void layer_norm_weights_of(const int vectors, const struct fbp_no
     } while (b < norm->B);
 }
 
-/* dgamma (N,) (+)= column sums of dz xhat, dbeta (N,) (+)= column sums of dz, from x, dz (B, N), mean and rstd (B,). dgamma
- * and dbeta may be NULL. Blocks of rows are added one by one, so a sum made in several calls has the bits of one. */
+/* dgamma (N,) (+)= column sums of dz xhat, dbeta (N,) (+)= column sums of dz, from x, dz (B, N), mean and rstd (B,).
+ * dgamma and dbeta may be NULL. Blocks of rows are added one by one, so a sum made in several calls has the bits of
+ * one. */
 static void FBP(layer_norm_backward_weights)(const struct fbp_norm *norm, int part, int parts) {
     size_t j, end;
     norm_share(norm->N, LANES, part, parts, &j, &end);
     if (!norm->dgamma && !norm->dbeta) return;
-    for (; j + NORM_VECTORS * LANES <= end; j += NORM_VECTORS * LANES) layer_norm_weights_of(NORM_VECTORS, norm, j, LANES);
+    for (; j + NORM_WIDTH <= end; j += NORM_WIDTH) layer_norm_weights_of(NORM_VECTORS, norm, j, LANES);
     for (; j + LANES <= end; j += LANES) layer_norm_weights_of(1, norm, j, LANES);
     if (j < end) layer_norm_weights_of(1, norm, j, end - j);
 }
@@ -265,8 +277,8 @@ static void FBP(layer_norm_backward_weights)(const struct fbp_norm *norm, int pa
 /* ---------------------------------------------------------------------------------------- batch norm */
 
 /* average[v]: of x, or of (x - mean[v])^2 where mean is not NULL, as known at the call. */
-FBP_SPECIALIZE void batch_norm_averages(const int vectors, const struct fbp_norm *norm, size_t j, size_t n, const vreal *mean,
-                                        vreal *average) {
+FBP_SPECIALIZE void batch_norm_averages(const int vectors, const struct fbp_norm *norm, size_t j, size_t n,
+                                        const vreal *mean, vreal *average) {
     const real *x = (const real *)norm->x + j;
     FBP_UNROLL
     for (int v = 0; v < vectors; v++) average[v] = v_zero();
@@ -310,12 +322,13 @@ FBP_SPECIALIZE void batch_norm_statistics_of(const int vectors, const struct fbp
 static void FBP(batch_norm_statistics)(const struct fbp_norm *norm, int part, int parts) {
     size_t j, end;
     norm_share(norm->N, LANES, part, parts, &j, &end);
-    for (; j + NORM_VECTORS * LANES <= end; j += NORM_VECTORS * LANES) batch_norm_statistics_of(NORM_VECTORS, norm, j, LANES);
+    for (; j + NORM_WIDTH <= end; j += NORM_WIDTH) batch_norm_statistics_of(NORM_VECTORS, norm, j, LANES);
     for (; j + LANES <= end; j += LANES) batch_norm_statistics_of(1, norm, j, LANES);
     if (j < end) batch_norm_statistics_of(1, norm, j, end - j);
 }
 
-FBP_SPECIALIZE void batch_norm_apply(const int rows, const struct fbp_norm *norm, const real *x, real *y, size_t j, size_t n) {
+FBP_SPECIALIZE void batch_norm_apply(const int rows, const struct fbp_norm *norm, const real *x, real *y, size_t j,
+                                     size_t n) {
     vreal mean[NORM_ROWS], rstd[NORM_ROWS];
     mean[0] = norm_load((const real *)norm->mean + j, n);
     rstd[0] = norm_load((const real *)norm->rstd + j, n);
@@ -359,24 +372,26 @@ FBP_SPECIALIZE void batch_norm_weights_of(const int vectors, const struct fbp_no
     norm_put(vectors, norm->dbeta, j, norm->accumulate, total[1], n);
 }
 
-/* sums (2 N,): the column sums of dz xhat, then of dz, from x, dz (B, N), mean and rstd (N,); dgamma and dbeta (N,), each
- * maybe NULL, are (+)= the same. */
+/* sums (2 N,): the column sums of dz xhat, then of dz, from x, dz (B, N), mean and rstd (N,); dgamma and dbeta (N,),
+ * each maybe NULL, are (+)= the same. */
 static void FBP(batch_norm_backward_weights)(const struct fbp_norm *norm, int part, int parts) {
     size_t j, end;
     norm_share(norm->N, LANES, part, parts, &j, &end);
-    for (; j + NORM_VECTORS * LANES <= end; j += NORM_VECTORS * LANES) batch_norm_weights_of(NORM_VECTORS, norm, j, LANES);
+    for (; j + NORM_WIDTH <= end; j += NORM_WIDTH) batch_norm_weights_of(NORM_VECTORS, norm, j, LANES);
     for (; j + LANES <= end; j += LANES) batch_norm_weights_of(1, norm, j, LANES);
     if (j < end) batch_norm_weights_of(1, norm, j, end - j);
 }
 
-FBP_SPECIALIZE void batch_norm_gradient(const int rows, const struct fbp_norm *norm, const real *x, const real *dz, real *dx,
-                                        size_t j, size_t n) {
+FBP_SPECIALIZE void batch_norm_gradient(const int rows, const struct fbp_norm *norm, const real *x, const real *dz,
+                                        real *dx, size_t j, size_t n) {
     const vreal mean = norm_load((const real *)norm->mean + j, n), rstd = norm_load((const real *)norm->rstd + j, n);
     const vreal factor = v_mul(norm_load_or(norm->gamma, j, n, 1), rstd);
     if (norm->constant_statistics) {
         FBP_UNROLL
-        for (int r = 0; r < rows; r++)
-            norm_store(dx + (size_t)r * norm->dx_row + j, v_mul(norm_load(dz + (size_t)r * norm->dz_row + j, n), factor), n);
+        for (int r = 0; r < rows; r++) {
+            const vreal g = norm_load(dz + (size_t)r * norm->dz_row + j, n);
+            norm_store(dx + (size_t)r * norm->dx_row + j, v_mul(g, factor), n);
+        }
         return;
     }
     const vreal share = v_set((real)(1 / (double)norm->B));
@@ -400,8 +415,8 @@ FBP_SPECIALIZE void batch_norm_backward_rows(const int rows, const struct fbp_no
 }
 
 /* dx (B, N) of x, dz (B, N), gamma (N,) or NULL, mean and rstd (N,) and the sums (2 N,) over all B rows that
- * batch_norm_backward_weights left. With constant_statistics dx = dz gamma rstd, and x, mean and sums are not used. dx may be x
- * or dz, with its row stride. */
+ * batch_norm_backward_weights left. With constant_statistics dx = dz gamma rstd, and x, mean and sums are not used. dx
+ * may be x or dz, with its row stride. */
 static void FBP(batch_norm_backward_inputs)(const struct fbp_norm *norm, int part, int parts) {
     size_t b, end;
     norm_share(norm->B, NORM_ROWS, part, parts, &b, &end);
@@ -409,7 +424,8 @@ static void FBP(batch_norm_backward_inputs)(const struct fbp_norm *norm, int par
     for (; b < end; b++) batch_norm_backward_rows(1, norm, b);
 }
 
-/* rstd (N,) = 1 / sqrt(variance (N,) + eps). rstd may be variance. inf gives 0; a nan, or a sum below 0, gives a nan. */
+/* rstd (N,) = 1 / sqrt(variance (N,) + eps). rstd may be variance. inf gives 0; a nan, or a sum below 0, gives a
+ * nan. */
 static void FBP(batch_norm_rstd)(const void *variance_, double eps, void *rstd_, size_t N) {
     const real *variance = variance_;
     real *rstd = rstd_;
@@ -428,8 +444,8 @@ static void batch_norm_run(const real *value, double factor, double momentum, re
     }
 }
 
-/* running_mean += momentum (mean - running_mean), running_variance += momentum (variance B / (B - 1) - running_variance), all
- * (N,): the running variance is the unbiased estimate, as in PyTorch. B > 1. */
+/* running_mean += momentum (mean - running_mean), running_variance += momentum (variance B / (B - 1) -
+ * running_variance), all (N,): the running variance is the unbiased estimate, as in PyTorch. B > 1. */
 static void FBP(batch_norm_running)(const void *mean, const void *variance, double momentum, void *running_mean,
                                     void *running_variance, size_t B, size_t N) {
     batch_norm_run(mean, 1, momentum, running_mean, N);

@@ -75,6 +75,10 @@ const struct fbp_kernels FBP(kernels) = {
     .dropout_forward = FBP(dropout_forward),
     .multiply = FBP(multiply),
 
+#if FBP_REAL == 64
+    .normal_quantile = FBP(normal_quantile),
+#endif
+
     .add = FBP(add),
     .row_squares = FBP(row_squares),
     .sum_squares = FBP(sum_squares),

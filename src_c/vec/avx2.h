@@ -18,8 +18,8 @@ FBP_INLINE vint vi_and(vint a, vint b) { return vi_pair(_mm256_and_si256(a.low, 
 FBP_INLINE vint vi_or(vint a, vint b) { return vi_pair(_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)); }
 FBP_INLINE vint vi_xor(vint a, vint b) { return vi_pair(_mm256_xor_si256(a.low, b.low), _mm256_xor_si256(a.high, b.high)); }
 
-/* Words 0, 2, 4, ... and words 1, 3, 5, ..., each in the lower half of 64 bits, where the multiplication takes it from and
- * leaves its product. What is in the upper halves does not matter. */
+/* Words 0, 2, 4, ... and words 1, 3, 5, ..., each in the lower half of 64 bits, where the multiplication takes it from
+ * and leaves its product. What is in the upper halves does not matter. */
 typedef struct { vint even, odd; } vword;
 
 FBP_INLINE vword w_pair(vint even, vint odd) { return (vword){even, odd}; }
@@ -35,10 +35,16 @@ FBP_INLINE vword w_index(void) {
                   vi_pair(_mm256_setr_epi64x(1, 3, 5, 7), _mm256_setr_epi64x(9, 11, 13, 15)));
 }
 
-FBP_INLINE vint w_add_half(vint a, vint b) { return vi_pair(_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)); }
+FBP_INLINE vint w_add_half(vint a, vint b) {
+    return vi_pair(_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high));
+}
+
 FBP_INLINE vword w_add(vword a, vword b) { return w_pair(w_add_half(a.even, b.even), w_add_half(a.odd, b.odd)); }
 
-FBP_INLINE vint w_product_half(vint a, vint b) { return vi_pair(_mm256_mul_epu32(a.low, b.low), _mm256_mul_epu32(a.high, b.high)); }
+FBP_INLINE vint w_product_half(vint a, vint b) {
+    return vi_pair(_mm256_mul_epu32(a.low, b.low), _mm256_mul_epu32(a.high, b.high));
+}
+
 FBP_INLINE vint w_upper_half(vint a) { return vi_pair(_mm256_srli_epi64(a.low, 32), _mm256_srli_epi64(a.high, 32)); }
 
 FBP_INLINE vword w_product(vword a, vword b, vword *high) {
@@ -48,8 +54,9 @@ FBP_INLINE vword w_product(vword a, vword b, vword *high) {
 }
 
 FBP_INLINE void w_store(uint32_t *p, vword v) {
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_blend_epi32(v.even.low, _mm256_slli_epi64(v.odd.low, 32), 0xaa));
-    _mm256_storeu_si256((__m256i *)(void *)(p + 8), _mm256_blend_epi32(v.even.high, _mm256_slli_epi64(v.odd.high, 32), 0xaa));
+    __m256i *at = (__m256i *)(void *)p;
+    _mm256_storeu_si256(at, _mm256_blend_epi32(v.even.low, _mm256_slli_epi64(v.odd.low, 32), 0xaa));
+    _mm256_storeu_si256(at + 1, _mm256_blend_epi32(v.even.high, _mm256_slli_epi64(v.odd.high, 32), 0xaa));
 }
 
 #if FBP_REAL == 32
@@ -241,11 +248,15 @@ FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_ro
     v_store_eight(high, dst + 8 * dst_row, dst_row, n);
 }
 
+/* The two 128-bit halves of a, added, and those of b. */
+FBP_INLINE __m256 v_add_halves(__m256 a, __m256 b) {
+    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+}
+
 FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
-    __m256 ab_even = _mm256_add_ps(a.low, a.high), ab_odd = _mm256_add_ps(b.low, b.high);
-    __m256 cd_even = _mm256_add_ps(c.low, c.high), cd_odd = _mm256_add_ps(d.low, d.high);
-    vreal v = v_pair(_mm256_add_ps(_mm256_permute2f128_ps(ab_even, ab_odd, 0x20), _mm256_permute2f128_ps(ab_even, ab_odd, 0x31)),
-                     _mm256_add_ps(_mm256_permute2f128_ps(cd_even, cd_odd, 0x20), _mm256_permute2f128_ps(cd_even, cd_odd, 0x31)));
+    __m256 a8 = _mm256_add_ps(a.low, a.high), b8 = _mm256_add_ps(b.low, b.high);
+    __m256 c8 = _mm256_add_ps(c.low, c.high), d8 = _mm256_add_ps(d.low, d.high);
+    vreal v = v_pair(v_add_halves(a8, b8), v_add_halves(c8, d8));
     v = v_add(v, v_pair(_mm256_shuffle_ps(v.low, v.low, 0x4e), _mm256_shuffle_ps(v.high, v.high, 0x4e)));
     return v_add(v, v_pair(_mm256_shuffle_ps(v.low, v.low, 0xb1), _mm256_shuffle_ps(v.high, v.high, 0xb1)));
 }
@@ -261,7 +272,8 @@ FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) {
     __m256i sign = _mm256_set1_epi32(INT32_MIN), most = _mm256_set1_epi32((int)(limit ^ 0x80000000u));
     __m256i low = _mm256_xor_si256(_mm256_loadu_si256((const void *)words), sign);
     __m256i high = _mm256_xor_si256(_mm256_loadu_si256((const void *)(words + 8)), sign);
-    return v_pair(_mm256_castsi256_ps(_mm256_cmpgt_epi32(most, low)), _mm256_castsi256_ps(_mm256_cmpgt_epi32(most, high)));
+    return v_pair(_mm256_castsi256_ps(_mm256_cmpgt_epi32(most, low)),
+                  _mm256_castsi256_ps(_mm256_cmpgt_epi32(most, high)));
 }
 
 #else
@@ -429,11 +441,15 @@ FBP_INLINE void v_store_columns(const vreal c[QUARTER], real *dst, size_t dst_ro
     v_store_four(c[0].high, c[1].high, dst + 4 * dst_row, dst_row, n);
 }
 
+/* The two 128-bit halves of a, added, and those of b. */
+FBP_INLINE __m256d v_add_halves(__m256d a, __m256d b) {
+    return _mm256_add_pd(_mm256_permute2f128_pd(a, b, 0x20), _mm256_permute2f128_pd(a, b, 0x31));
+}
+
 FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
-    __m256d ab_even = _mm256_add_pd(a.low, a.high), ab_odd = _mm256_add_pd(b.low, b.high);
-    __m256d cd_even = _mm256_add_pd(c.low, c.high), cd_odd = _mm256_add_pd(d.low, d.high);
-    vreal v = v_pair(_mm256_add_pd(_mm256_permute2f128_pd(ab_even, ab_odd, 0x20), _mm256_permute2f128_pd(ab_even, ab_odd, 0x31)),
-                     _mm256_add_pd(_mm256_permute2f128_pd(cd_even, cd_odd, 0x20), _mm256_permute2f128_pd(cd_even, cd_odd, 0x31)));
+    __m256d a4 = _mm256_add_pd(a.low, a.high), b4 = _mm256_add_pd(b.low, b.high);
+    __m256d c4 = _mm256_add_pd(c.low, c.high), d4 = _mm256_add_pd(d.low, d.high);
+    vreal v = v_pair(v_add_halves(a4, b4), v_add_halves(c4, d4));
     return v_add(v, v_pair(_mm256_permute_pd(v.low, 0x5), _mm256_permute_pd(v.high, 0x5)));
 }
 

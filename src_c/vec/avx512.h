@@ -300,15 +300,24 @@ FBP_INLINE vint vi_and(vint a, vint b) { return _mm512_and_si512(a, b); }
 FBP_INLINE vint vi_or(vint a, vint b) { return _mm512_or_si512(a, b); }
 FBP_INLINE vint vi_xor(vint a, vint b) { return _mm512_xor_si512(a, b); }
 
-/* Words 0, 2, 4, ... and words 1, 3, 5, ..., each in the lower half of 64 bits, where the multiplication takes it from and
- * leaves its product. What is in the upper halves does not matter. */
+/* Words 0, 2, 4, ... and words 1, 3, 5, ..., each in the lower half of 64 bits, where the multiplication takes it from
+ * and leaves its product. What is in the upper halves does not matter. */
 typedef struct { __m512i even, odd; } vword;
 
 FBP_INLINE vword w_pair(__m512i even, __m512i odd) { return (vword){even, odd}; }
 FBP_INLINE vword w_set(uint32_t x) { return w_pair(_mm512_set1_epi32((int)x), _mm512_set1_epi32((int)x)); }
-FBP_INLINE vword w_add(vword a, vword b) { return w_pair(_mm512_add_epi32(a.even, b.even), _mm512_add_epi32(a.odd, b.odd)); }
-FBP_INLINE vword w_xor(vword a, vword b) { return w_pair(_mm512_xor_si512(a.even, b.even), _mm512_xor_si512(a.odd, b.odd)); }
-FBP_INLINE vword w_index(void) { return w_pair(_mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15)); }
+
+FBP_INLINE vword w_add(vword a, vword b) {
+    return w_pair(_mm512_add_epi32(a.even, b.even), _mm512_add_epi32(a.odd, b.odd));
+}
+
+FBP_INLINE vword w_xor(vword a, vword b) {
+    return w_pair(_mm512_xor_si512(a.even, b.even), _mm512_xor_si512(a.odd, b.odd));
+}
+
+FBP_INLINE vword w_index(void) {
+    return w_pair(_mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15));
+}
 
 FBP_INLINE vword w_product(vword a, vword b, vword *high) {
     vword product = w_pair(_mm512_mul_epu32(a.even, b.even), _mm512_mul_epu32(a.odd, b.odd));

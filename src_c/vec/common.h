@@ -18,7 +18,7 @@
  *   v_bits v_from_bits                      the same bits as integers of the real's width, and back
  *   vi_set vi_add vi_sub vi_and vi_or vi_xor vi_shl(v, n) vi_shr(v, n)      shifts by a constant; vi_shr shifts in zeros
  *   v_sum v_greatest                        lane i with lane i + LANES/2, then i with i + LANES/4, ...; greatest by v_max
- *   v_sums(a, b, c, d)                      v_sum of each, in all lanes of a quarter of the result: of a in the first, ...
+ *   v_sums(a, b, c, d)                      v_sum of each, in all lanes of a quarter of the result: of a in the first
  *   v_spread(v, q)                          quarter q of v, 0 to 3, in all four
  *   v_transpose(src, src_row, dst, dst_row) dst[j][i] = src[i][j], for a block of LANES x LANES
  *   v_load_columns(src, src_row, n, c)      lane i of c[j] = src[i][j], for LANES rows and j < n <= QUARTER; c has QUARTER

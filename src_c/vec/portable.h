@@ -118,7 +118,12 @@ FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
 }
 
 FBP_INLINE vreal v_spread(vreal v, int q) { return v_set(v.lane[q * QUARTER]); }
-FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) { vmask m; FBP_EACH(i) m.lane[i] = -(words[i] < limit); return m; }
+
+FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) {
+    vmask m;
+    FBP_EACH(i) m.lane[i] = -(words[i] < limit);
+    return m;
+}
 
 typedef struct { uint32_t lane[16]; } vword;
 

@@ -454,6 +454,168 @@ static void check_losses(void)
     }
 }
 
+/* ----------------------------------------------------------------------------------------- norms and dropout */
+
+static const struct { size_t B, N; } BLOCKS[] = {
+    {1, 1}, {2, 3}, {3, 16}, {4, 17}, {5, 8}, {9, 33}, {7, 64}, {257, 40}, {600, 5}, {11, 131}, {2, 4100}, {30, 9},
+};
+
+static void norm_of(struct fbp_norm *n, struct matrix x, struct matrix y, struct matrix dz, int affine)
+{
+    const size_t B = x.rows, N = x.columns;
+    *n = (struct fbp_norm){
+        .B = B, .N = N, .x = x.at, .x_row = x.row, .eps = 1e-5,
+        .gamma = affine ? vector(N) : NULL, .beta = affine ? vector(N) : NULL,
+        .activation = affine ? FBP_TANH : FBP_IDENTITY, .y = y.at, .y_row = y.row, .dz = dz.at, .dz_row = dz.row,
+        .dgamma = vector(N), .dbeta = vector(N), .accumulate = affine, .sums = vector(2 * N),
+    };
+}
+
+typedef void norm_fn(const struct fbp_norm *norm, int part, int parts);
+
+static void in_parts(norm_fn *fn, const struct fbp_norm *n, int parts)
+{
+    for (int part = parts - 1; part >= 0; part--) fn(n, part, parts);
+}
+
+/* Both norms, one kernel after the other; forward and backward take what the kernels before them left. */
+static void check_norms(void)
+{
+    static const char *const stages[] = {"statistics", "forward", "backward_weights", "backward_inputs"};
+    for (int by_column = 0; by_column < 2; by_column++)
+        for (int stage = by_column ? 0 : 1; stage < 4; stage++) {
+            begin(by_column ? "batch_norm" : "layer_norm", stages[stage]);
+            for (size_t l = 0; l < COUNT(BLOCKS); l++)
+                for (int affine = 0; affine < 2; affine++) {
+                    const size_t B = BLOCKS[l].B, N = BLOCKS[l].N, statistics = by_column ? N : B;
+                    struct matrix x = filled(B, N, 2, -3, 5), dz = random_matrix(B, N, 1), y = random_matrix(B, N, 3);
+                    struct matrix dx = random_matrix(B, N, 4), over_x = copy(x), over_dz = copy(dz), y3 = copy(y);
+                    struct fbp_norm n;
+                    norm_of(&n, x, y, dz, affine);
+                    n.mean = vector(statistics), n.rstd = vector(statistics), n.variance = vector(statistics);
+                    void *mean3 = vector(statistics), *rstd3 = vector(statistics);
+                    struct fbp_norm again = n;
+                    again.mean = mean3, again.rstd = rstd3, again.variance = vector(statistics), again.y = y3.at;
+                    again.dgamma = copy_vector(n.dgamma, N), again.dbeta = copy_vector(n.dbeta, N);
+                    again.sums = vector(2 * N);
+                    norm_fn *const forward = by_column ? k->batch_norm_forward : k->layer_norm_forward;
+                    norm_fn *const weights =
+                        by_column ? k->batch_norm_backward_weights : k->layer_norm_backward_weights;
+                    norm_fn *const inputs = by_column ? k->batch_norm_backward_inputs : k->layer_norm_backward_inputs;
+                    if (by_column) k->batch_norm_statistics(&n, 0, 1), in_parts(k->batch_norm_statistics, &again, 3);
+                    forward(&n, 0, 1), in_parts(forward, &again, 3);
+                    weights(&n, 0, 1), in_parts(weights, &again, 3);
+                    same_vector(n.mean, mean3, statistics, "the mean depends on the number of parts");
+                    same_vector(n.rstd, rstd3, statistics, "rstd depends on the number of parts");
+                    same(y, y3, "a norm's y depends on the number of parts");
+                    same_vector(n.dgamma, again.dgamma, N, "dgamma depends on the number of parts");
+                    same_vector(n.dbeta, again.dbeta, N, "dbeta depends on the number of parts");
+                    if (by_column) same_vector(n.sums, again.sums, 2 * N, "sums depend on the number of parts");
+                    n.constant_statistics = by_column && l % 3 == 2;
+                    n.dx = dx.at, n.dx_row = dx.row;
+                    inputs(&n, 0, 1);
+                    again = n, again.x = again.dx = over_x.at, again.dx_row = over_x.row;
+                    in_parts(inputs, &again, 3);
+                    same(dx, over_x, "a norm's dx depends on the number of parts, or on taking the place of x");
+                    again = n, again.dz = again.dx = over_dz.at, again.dx_row = over_dz.row;
+                    in_parts(inputs, &again, 2);
+                    same(dx, over_dz, "a norm's dx depends on taking the place of dz");
+                    if (stage == 0) take_vector(n.mean, N), take_vector(n.variance, N), take_vector(n.rstd, N);
+                    if (stage == 1) take_matrix(y), take_vector(n.mean, statistics), take_vector(n.rstd, statistics);
+                    if (stage == 2) take_vector(n.dgamma, N), take_vector(n.dbeta, N);
+                    if (stage == 2 && by_column) take_vector(n.sums, 2 * N);
+                    if (stage == 3) take_matrix(dx);
+                }
+            end();
+        }
+    begin("batch_norm", "rstd");
+    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+        const size_t N = LENGTHS[l];
+        void *variance = filled(1, N, 0, 0, 2).at, *rstd = vector(N);
+        k->batch_norm_rstd(variance, 1e-3, rstd, N);
+        k->batch_norm_rstd(variance, 1e-3, variance, N);
+        same_vector(rstd, variance, N, "batch_norm_rstd depends on being in place");
+        take_vector(rstd, N);
+    }
+    end();
+    begin("batch_norm", "running");
+    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+        const size_t N = LENGTHS[l];
+        void *mean = vector(N), *variance = vector(N), *its_mean = vector(N), *its_variance = vector(N);
+        k->batch_norm_running(its_mean, its_variance, 0.1, mean, variance, 7, N);
+        take_vector(mean, N);
+        take_vector(variance, N);
+    }
+    end();
+}
+
+static void check_dropout(void)
+{
+    static const double rates[] = {0, 0.3, 0.5, 0.999};
+    begin("dropout_forward", "");
+    for (size_t l = 0; l < COUNT(BLOCKS); l++)
+        for (size_t r = 0; r < COUNT(rates); r++) {
+            const size_t B = BLOCKS[l].B, N = BLOCKS[l].N, half = B / 2;
+            struct matrix x = random_matrix(B, N, 2), y = random_matrix(B, N, 3), mask = random_matrix(B, N, 1);
+            struct matrix in_place = copy(x), mask3 = copy(mask);
+            struct fbp_dropout d = {
+                .B = B, .N = N, .x = x.at, .x_row = x.row, .rate = rates[r], .seed = 0x123456789abcdef0u + l,
+                .stream = 0x4000000000u + l, .draw = 0x3fffffffu - r, .first_row = 7 * l,
+                .mask = mask.at, .mask_row = mask.row, .y = y.at, .y_row = y.row,
+            };
+            k->dropout_forward(&d, 0, 1);
+            /* in place, rows before half by themselves, the others in three parts */
+            d.x = d.y = in_place.at, d.y_row = x.row, d.mask = mask3.at, d.B = half;
+            k->dropout_forward(&d, 0, 1);
+            d.x = d.y = (unsigned char *)in_place.at + half * x.row * k->item;
+            d.mask = (unsigned char *)mask3.at + half * mask.row * k->item;
+            d.B = B - half, d.first_row += half;
+            for (int part = 2; part >= 0; part--) k->dropout_forward(&d, part, 3);
+            same(y, in_place, "dropout depends on how rows are cut, or on being in place");
+            same(mask, mask3, "a mask depends on how rows are cut");
+            for (size_t i = 0; i < B; i++)
+                for (size_t j = 0; j < N; j++) {
+                    const uint64_t p = (7 * l + i) * N + j, block = ((0x3fffffffu - r) << 32) + p / 64 * 16 + p % 16;
+                    uint32_t word;
+                    fbp_random_bits(d.seed, d.stream, 4 * block + p % 64 / 16, &word, 1);
+                    if ((get(mask.at, i * mask.row + j) == 0) != (word < rates[r] * 0x1p32))
+                        fail("dropout: another word decides");
+                }
+            take_matrix(y);
+            take_matrix(mask);
+        }
+    end();
+    begin("multiply", "");
+    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+        const size_t N = LENGTHS[l];
+        void *a = vector(N), *b = vector(N), *c = vector(N), *in_place = copy_vector(a, N);
+        k->multiply(a, b, c, N);
+        k->multiply(in_place, b, in_place, N);
+        same_vector(c, in_place, N, "multiply depends on being in place");
+        take_vector(c, N);
+    }
+    end();
+}
+
+static void check_quantile(void)
+{
+    if (k->item == 4) {
+        if (k->normal_quantile) fail("normal_quantile is for doubles");
+        return;
+    }
+    begin("normal_quantile", "");
+    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
+        const size_t N = LENGTHS[l];
+        double *u = filled(1, N, 0, 0, 1).at, *y = array(N, sizeof *y);
+        for (size_t i = 0; i < N; i += 3) u[i] = ldexp(u[i], -(int)(i % 60)); /* far into the tail */
+        k->normal_quantile(u, y, N);
+        k->normal_quantile(u, u, N);
+        same_vector(y, u, N, "normal_quantile depends on being in place");
+        take_vector(y, N);
+    }
+    end();
+}
+
 static void check_targets_and_rows(void)
 {
     for (int weighted = 0; weighted < 2; weighted++) {
@@ -636,6 +798,9 @@ static void check(const struct fbp_kernels *kernels)
     check_softmax();
     check_losses();
     check_targets_and_rows();
+    check_norms();
+    check_dropout();
+    check_quantile();
     check_optimizers();
     check_around_the_update();
     check_reductions();
