@@ -50,6 +50,8 @@ __version__ = "0.1.0"
 _LATER = {
     "reference": "reference",
     "check_gradient": "gradcheck",
+    "check_network": "derivatives",
+    "hessian_vector_product": "derivatives",
     "numerical_gradient": "gradcheck",
     "numerical_jacobian": "gradcheck",
     "load_digits": "datasets",
@@ -93,7 +95,9 @@ __all__ = [
     "Trainer",
     "__version__",
     "check_gradient",
+    "check_network",
     "cpu",
+    "hessian_vector_product",
     "initializers",
     "load",
     "load_digits",

@@ -204,6 +204,58 @@ class Network:
             plan.forward(X[start : start + at_once], y[start : start + at_once])
         return y
 
+    def jacobian(self, X):
+        """The derivative of each row's outputs with respect to that row's inputs, in prediction.
+
+        Parameters
+        ----------
+        X : (rows, inputs) float32 or float64 array, rows >= 1
+            Converted to the net's dtype where it differs.
+
+        Returns
+        -------
+        (rows, outputs, inputs) array of the net's dtype
+            J[r, o, i] = dy[r, o] / dX[r, i] with y = predict(X). Dropout passes all, and batch norms take their running
+            statistics, so that no row depends on another. At a kink, such as 0 of a ReLU, what training takes.
+
+        Raises
+        ------
+        TypeError
+            When X is not an array of float32 or float64.
+        ValueError
+            When X does not have two dimensions, a row at least and `inputs` columns, or holds nan or inf.
+        MemoryError
+            When there is no memory for the result.
+
+        Notes
+        -----
+        Row o of a Jacobian is the gradient of output o: one pass forward and backward for each row and output.
+        """
+        X = self.checked_inputs("X", X)
+        rows, outputs = len(X), self._outputs
+        gradients = np.empty((rows * outputs, self._inputs), self._dtype)  # at the inputs: of output o of row r
+        plan = _core.Plan(
+            self._dtype.name,
+            [(*record[:6], 1, *record[7:]) for record in self._records],
+            plan_rows(rows * outputs),
+            0,
+            -1,
+            None,
+            False,
+            None,
+            self._parameters,
+            np.empty_like(self._parameters),  # never written: all steps are frozen
+            statistics=self._statistics,
+        )
+        y = np.empty((min(rows * outputs, BLOCK), outputs), self._dtype)
+        for start in range(0, rows * outputs, BLOCK):
+            part = gradients[start : start + BLOCK]
+            numbers = np.arange(start, start + len(part))
+            plan.forward_kept(X[numbers // outputs], y[: len(part)], False)
+            dy = (numbers[:, None] % outputs == np.arange(outputs)).astype(self._dtype)
+            plan.backward(dy, False, part)
+        return gradients.reshape(rows, outputs, self._inputs)
+
     def _plan_for(self, rows):
         rows = plan_rows(rows)
         with self._lock:

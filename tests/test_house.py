@@ -37,6 +37,7 @@ MAY_KNOW = {
     "reference.": DECLARED | {"reference."},
     "reference": {"reference."},
     "gradcheck": {"declarative", "errors"},
+    "dual": set(),
     "cpu": {"_core"},
     "checks": {"_core", "declarative"},
     "initial": DECLARED | {"_core"},
@@ -48,10 +49,11 @@ MAY_KNOW = {
     "custom": DECLARED | {"_core", "checks"},
     "lbfgs": DECLARED | {"custom"},
     "trainer": DECLARED | {"_core", "checks", "storage", "network", "custom", "lbfgs"},
+    "derivatives": DECLARED | {"dual", "gradcheck", "network", "ops", "reference", "reference.", "trainer"},
     "bench.": {"", "_core", "bench.", "reference", "storage"},
     "bench": set(),
     "cli": DECLARED | {"", "_core", "bench.", "datasets", "network", "reference", "storage", "trainer"},
-    "": DECLARED | {"cpu", "datasets", "gradcheck", "network", "ops", "reference", "trainer"},
+    "": DECLARED | {"cpu", "datasets", "derivatives", "gradcheck", "network", "ops", "reference", "trainer"},
     "__main__": {"cli"},
 }
 OPTIONAL = {
@@ -170,6 +172,8 @@ def test_imports(module):
         ("storage", "def f():\n    import safetensors.numpy", []),
         ("trainer", "if True:\n    import torch", ["torch"]),
         ("gradcheck", "import fastbp.reference.rng", [".reference.rng"]),
+        ("dual", "from .declarative import number", [".declarative"]),
+        ("derivatives", "import scipy", ["scipy"]),
     ],
 )
 def test_the_scan_of_imports(module, source, wrong):
@@ -218,7 +222,7 @@ def test_import_loads_nothing_optional():
     )
     roots, ours = (line.split() for line in done.stdout.splitlines())
     assert [r for r in roots if r not in sys.stdlib_module_names and "cython" not in r] == ["fastbp"]
-    late = ["bench", "cli", "datasets", "gradcheck", "reference", "__main__"]
+    late = ["bench", "cli", "datasets", "derivatives", "dual", "gradcheck", "reference", "__main__"]
     assert not [name for name in ours if name.removeprefix("fastbp.").split(".")[0] in late], ours
 
 

@@ -141,10 +141,13 @@ def silu_backward(dy, x):
     return dy * (sigmoid_forward(x) + np.clip(x, -FAR, FAR) * sigmoid_forward(x) * sigmoid_forward(-x))
 
 
+_erfc = np.frompyfunc(math.erfc, 1, 1)  # NumPy has none
+
+
 def _normal_cdf(x):
-    """Phi(x), the distribution function of the standard normal law, element by element: NumPy has no erfc."""
-    values = [math.erfc(-v / math.sqrt(2)) / 2 for v in x.ravel().tolist()]
-    return np.array(values, x.dtype).reshape(x.shape)
+    """Phi(x), the distribution function of the standard normal law, computed in float64."""
+    values = _erfc(-x.astype(np.float64).ravel() / math.sqrt(2)) / 2
+    return values.astype(x.dtype).reshape(x.shape)
 
 
 # By name or object, as the layers have them: LeakyReLU(0.2) has the name "leaky_relu" and the field negative_slope.

@@ -341,6 +341,39 @@ class Network:
         with np.errstate(all="ignore"):
             return self.forward(X)[0]
 
+    def jacobian(self, X):
+        """The derivative of each row's outputs with respect to that row's inputs, in prediction.
+
+        Parameters
+        ----------
+        X : ndarray (rows, inputs)
+            float32 or float64; converted to the network's dtype.
+
+        Returns
+        -------
+        ndarray (rows, outputs, inputs)
+            J[r, o, i] = dy[r, o] / dX[r, i] with y = predict(X). No row depends on another in prediction, so that the
+            gradient of sum_r y[r, o] with respect to X has in its row r that of y[r, o]: J[:, o].
+
+        Raises
+        ------
+        TypeError
+            If X is not an array of float32 or float64.
+        ValueError
+            If X is of the wrong shape, has no rows, or is not finite.
+        """
+        X = rows_of_inputs("X", X, self)
+        if not len(X):
+            raise ValueError(f"X must have at least 1 row, got shape {X.shape}")
+        jacobian = np.empty((len(X), self.outputs, self.inputs), self.dtype)
+        with np.errstate(all="ignore"):
+            for o in range(self.outputs):
+                y, done = self.forward(X)
+                dy = np.zeros_like(y)
+                dy[:, o] = 1
+                jacobian[:, o], _ = self.backward(dy, done)
+        return jacobian
+
     def freeze(self, *numbers):
         """Keep layers as they are in training: their gradient is 0, and no update touches them.
 
