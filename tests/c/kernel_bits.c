@@ -801,6 +801,18 @@ static void check_reductions(void)
     begin("sum_squares", "");
     for (size_t l = 0; l < COUNT(lengths); l++) take(k->sum_squares(vector(lengths[l]), lengths[l]));
     end();
+    begin("row_squares", "");
+    for (size_t r = 0; r < COUNT(ROWS); r++) {
+        struct matrix x = random_matrix(ROWS[r].B, ROWS[r].C, 2);
+        double *squares = array(x.rows, sizeof *squares);
+        k->row_squares(x.at, x.row, squares, x.rows, x.columns);
+        for (size_t b = 0; b < x.rows; b++) {
+            if (squares[b] != k->sum_squares((unsigned char *)x.at + b * x.row * k->item, x.columns))
+                fail("row_squares differs from sum_squares");
+            take(squares[b]);
+        }
+    }
+    end();
     begin("all_finite", "");
     for (size_t l = 0; l < COUNT(lengths); l++) {
         const size_t N = lengths[l];
