@@ -486,11 +486,12 @@ static void norm_accumulates(const struct fbp_norm *n, norm_fn *weights, int by_
         }
     }
     same_vector(dgamma, blocks, N, "dgamma is not what was there and the sum");
-    whole.accumulate = 0;
+    whole.dgamma = filled(1, N, 0, 0, 0).at;
     weights(&whole, 0, 1);
-    void *plain = copy_vector(dgamma, N);
-    whole.dbeta = plain, whole.dgamma = NULL;
-    weights(&whole, 0, 1); /* either may be NULL */
+    struct fbp_norm anew = whole;
+    anew.accumulate = 0, anew.dgamma = dgamma;
+    weights(&anew, 0, 1);
+    same_vector(dgamma, whole.dgamma, N, "dgamma is not its sum added to 0");
 }
 
 /* dx = dz gamma rstd. */
