@@ -209,10 +209,9 @@ def check_network(net, loss, X, y, sample_weight=None, training=True, elements=2
     whole = _part_of(net, net.layers, 0)
     X = rows_of_inputs("X", X, whole)
     parts = search.parts(whole, X, "inputs")  # the first thing that looks at loss and y
-    ends = search.parts(
-        _part_of(net, [Identity()], len(net.layers)), whole.predict(X), f"loss: {_name_of(loss)}", False
-    )
-    found = [search.compared(part) for part in [*ends, *parts]]
+    end = _part_of(net, [Identity()], len(net.layers))
+    of_loss = search.parts(end, whole.predict(X), f"loss: {_name_of(loss)}", training=False)
+    found = [search.compared(part) for part in [*of_loss, *parts]]
     worst = max(found, key=lambda comparison: comparison.error)
     report = NetworkReport(
         worst.error <= tolerance,

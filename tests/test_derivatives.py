@@ -3,12 +3,14 @@
 Expected values come from mathematics, from the twin, from central differences, and from PyTorch where it is installed.
 """
 
+import pickle
+
 import numpy as np
 import pytest
 from arrays import distance
 
 import fastbp as fb
-from fastbp import reference
+from fastbp import _core, reference
 from fastbp.layers import learned, plan, slices
 
 HOMES = [fb, reference]
@@ -442,3 +444,272 @@ def test_hessians_of_losses_agree_with_pytorch(loss):
 
     _, expected = torch.autograd.functional.hvp(whole, torch.tensor(net.parameters.copy()), torch.tensor(v))
     assert distance(fb.hessian_vector_product(fb.Trainer(net, loss), x, y, v), expected.numpy()) < 1e-12
+
+
+# ----------------------------------------------------------------------------------------- the check of a whole network
+
+NAMES = [
+    "inputs",
+    "layers[0] (Dense(units=6, activation=GELU())): W",
+    "layers[0] (Dense(units=6, activation=GELU())): b",
+    "layers[1] (BatchNorm()): gamma",
+    "layers[1] (BatchNorm()): beta",
+    "layers[3].layers[0] (Dense(units=4, activation=Tanh())): W",
+    "layers[3].layers[0] (Dense(units=4, activation=Tanh())): b",
+    "layers[3].layers[1] (LayerNorm()): gamma",
+    "layers[3].layers[1] (LayerNorm()): beta",
+    "layers[3] (Residual): P",
+    "layers[6].layers[0] (Dense(units=4, activation=ReLU())): W",
+    "layers[6].layers[0] (Dense(units=4, activation=ReLU())): b",
+    "layers[7] (Dense(units=2, bias=False)): W",
+]
+
+
+@each_home
+@each_dtype
+@pytest.mark.parametrize("training", [True, False])
+def test_a_right_network_passes(home, dtype, training):
+    """Every kind of layer, and nothing changes, random numbers included."""
+    net = network(home, 3, everything(), dtype)
+    before = net.parameters.copy(), net.statistics.copy()
+    x, y = reals(1, 6, 3, dtype=dtype), targets("", 6, 2).astype(dtype)
+    report = fb.check_network(net, "mean_squared_error", x, y, training=training)
+    assert report.ok and report.errors[report.worst] == max(report.errors.values()) < 1e-6
+    assert set(report.errors) == set(report.checked) == {*NAMES, "loss: mean_squared_error"}
+    sizes = dict(zip(NAMES, [18, 18, 6, 6, 6, 24, 4, 4, 4, 24, 16, 4, 8]))
+    assert all(report.checked[name] == (size, size) for name, size in sizes.items())
+    assert np.array_equal(net.parameters, before[0]) and np.array_equal(net.statistics, before[1])
+    lines = str(report).splitlines()
+    assert len(lines) == 16 and lines[0].split()[0] == "part" and lines[-1] == "ok"
+    assert report == fb.check_network(net, "mean_squared_error", x, y, training=training)
+
+
+@each_home
+@pytest.mark.parametrize("loss", [*ALL_LOSSES, squares, quartic], ids=str)
+def test_every_loss_passes(loss, home):
+    net = network(home, 4, [fb.Dense(5, "tanh"), fb.Dense(3)])
+    y = targets(getattr(loss, "name", ""), 6, 3)
+    report = fb.check_network(net, loss, reals(1, 6, 4), y)
+    assert report.ok and list(report.errors)[0].startswith("loss: ")
+    if not callable(loss):
+        assert fb.check_network(net, loss, reals(1, 6, 4), y, sample_weight=np.arange(6.0)).ok
+    if getattr(loss, "code_labels", None) is not None:
+        assert fb.check_network(net, loss, reals(1, 6, 4), np.arange(6) % 3).ok
+
+
+@pytest.mark.parametrize("activation", ALL_ACTIVATIONS, ids=str)
+def test_every_activation_passes(activation):
+    net = network(fb, 4, [fb.Dense(5, activation), fb.Dense(3)])
+    assert fb.check_network(net, "poisson", reals(1, 6, 4), reals(2, 6, 3)).ok
+
+
+def test_penalties_and_frozen_layers():
+    layers, inputs = NETS["penalties"]
+    assert fb.check_network(network(fb, inputs, layers), "poisson", reals(1, 6, inputs), reals(2, 6, 3)).ok
+    layers, inputs = NETS["frozen"]
+    report = fb.check_network(network(fb, inputs, layers), "poisson", reals(1, 6, inputs), reals(2, 6, 3))
+    assert [name[:9] for name in report.errors] == [
+        "loss: poi",
+        "layers[0]",
+        "layers[0]",
+        "layers[3]",
+        "layers[3]",
+        "inputs",
+    ]
+    report = fb.check_network(fb.Network(3, [fb.Softmax()]), "mean_squared_error", reals(1, 6, 3), reals(2, 6, 3))
+    assert list(report.errors) == ["loss: mean_squared_error", "inputs"]
+
+
+def test_large_parts_are_sampled():
+    net = network(fb, 30, [fb.Dense(20, "tanh"), fb.Dense(3)])
+    x, y = reals(1, 6, 30), np.arange(6) % 3
+    report = fb.check_network(net, "softmax_cross_entropy", x, y, elements=50)
+    assert report.checked["inputs"] == (50, 180) and report.checked["layers[1] (Dense(units=3)): W"] == (50, 60)
+    assert report.checked["layers[1] (Dense(units=3)): b"] == (3, 3)
+    assert any(line.endswith("50 of 180") for line in str(report).splitlines())
+    again, other = (fb.check_network(net, "softmax_cross_entropy", x, y, elements=50, seed=seed) for seed in (0, 1))
+    assert again == report != other
+
+
+@each_home
+def test_kinks_are_no_faults(home):
+    """Rows of zeros put units at 0 of a ReLU; inputs near 0 let one switch within a step."""
+    net = network(home, 4, [fb.Dense(20, "relu"), fb.Dense(20, "relu"), fb.Dense(3)])
+    for _, b in net.weights:
+        b[...] = 0
+    x = reals(1, 9, 4)
+    x[::3] = 0
+    report = fb.check_network(net, "softmax_cross_entropy", x, np.arange(9) % 3)
+    assert report.ok and report.checked["inputs"] == (24, 36)  # three rows have no derivative
+    assert report.checked["layers[0] (Dense(units=20, activation=ReLU())): b"] == (20, 20)
+    x = reals(1, 9, 4)
+    x[::3] *= 1e-3
+    report = fb.check_network(net, "softmax_cross_entropy", x, np.arange(9) % 3)
+    assert report.ok and report.checked["inputs"] == (36, 36)
+
+
+# Faults: what is wrong, and what the error must name.
+
+
+def caught(net, loss, x, y, **options):
+    with pytest.raises(fb.GradientError) as caught_:
+        fb.check_network(net, loss, x, y, **options)
+    error = caught_.value
+    assert not error.report.ok and error.error > 1e-6 and str(error.report) in str(error)
+    name = str(error).partition("the gradient of ")[2].partition(" is wrong")[0]
+    return name, error
+
+
+def wrong_loss(output, target):
+    loss, gradient = squares(output, target)
+    gradient[0, 1] *= 1.001
+    return loss, gradient
+
+
+@each_home
+def test_a_wrong_loss_is_found(home):
+    net = network(home, 4, [fb.Dense(5, "tanh"), fb.Dense(3)])
+    name, error = caught(net, wrong_loss, reals(1, 6, 4), reals(2, 6, 3))
+    assert name == "loss: wrong_loss" and error.index == (0, 1)
+    assert error.got == pytest.approx(1.001 * error.expected) and error.error == pytest.approx(1e-3, rel=0.01)
+    copy = pickle.loads(pickle.dumps(error))
+    assert copy.report == error.report and str(copy) == str(error)
+
+
+FAULTY = [fb.Dense(5, "tanh"), fb.LayerNorm(), fb.Dropout(0.2), fb.Dense(4, "sigmoid"), fb.Softmax(), fb.Dense(3)]
+
+
+@pytest.mark.parametrize(
+    "function, part, place, named",
+    [
+        ("dense_backward", 1, (5, 4), "layers[3] (Dense(units=4, activation=Sigmoid())): W"),
+        ("dense_backward", 1, (4, 3), "layers[5] (Dense(units=3)): W"),
+        ("dense_backward", 2, (4,), "layers[3] (Dense(units=4, activation=Sigmoid())): b"),
+        ("dense_backward", 0, (6, 5), "layers[3] (Dense(units=4, activation=Sigmoid())): its inputs"),
+        ("layer_norm_backward", 1, (5,), "layers[1] (LayerNorm()): gamma"),
+        ("layer_norm_backward", 0, (6, 5), "layers[1] (LayerNorm()): its inputs"),
+        ("softmax_backward", None, (6, 4), "layers[4] (Softmax()): its inputs"),
+        ("dropout_backward", None, (6, 5), "layers[2] (Dropout(rate=0.2)): its inputs"),
+        ("dense_forward", None, (6, 5), "layers[0] (Dense(units=5, activation=Tanh())): W"),
+    ],
+)
+def test_a_wrong_step_of_the_twin_is_found(monkeypatch, function, part, place, named):
+    """One result of one function of the twin is wrong by a thousandth, for one shape: the error names the layer."""
+    from fastbp.reference import network as twin
+
+    right = getattr(twin, function)
+
+    def wrong(*args, **options):
+        result = right(*args, **options)
+        parts = list(result) if isinstance(result, tuple) else [result]
+        if parts[part or 0].shape == place:
+            parts[part or 0] = parts[part or 0] * 1.001
+        return tuple(parts) if isinstance(result, tuple) else parts[0]
+
+    net = network(reference, 3, FAULTY)
+    x, y = reals(1, 6, 3), reals(2, 6, 3)
+    assert fb.check_network(net, "mean_squared_error", x, y).ok
+    monkeypatch.setattr(twin, function, wrong)
+    name, error = caught(net, "mean_squared_error", x, y)
+    assert name == named
+    assert error.index is not None and len(error.index) == len(place)
+
+
+@pytest.mark.parametrize(
+    "shape, named",
+    [
+        ((3, 5), "layers[0] (Dense(units=5, activation=Tanh())): W"),
+        ((5, 4), "layers[3] (Dense(units=4, activation=Sigmoid())): W"),
+        ((4, 3), "layers[5] (Dense(units=3)): W"),
+        (None, "layers[5] (Dense(units=3)): its inputs"),
+    ],
+)
+def test_a_wrong_kernel_is_found(monkeypatch, shape, named):
+    """As if the core's kernel left a wrong dW for one shape, or (None) the net's wrong gradient at the inputs."""
+
+    class Wrong(_core.Plan):
+        def __init__(self, *args, **options):
+            self.shapes = [record[1:4] for record in args[1] if record[0] == 0]  # of dense steps: I, O, bias
+            self.steps, self.vector = args[1], args[9] if len(args) > 9 else None
+
+        def gradient(self, x, target, dx=None, *args):
+            loss = super().gradient(x, target, dx, *args)
+            at = 0
+            for kind, inputs, outputs, bias, *_ in self.steps:
+                if kind == 0:
+                    if (inputs, outputs) == shape:
+                        self.vector[at] += 1e-3
+                    at += inputs * outputs + bias * outputs
+                elif kind in (7, 8):
+                    at += 2 * outputs * bias
+            if shape is None and dx is not None and self.steps[-1][0] == 0:
+                dx[1, 2] += 1e-3
+            return loss
+
+    net = network(fb, 3, FAULTY)
+    x, y = reals(1, 6, 3), reals(2, 6, 3)
+    monkeypatch.setattr(_core, "Plan", Wrong)
+    name, error = caught(net, "mean_squared_error", x, y)
+    assert name == named
+    assert error.index == ((1, 2) if shape is None else (0, 0))
+    assert error.got - error.expected == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_fault_within_a_block_is_found(monkeypatch):
+    from fastbp.reference import network as twin
+
+    right = twin.layer_norm_backward
+
+    def wrong(*args):
+        dx, dgamma, dbeta = right(*args)
+        return dx, dgamma, dbeta + 1e-3
+
+    monkeypatch.setattr(twin, "layer_norm_backward", wrong)
+    net = network(reference, 3, everything()[:4])
+    assert caught(net, "poisson", reals(1, 6, 3), reals(2, 6, 4))[0] == "layers[3].layers[1] (LayerNorm()): beta"
+
+
+@each_home
+def test_what_is_not_finite_is_found(home):
+    def nan_gradient(output, target):
+        loss, gradient = squares(output, target)
+        return loss, gradient * np.nan
+
+    net = network(home, 3, [fb.Dense(2, "relu")])
+    assert caught(net, nan_gradient, reals(1, 6, 3), reals(2, 6, 2))[1].error == np.inf
+    with pytest.raises(ValueError, match="must be finite"):
+        fb.check_network(net, lambda z, t: (np.inf, z), reals(1, 6, 3), reals(2, 6, 2))
+
+
+@each_home
+def test_what_check_network_refuses(home):
+    net = home.Network(3, [fb.Dense(2), fb.BatchNorm()])
+    x, y = np.ones((4, 3)), np.ones((4, 2))
+
+    def check(*args, **options):
+        fb.check_network(*args, **options)
+
+    with pytest.raises(TypeError, match="net must be a Network, got Trainer"):
+        check(home.Trainer(net), "mean_squared_error", x, y)
+    with pytest.raises(ValueError, match="loss must be one of"):
+        check(net, "mean_square", x, y)
+    with pytest.raises(TypeError, match="X must be a float32 or float64 array, got list"):
+        check(net, "mean_squared_error", [[1.0] * 3] * 4, y)
+    with pytest.raises(ValueError, match="X has 2 columns; the network takes 3"):
+        check(net, "mean_squared_error", x[:, 1:], y)
+    with pytest.raises(ValueError, match="y has"):
+        check(net, "mean_squared_error", x, y[1:])
+    with pytest.raises(ValueError, match="single row"):
+        check(net, "mean_squared_error", x[:1], y[:1])
+    with pytest.raises(ValueError, match="at least 1 row"):
+        check(net, "mean_squared_error", x[:0], y[:0])
+    for name, value, error in [
+        ("elements", 0, ValueError),
+        ("elements", 2.0, TypeError),
+        ("tolerance", -1, ValueError),
+        ("eps", 0.0, ValueError),
+        ("seed", -1, ValueError),
+        ("training", 1, TypeError),
+    ]:
+        with pytest.raises(error, match=name):
+            check(net, "mean_squared_error", x, y, **{name: value})

@@ -32,7 +32,7 @@ def assert_exact(f, *pairs):
         assert distance(y.tangent, expected) < 1e-9, (y.tangent, expected)
 
 
-# ----------------------------------------------------------------------------------------------- the tables of functions
+# ---------------------------------------------------------------------------------------------- the tables of functions
 
 OF_NUMPY = [name for name in [*dual._FACTORS, *dual._TANGENTS] if hasattr(np, name)]
 
