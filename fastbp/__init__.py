@@ -10,7 +10,7 @@ C kernels do the forward pass, the backward pass and the update; ``fastbp.refere
 
 from importlib import import_module
 
-from . import cpu, ops, schedules
+from . import cpu, initializers, ops, schedules
 from .errors import DivergenceError, GradientError
 from .layers import (
     ELU,
@@ -98,6 +98,7 @@ __all__ = [
     "check_network",
     "cpu",
     "hessian_vector_product",
+    "initializers",
     "load",
     "load_digits",
     "load_mnist",

@@ -153,7 +153,6 @@ cdef extern from "fbp.h" nogil:
         const void *b
         size_t b_row
         int b_transposed
-        const void *panels
         const void *bias
         int accumulate
         void *c
@@ -171,7 +170,6 @@ cdef extern from "fbp.h" nogil:
         size_t y_row
         const void *dz
         size_t dz_row
-        const void *dz_panels
         void *dW
         void *db
         int accumulate
@@ -185,10 +183,7 @@ cdef extern from "fbp.h" nogil:
     struct fbp_kernels:
         const char *isa
         size_t item
-        size_t panel
         void (*gemm)(const fbp_gemm *product, int part, int parts) noexcept nogil
-        void (*gemm_pack)(const void *b, size_t b_row, void *panels, size_t K, size_t N, int part,
-                          int parts) noexcept nogil
         void (*dense_forward)(const fbp_dense *layer, int part, int parts) noexcept nogil
         void (*dense_backward_weights)(const fbp_dense *layer, int part, int parts) noexcept nogil
         void (*dense_backward_inputs)(const fbp_dense *layer, int part, int parts) noexcept nogil
@@ -630,7 +625,7 @@ cdef int within(str name, const int64_t *values, size_t N, uint64_t end) except 
     return 0
 
 
-# Memory in 64-byte lines, for packed matrices and intermediate gradients of one call.
+# Memory in 64-byte lines, for intermediate gradients of one call.
 cdef void *scratch(size_t reals, Py_ssize_t item, void **block) except NULL:
     block[0] = malloc(reals * <size_t>item + 64)
     if block[0] == NULL:
@@ -934,7 +929,7 @@ cdef struct Loss:
     const double *parameters     # (C,) or NULL
     double smoothing
     const double *class_weights  # (C,) or NULL
-    void *smoothed               # room for the targets of LOSS_ROWS rows, to smooth and weigh them; or NULL: as they are
+    void *smoothed               # room for the targets of LOSS_ROWS rows, smoothed and weighed; or NULL: as they are
     double *row_weights          # (B,)
     double mass                  # what the sum is divided by
     void *dz                     # (B, C)
@@ -996,7 +991,7 @@ cdef bint takes_parameters(int kind) noexcept nogil:
 
 cdef double *numbers_of_columns(Arguments *args, str name, object values, size_t C, double least, double end,
                                 void **block) except NULL:
-    """C doubles in [least, end), and so as reals of the call, from a list or tuple of floats or a float64 array (C,)."""
+    """C doubles in [least, end), as reals of the call, too, from a list or tuple of floats or a float64 array."""
     cdef double *numbers = <double *>scratch(C, sizeof(double), block)
     cdef size_t i
     if type(values) is tuple or type(values) is list:
@@ -1009,17 +1004,21 @@ cdef double *numbers_of_columns(Arguments *args, str name, object values, size_t
         match_size(name, values_, C)
         memcpy(numbers, values_.buf, C * sizeof(double))
     for i in range(C):
-        as_real(name, numbers[i], least, end, args.item)
+        if not is_fit(numbers[i], least, end, args.item):
+            refuse(name, numbers[i], least, end)
     return numbers
 
 
-cdef int as_real(str name, double value, double least, double end, Py_ssize_t item) except -1:
-    """Refuse what is not in [least, end), and what becomes infinite, or 0 where it was not, when rounded to a float."""
+cdef inline bint is_fit(double value, double least, double end, Py_ssize_t item) noexcept:
+    """Whether a number is in [least, end), and as a float neither infinite nor, where it is not 0, 0."""
+    return least <= value < end and (
+        item != sizeof(float) or ((<float>value == 0) == (value == 0) and <float>value != INFINITY))
+
+
+cdef int refuse(str name, double value, double least, double end) except -1:
     if not least <= value < end:
         raise ValueError(f"{name} must be in [{least}, {end}), got {value}")
-    if item == sizeof(float) and ((<float>value == 0) != (value == 0) or <float>value == INFINITY):
-        raise ValueError(f"{name} must be a number that float32 holds, got {value}")
-    return 0
+    raise ValueError(f"{name} must be a number that float32 holds, got {value}")
 
 
 cdef double *loss_parameters(Arguments *args, int kind, object values, size_t C, void **block) except NULL:
@@ -1034,7 +1033,8 @@ cdef double *loss_parameters(Arguments *args, int kind, object values, size_t C,
     if type(values) is not float and type(values) is not int:
         return numbers_of_columns(args, name, values, C, least, end, block)
     value = number(name, values, least, end)
-    as_real(name, value, least, end, args.item)
+    if not is_fit(value, least, end, args.item):
+        refuse(name, value, least, end)
     numbers = <double *>scratch(C, sizeof(double), block)
     for i in range(C):
         numbers[i] = value
@@ -1080,27 +1080,26 @@ cdef double loss_with_weights(Arguments *args, Loss *l, sample_weight, smoothing
         if l.smoothing != 0 or (l.class_weights != NULL and not labels):
             l.smoothed = scratch((l.B if l.B < LOSS_ROWS else <size_t>LOSS_ROWS) * l.C, args.item, &blocks[1])
         l.row_weights = weights_of_rows(args, sample_weight, l.B, &blocks[2])
-        state = let_go(<double>l.B * l.C)
         l.mass = weigh_rows(l)
         if l.kind > FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES:
             l.mass *= <double>l.C
         if reduction_sum:
             l.mass = 1
-        if 0 < l.mass < INFINITY:
-            total = weighted_loss(l)
-        else:
-            total = 0
-            memset(l.dz, 0, l.B * l.C * l.kernels.item)
-        take_back(state)
         if l.mass == INFINITY:
             raise ValueError("sample_weight must have a finite sum")
+        if l.mass == 0:
+            memset(l.dz, 0, l.B * l.C * l.kernels.item)
+            return 0
+        state = let_go(<double>l.B * l.C)
+        total = weighted_loss(l)
+        take_back(state)
         return total
     finally:
         for block in blocks:
             free(block)
 
 
-def loss(int kind, z, target, parameters, bint reduction_sum, weights, dz=...):
+def loss(int kind, z, target, parameters, bint reduction_sum, weights=None, dz=...):
     """The loss of z (B, C) against target, and its gradient into dz (B, C). Where dz is left out: (loss, dz).
 
     target: int64 (B,) for labels, else like z. parameters: see `loss_parameters`; not looked at for a loss without.

@@ -1,7 +1,7 @@
 """Losses that are Python functions: a step in parts, with the function called between forward and backward.
 
-The function is called once a minibatch, outside the core: slower than a loss of the core, by the call and the work of the
-function.
+The function is called once a minibatch, outside the core: slower than a loss of the core, by the call and the work of
+the function.
 """
 
 import numbers

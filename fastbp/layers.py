@@ -265,7 +265,7 @@ class Dense(Layer):
             activation=named("activation", activation, Activation, ACTIVATIONS),
             bias=flag("bias", bias),
             weight_init=None if weight_init is None else initializers.initializer("weight_init", weight_init),
-            bias_init=initializers.initializer("bias_init", bias_init),
+            bias_init=initializers.of_bias("bias_init", bias_init),
             l1=number("l1", l1, least=0),
             l2=number("l2", l2, least=0),
             penalize_bias=flag("penalize_bias", penalize_bias),
@@ -327,8 +327,9 @@ class Dropout(Layer):
 
     Notes
     -----
-    Which elements are dropped is a function of the trainer's seed, the number of the update, the layer and the element's
-    row and column in the minibatch alone. Source: Srivastava et al., Dropout, JMLR 15, 2014; scaled while training.
+    Which elements are dropped is a function of the trainer's seed, the number of the update, the layer and the
+    element's row and column in the minibatch alone. Source: Srivastava et al., Dropout, JMLR 15, 2014; scaled while
+    training.
     """
 
     name = "dropout"
@@ -374,9 +375,9 @@ class LayerNorm(Norm):
 class BatchNorm(Norm):
     """y = gamma (x - mean) / sqrt(variance + eps) + beta, with mean and variance of each column.
 
-    While training they are those of the minibatch (the variance divided by its rows), which must have two rows at least,
-    and running = (1 - momentum) running + momentum statistic, the variance here divided by rows - 1. In prediction they are
-    the running ones, which begin as 0 and 1.
+    While training they are those of the minibatch (the variance divided by its rows), which must have two rows at
+    least, and running = (1 - momentum) running + momentum statistic, the variance here divided by rows - 1. In
+    prediction they are the running ones, which begin as 0 and 1.
 
     Parameters
     ----------
@@ -457,8 +458,8 @@ class Step(namedtuple("Step", ("kind", "inputs", "outputs", "bias", "activation"
     Attributes
     ----------
     kind : str
-        One of KINDS. "projection" is the matrix on the way past a residual block: its input is what the block began with,
-        and its output is what "residual_end", which follows it, adds.
+        One of KINDS. "projection" is the matrix on the way past a residual block: its input is what the block began
+        with, and its output is what "residual_end", which follows it, adds.
     inputs, outputs : int
         Widths; the same for all kinds but "dense" and "projection".
     bias : bool
@@ -487,8 +488,8 @@ class Step(namedtuple("Step", ("kind", "inputs", "outputs", "bias", "activation"
 
     @property
     def record(self):
-        """The step in numbers, as the C core takes it: (kind, inputs, outputs, bias, activation, alpha, frozen, rate, eps,
-        l1, l2, penalize_bias), where rate is that of dropout or the momentum of a batch norm."""
+        """The step in numbers, as the C core takes it: (kind, inputs, outputs, bias, activation, alpha, frozen, rate,
+        eps, l1, l2, penalize_bias), where rate is that of dropout or the momentum of a batch norm."""
         layer = self.layer
         return (
             KINDS.index(self.kind),
@@ -518,17 +519,17 @@ def plan(inputs, layers):
     Returns
     -------
     tuple of Step
-        A residual block becomes "residual_begin" (keep the input), the steps of its layers, where there is a projection that
-        of the input kept, and "residual_end" (add it). An activation right after a dense layer or a norm that has none
-        becomes theirs; and theirs a step of its own where its derivative is computed from z.
+        A residual block becomes "residual_begin" (keep the input), the steps of its layers, where there is a projection
+        that of the input kept, and "residual_end" (add it). An activation right after a dense layer or a norm that has
+        none becomes theirs; and theirs a step of its own where its derivative is computed from z.
 
     Raises
     ------
     TypeError
         If inputs is not an integer, or layers not a list of layers.
     ValueError
-        If inputs is below 1, there is no layer, one layer object with parameters appears twice, or a residual block without
-        a projection ends in another width than it begins with.
+        If inputs is below 1, there is no layer, one layer object with parameters appears twice, or a residual block
+        without a projection ends in another width than it begins with.
     """
     inputs = integer("inputs", inputs, least=1, most=MOST)
     steps = []

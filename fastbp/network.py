@@ -1,12 +1,12 @@
 """Networks: layers over one flat parameter vector, predictions, files."""
 
-import math
 import threading
 
 import numpy as np
 
-from . import _core, checks, declarative, storage, streams
+from . import _core, checks, declarative, initializers, storage, streams
 from . import layers as layers_
+from .initial import initial_values
 
 BLOCK = 256  # rows that the core takes through the net at once (FBP_BLOCK)
 DTYPES = {"float32": checks.FLOAT32, "float64": checks.FLOAT64}
@@ -22,13 +22,15 @@ class Network:
     inputs : int
         Columns of X.
     layers : list of layers
-        `Dense`, activations such as `ReLU`, `Residual`, `Dropout`, `LayerNorm`, `BatchNorm`, `Softmax`. A classifier ends in
-        identity: the losses take logits.
+        `Dense`, activations such as `ReLU`, `Residual`, `Dropout`, `LayerNorm`, `BatchNorm`, `Softmax`. A classifier
+        ends in identity: the losses take logits.
     dtype : "float32" or "float64"
         Of parameters, data and arithmetic.
     seed : int in [0, 2**64)
-        The initial weights are a function of it and of each layer's initialisers: see `Dense`. Projections of residual
-        blocks begin as "glorot_uniform", gamma of a norm as 1, beta as 0.
+        The initial weights are a function of it. Unless a layer says otherwise (`weight_init` of `Dense`), every W is
+        uniform in -bound .. bound, with bound sqrt(6 / inputs) for a layer that ends in relu or its kin (He et al.,
+        Delving Deep into Rectifiers, ICCV 2015) and sqrt(6 / (inputs + outputs)) for the others but selu, and for
+        projections of residual blocks (Glorot and Bengio, AISTATS 2010). Every b is 0; of norms gamma is 1 and beta 0.
 
     Attributes
     ----------
@@ -39,11 +41,11 @@ class Network:
     parameters : (P,) array of dtype
         All parameters in one vector: for each dense layer W row by row, then b; for each norm gamma, then beta. A
         residual block's projection comes after the block's layers. Change it in place or assign to it, which copies.
-    weights : tuple of (W, b) and (gamma, beta)
-        Views of `parameters`, for each layer that has some: W (inputs, outputs), b (outputs,), or None for a layer without
-        bias; gamma and beta (width,). They are changed in place: ``net.weights[0][0][:] = W``.
     statistics : (S,) array of dtype
         For each `BatchNorm` the running mean, then the running variance. Change it in place.
+    weights : tuple of (W, b) and (gamma, beta)
+        Views of `parameters`, for each layer that has some: W (inputs, outputs), b (outputs,), or None for a layer
+        without bias; gamma and beta (width,). They are changed in place: ``net.weights[0][0][:] = W``.
 
     Raises
     ------
@@ -63,15 +65,13 @@ class Network:
         steps = layers_.plan(inputs, layers)
         self._set_up(tuple(layers), steps, dtype, seed)
         for number, (step, (W, b)) in enumerate(zip(layers_.learned(steps), self._weights, strict=True)):
-            if step.kind in ("layer_norm", "batch_norm"):
-                W[...] = 1
-                continue
-            rectified = step.activation.name in ("relu", "leaky_relu")
-            bound = math.sqrt(6 / step.inputs if rectified else 6 / (step.inputs + step.outputs))
-            u = _core.random_uniform(seed, streams.initialisation(number), W.size)
-            W[...] = (bound * (2 * u - 1)).reshape(W.shape)
-            if b is not None:
-                b[...] = 0
+            of_W, of_b = initializers.of_step(step)
+            widths = step.inputs, step.outputs
+            with np.errstate(over="ignore", under="ignore"):  # inf is refused below
+                W[...] = initial_values(of_W, W.shape, *widths, seed, streams.initialisation(number))
+                if b is not None:
+                    b[...] = initial_values(of_b, b.shape, *widths, seed, streams.bias_initialisation(number))
+        checks.finite("parameters", self._parameters, "an initialiser gave a number too large for the network's dtype")
 
     def _set_up(self, layers, steps, dtype, seed):
         for step in steps:
@@ -129,7 +129,8 @@ class Network:
         Parameters
         ----------
         *numbers : int
-            Numbers of layers as `weights` counts them. A frozen `BatchNorm` takes its running statistics in training, too.
+            Numbers of layers as `weights` counts them. A frozen `BatchNorm` takes its running statistics in training,
+            too.
 
         Raises
         ------
@@ -138,8 +139,9 @@ class Network:
 
         Notes
         -----
-        The layers in `layers` are replaced by such with ``frozen=True``, so that a file of the net remembers it. Backward
-        work stops behind the first layer that learns. State that an optimiser has for frozen parameters stays too.
+        The layers in `layers` are replaced by such with ``frozen=True``, so that a file of the net remembers it.
+        Backward work stops behind the first layer that learns. State that an optimiser has for frozen parameters stays
+        too.
         """
         self._set_frozen(numbers, True)
 

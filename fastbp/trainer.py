@@ -14,6 +14,7 @@ from .network import BLOCK, Network, aligned_vector, expected_vectors, plan_rows
 MOST_THREADS = 256
 OF_PROBABILITIES = ("softmax_cross_entropy", "binary_cross_entropy")  # float targets must lie in [0, 1]
 PAUSE = 0.05  # seconds in C between two looks at signals
+PLAIN = {"schedule": schedules.Constant(), "clip_norm": None, "clip_value": None, "average": None}
 LISTS = ("layer_gradient_norms",)  # of a history's entries, those that are no numbers
 
 Data = namedtuple("Data", ("x", "target", "code", "weights"))  # checked; the loss's code; weights of rows or None
@@ -28,8 +29,8 @@ class Trainer:
         Trained in place.
     loss : str, loss or function
         The name of a loss (see `fastbp.losses`), an object such as ``Pinball([0.1, 0.5, 0.9])``, or a function
-        (output, target) -> (loss, doutput) of arrays (rows, outputs) and what there is of y for these rows, that gives a
-        minibatch's loss and its gradient (rows, outputs).
+        (output, target) -> (loss, doutput) of arrays (rows, outputs) and what there is of y for these rows, that gives
+        a minibatch's loss and its gradient (rows, outputs).
     optimizer : str or optimiser
         The name of an optimiser (see `fastbp.optimizers`), or an object such as ``Adam(3e-4)``.
     seed : int in [0, 2**64)
@@ -38,15 +39,15 @@ class Trainer:
         At most so many threads; None: as many as there are cores. Fewer are used where more cannot pay. The results
         have the same bits for any number.
     schedule : Schedule, function or None
-        Factor of the optimiser's learning rate: an object such as ``Cosine(1000)``, or a function of the number of updates
-        done. None: 1.
+        Factor of the optimiser's learning rate: an object such as ``Cosine(1000)``, or a function of the number of
+        updates done. None: 1.
     clip_norm : float > 0 or None
         Scale each update's gradient down to this norm where it is longer.
     clip_value : float > 0 or None
         Limit each element of the gradient to -clip_value .. clip_value. Not together with clip_norm.
     average : float in [0, 1) or None
-        Keep an exponential moving average of the parameters: average = decay average + (1 - decay) parameters after each
-        update, from the parameters after the first.
+        Keep an exponential moving average of the parameters: average = decay average + (1 - decay) parameters after
+        each update, from the parameters after the first.
 
     Attributes
     ----------
@@ -73,7 +74,8 @@ class Trainer:
 
     - for softmax cross-entropy integer class numbers (rows,), or probabilities (rows, outputs);
     - for the other losses floats (rows, outputs), or (rows,) when the net has one output;
-    - for Pinball with Q levels also (rows, outputs / Q), or (rows,) where outputs is Q: the outputs are the Q levels of the
+    - for Pinball with Q levels also (rows, outputs / Q), or (rows,) where outputs is Q: the outputs are the Q levels of
+    the
       first target, then those of the second.
 
     Penalties of layers (l1, l2) join the loss that is minimised, and that `step`, `fit` and `value_and_grad` report. An
@@ -110,13 +112,18 @@ class Trainer:
             "clip_value": None if clip_value is None else declarative.number("clip_value", clip_value, above=0),
             "average": None if average is None else declarative.number("average", average, least=0, below=1),
         }
+        if isinstance(settings["optimizer"], optimizers.LBFGS):
+            for name, plain in PLAIN.items():
+                if settings[name] != plain:
+                    raise ValueError(f"{name} does not go with LBFGS, whose steps come of a line search")
         self._set_up(net, settings)
 
     def _set_up(self, net, settings, steps=0, epochs=0, schedule_state=None):
         loss, optimizer = settings["loss"], settings["optimizer"]
         _check_constants(optimizer, net.dtype)
         if not custom.is_function(loss):
-            loss.parameters(net.outputs)  # raises where they do not fit
+            for value in loss.parameters(net.outputs):  # which raises where they do not fit
+                checks.representable(f"a parameter of {loss!r}", value, net.dtype)
         self._net = net
         self._settings = settings
         self._loss = loss
@@ -143,7 +150,8 @@ class Trainer:
 
     def _set_constant_rate(self):
         """The learning rate of all updates, None where it changes: a step asks for it without a call."""
-        self._constant_rate = self._optimizer.learning_rate if self._schedule == schedules.Constant() else None
+        constant = self._schedule == schedules.Constant() and not isinstance(self._optimizer, optimizers.LBFGS)
+        self._constant_rate = self._optimizer.learning_rate if constant else None
 
     def _drop_plans(self):
         self._plans = {}  # code of the loss -> (plan, the most rows to give it)
@@ -189,16 +197,8 @@ class Trainer:
                 self._drop_plans()
 
     def __repr__(self):
-        extra = "".join(
-            f", {name}={self._settings[name]!r}"
-            for name, default in (
-                ("schedule", schedules.Constant()),
-                ("clip_norm", None),
-                ("clip_value", None),
-                ("average", None),
-            )
-            if self._settings[name] != default
-        )
+        changed = ((name, self._settings[name]) for name, plain in PLAIN.items() if self._settings[name] != plain)
+        extra = "".join(f", {name}={value!r}" for name, value in changed)
         return (
             f"Trainer({self._net!r}, loss={self._loss!r}, optimizer={self._optimizer!r}, seed={self._seed}, "
             f"n_threads={self.n_threads}{extra})"
@@ -227,7 +227,12 @@ class Trainer:
         if self._constant_rate is not None:
             return self._constant_rate
         position = updates if self._schedule.unit == "step" else self.epochs
-        return self._optimizer.learning_rate * self._schedule.factor(position, self._schedule_state)
+        rate = self._optimizer.learning_rate * self._schedule.factor(position, self._schedule_state)
+        if not 0 <= rate < float("inf"):
+            raise ValueError(
+                f"schedule must give factors that are finite and at least 0, got a learning rate of {rate}"
+            )
+        return rate
 
     def _rates(self, updates, count):
         """The learning rates of the next updates, as many as `count`."""
@@ -281,8 +286,8 @@ class Trainer:
         Returns
         -------
         dict of lists, one element an epoch
-            "loss": mean of the updates' losses, penalties included, weighted by what their rows weigh; "gradient_norm": root
-            mean square of the norms of the updates' gradients (of a full batch: the norm), before clipping;
+            "loss": mean of the updates' losses, penalties included, weighted by what their rows weigh; "gradient_norm":
+            root mean square of the norms of the updates' gradients (of a full batch: the norm), before clipping;
             "layer_gradient_norms": a list of such, one for each element of `net.weights`; "learning_rate": that of the
             last update; "val_loss", when validation is given; "seconds": time of the epoch, validation included.
 
@@ -300,7 +305,8 @@ class Trainer:
         data = self._data("X", "y", X, y, "sample_weight", sample_weight, allow_nonfinite)
         rows = len(data.x)
         epochs = declarative.integer("epochs", epochs, 1)
-        batch_size = self._checked_batch(batch_size, rows)
+        whole = isinstance(self._optimizer, optimizers.LBFGS)
+        batch_size = self._checked_batch(batch_size, rows, whole)
         accumulate = min(declarative.integer("accumulate", accumulate, 1), -(-rows // batch_size))
         shuffle = declarative.flag("shuffle", shuffle)
         verbose = declarative.flag("verbose", verbose)
@@ -321,8 +327,10 @@ class Trainer:
         with self._updates:
             self._refuse_in_epoch()
             try:
-                if isinstance(self._optimizer, optimizers.LBFGS):
-                    lbfgs.minimize(self, data, epochs, partial(self._after_epoch, history, validation, tolerance, verbose))
+                if whole:
+                    lbfgs.minimize(
+                        self, data, epochs, partial(self._after_epoch, history, validation, tolerance, verbose)
+                    )
                     return history
                 plan = self._plan_for(data.code, batch_size, whole=True)
                 for _ in range(epochs):
@@ -343,9 +351,14 @@ class Trainer:
                 self._drop_plans()  # a plan holds on to the data of its last epoch
         return history
 
-    def _checked_batch(self, batch_size, rows):
-        """The rows of a minibatch."""
-        whole = isinstance(self._optimizer, optimizers.LBFGS)
+    def _checked_batch(self, batch_size, rows, whole):
+        """The rows of a minibatch; whole: of all the data, for LBFGS."""
+        if whole and any(
+            step.kind == "dropout" or step.kind == "batch_norm" and not step.frozen for step in self._net._steps
+        ):
+            raise ValueError(
+                "LBFGS needs a loss that is the same at every call: it does not go with Dropout or BatchNorm"
+            )
         if batch_size is None:
             batch_size = rows if whole else min(32, rows)
         batch_size = declarative.integer("batch_size", batch_size, 1)
@@ -361,10 +374,8 @@ class Trainer:
             self._drop_plans()
         if self._batch_norms and (batch_size == 1 or rows % batch_size == 1):
             raise ValueError(
-                f"{name} has {rows} rows: a minibatch of {batch_size} leaves one of a single row, whose variance a BatchNorm "
-                "cannot tell; take another batch_size, or a row more or less"
-                if rows > 1 and batch_size > 1
-                else f"{name} gives minibatches of a single row, whose variance a BatchNorm cannot tell: it needs two at least"
+                f"{name} has {rows} rows, so that minibatches of {batch_size} leave one of a single row, whose "
+                "variance a BatchNorm cannot tell: it needs two at least"
             )
 
     def _after_epoch(self, history, validation, tolerance, verbose, started, before, done, layers, rate):
@@ -391,9 +402,7 @@ class Trainer:
     @staticmethod
     def _run_epoch(self, plan, data, batch_size, accumulate, order, rates, layers, history):
         updates = self._updates
-        plan.begin_epoch(
-            data.x, data.target, batch_size, order, rates, updates.done, data.weights, accumulate, layers
-        )
+        plan.begin_epoch(data.x, data.target, batch_size, order, rates, updates.done, data.weights, accumulate, layers)
         self._running, self._in_epoch = plan, True
         try:
             status = plan.run(PAUSE)
@@ -468,13 +477,14 @@ class Trainer:
             return loss
 
     def apply(self, gradient):
-        """Make one update with a gradient of one's own: the sum of several, that of other losses, the mean over machines.
+        """Make one update with a gradient of one's own: the sum of several, that of other losses, the mean over
+        machines.
 
         Parameters
         ----------
         gradient : (P,) float32 or float64 array
-            In the order of `net.parameters`, as `value_and_grad` gives it, with the penalties that are wanted. It is clipped
-            as any other.
+            In the order of `net.parameters`, as `value_and_grad` gives it, with the penalties that are wanted. It is
+            clipped as any other.
 
         Raises
         ------
@@ -514,8 +524,8 @@ class Trainer:
         sample_weight : (rows,) array of floats >= 0, or None
             As for `fit`.
         training : bool
-            As in the update that comes next: dropout drops, and batch norms take the statistics of x, which must have two
-            rows then; running statistics stay. Otherwise as in prediction.
+            As in the update that comes next: dropout drops, and batch norms take the statistics of x, which must have
+            two rows then; running statistics stay. Otherwise as in prediction.
 
         Returns
         -------
@@ -698,7 +708,8 @@ class Trainer:
         return x, target, loss.code
 
     def _for_levels(self, y):
-        """For a loss of several quantile levels, targets that stand once for all of them, each as often as there are levels."""
+        """For a loss of several quantile levels, targets that stand once for all of them, each as often as there are
+        levels."""
         levels = getattr(self._loss, "quantiles", None)
         if not isinstance(levels, tuple) or not isinstance(y, np.ndarray) or y.ndim not in (1, 2):
             return y
@@ -895,7 +906,11 @@ def _read_settings(record, n_threads):
         "n_threads": n_threads,
         "schedule": schedule,
     }
-    for name, range_ in (("clip_norm", {"above": 0}), ("clip_value", {"above": 0}), ("average", {"least": 0, "below": 1})):
+    for name, range_ in (
+        ("clip_norm", {"above": 0}),
+        ("clip_value", {"above": 0}),
+        ("average", {"least": 0, "below": 1}),
+    ):
         value = record.get(name)
         settings[name] = None if value is None else declarative.number(name, value, **range_)
     counts = [declarative.integer(name, record[name], 0, 2**63) for name in ("steps", "epochs")]

@@ -43,6 +43,11 @@ static double loss_scale(const struct fbp_plan *plan, double mass) {
     return mass > 0 ? 1 / (mass * (double)plan->terms_a_row) : 0;
 }
 
+/* What the sum of a minibatch's row losses is multiplied by: where rows have weights, it is in them already. */
+static double sum_scale(const struct fbp_plan *plan, const struct fbp_data *data, double mass) {
+    return data->weights || plan->weighs_rows ? 1 : loss_scale(plan, mass);
+}
+
 /* Penalties join the gradient; |gradient|^2 chunk by chunk, and the penalties' sum. All parts return the same. */
 static double add_penalties_and_square(const struct run *run, int penalties, double *penalty) {
     struct fbp_plan *plan = run->plan;
@@ -215,7 +220,7 @@ static void run_epoch(void *context, int part, int parts) {
         e.batch_sum += plan->block_loss;
         const int pause = plan->pause;
         if (e.block_start == rows) {
-            status = finish_update(&run, &e, e.batch_sum * loss_scale(plan, e.mass), plan->penalizes);
+            status = finish_update(&run, &e, e.batch_sum * sum_scale(plan, &e.data, e.mass), plan->penalizes);
             if (status != FBP_OK) break;
         }
         if (pause && e.step * most < rows_of_data) {
@@ -276,7 +281,7 @@ static void run_call(void *context, int part, int parts) {
         barrier(&run);
         fbp_pass_forward(&run, call->y ? (void *)reals(plan, call->y, start * plan->outputs) : NULL);
         if (!call->wants_loss) continue;
-        fbp_pass_loss(&run, loss_scale(plan, mass));
+        fbp_pass_loss(&run, call->wants_gradient ? loss_scale(plan, mass) : 1);
         if (part == 0) sum += fbp_pass_loss_sum(&run);
         if (call->wants_gradient)
             fbp_pass_backward(&run, call->vectors->gradient, start > 0,
@@ -310,7 +315,7 @@ int fbp_plan_gradient(struct fbp_plan *plan, const struct fbp_vectors *vectors, 
                         .wants_loss = 1, .wants_gradient = 1};
     if (plan->whole && training && data->rows > plan->block) return FBP_BAD_PLAN;
     run_parts(plan, data->rows, run_call, &call);
-    *loss = call.loss_sum * loss_scale(plan, call.mass) + call.penalty;
+    *loss = call.loss_sum * sum_scale(plan, data, call.mass) + call.penalty;
     return FBP_OK;
 }
 
@@ -323,7 +328,7 @@ int fbp_plan_example_gradients(struct fbp_plan *plan, const struct fbp_vectors *
         fbp_pass_forward(&run, NULL);
         const double scale = loss_scale(plan, mass_of(&run, data, r, 1));
         fbp_pass_loss(&run, scale);
-        losses[r] = fbp_pass_loss_sum(&run) * scale;
+        losses[r] = fbp_pass_loss_sum(&run) * (run.weights ? 1 : scale);
         fbp_pass_backward(&run, (void *)reals(plan, gradients, r * plan->parameters), 0, NULL, NULL);
     }
     return FBP_OK;

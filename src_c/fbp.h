@@ -92,9 +92,8 @@ typedef void fbp_optimizer_fn(const struct fbp_optimizer *o, void *w, const void
 struct fbp_gemm {
     size_t M, N, K;
     const void *a; size_t a_row, a_col;
-    const void *b; size_t b_row;       /* B[k][j] = b[k * b_row + j]; not read when `panels` is given */
-    int b_transposed;                  /* B[k][j] = b[j * b_row + k]; not with panels */
-    const void *panels;                /* B as gemm_pack left it, or NULL */
+    const void *b; size_t b_row;       /* B[k][j] = b[k * b_row + j] */
+    int b_transposed;                  /* B[k][j] = b[j * b_row + k] */
     const void *bias;                  /* (N,): added to every row of C, or NULL */
     int accumulate;                    /* C += rather than C =; not with bias */
     void *c; size_t c_row;
@@ -109,7 +108,6 @@ struct fbp_dense {
     int activation; double alpha;      /* f */
     void *y; size_t y_row;             /* (B, O): written by forward */
     const void *dz; size_t dz_row;     /* (B, O): gradient at z = x W + b */
-    const void *dz_panels;             /* dz as gemm_pack left it, or NULL: dense_backward_weights may read it instead */
     void *dW, *db;                     /* (I, O) and (O,) or NULL */
     int accumulate;                    /* dW += and db += rather than = */
     /* dx = (dz W^T + skip) * g'(x), where x = g(...) is the output of the layer before: what that layer calls dz. */
@@ -161,11 +159,8 @@ struct fbp_dropout {
 struct fbp_kernels {
     const char *isa;
     size_t item;   /* bytes in a real: 4 or 8 */
-    size_t panel;  /* columns in a panel of a packed matrix; a packed (K, N) takes K * ceil(N / panel) * panel reals */
 
     void (*gemm)(const struct fbp_gemm *product, int part, int parts);
-    /* Writes B (K, N), B[k][j] = b[k * b_row + j], as panels: panels[j / panel][k][j % panel], columns past N zero. */
-    void (*gemm_pack)(const void *b, size_t b_row, void *panels, size_t K, size_t N, int part, int parts);
 
     void (*dense_forward)(const struct fbp_dense *layer, int part, int parts);
     void (*dense_backward_weights)(const struct fbp_dense *layer, int part, int parts);
@@ -175,8 +170,8 @@ struct fbp_kernels {
     void (*activation_backward)(const void *dy, const void *y, int activation, double alpha, void *dx, size_t N);
 
     void (*softmax_forward)(const void *x, size_t x_row, void *y, size_t y_row, size_t B, size_t C);
-    void (*softmax_backward)(const void *dy, size_t dy_row, const void *y, size_t y_row, void *dx, size_t dx_row, size_t B,
-                             size_t C);
+    void (*softmax_backward)(const void *dy, size_t dy_row, const void *y, size_t y_row, void *dx, size_t dx_row,
+                             size_t B, size_t C);
 
     fbp_loss_fn *loss[FBP_LOSSES];
     /* t (B, C), rows t_row apart: class_weights[j] * ((1 - smoothing) t + smoothing / C), in place; of labels t is [j == label].

@@ -257,9 +257,12 @@ void fbp_pass_loss(const struct run *run, double scale) {
     size_t target_row = run->target_row;
     double *row_loss = (double *)at(plan, plan->row_loss) + first;
     if (plan->smooths) target = smoothed(run, first, end - first), target_row = plan->outputs;
-    k->loss[plan->loss](y, output->row, target, target_row, plan->loss_parameters, scale, dy, output->row, row_loss,
-                        end - first, output->width);
-    if (run->weights) k->scale_rows(run->weights + first, dy, output->row, row_loss, end - first, output->width);
+    k->loss[plan->loss](y, output->row, target, target_row, plan->loss_parameters, run->weights ? 1 : scale, dy, output->row,
+                        row_loss, end - first, output->width);
+    if (run->weights) { /* the product first: of weights that are all tiny, the scale alone would not fit a float */
+        for (size_t r = first; r < end; r++) run->weights[r] *= scale;
+        k->scale_rows(run->weights + first, dy, output->row, row_loss, end - first, output->width);
+    }
     if (differentiate)
         k->activation_backward(dy, y, output->activation, output->alpha, y, (end - first) * output->row);
     barrier(run);

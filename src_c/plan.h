@@ -106,7 +106,7 @@ struct run {
     size_t first_row;                 /* of the block, in its update's rows */
     const void *x; size_t x_row;      /* value 0: in the workspace, or where the caller has it */
     const void *target; size_t target_row; /* in units of target_item */
-    const double *weights;            /* of the rows, or NULL */
+    double *weights;                  /* of the rows, or NULL; after the loss, times its scale */
 };
 
 static inline void *at(const struct fbp_plan *plan, size_t offset) { return plan->workspace + offset; }
@@ -134,7 +134,8 @@ static inline void share(const struct run *run, size_t n, size_t grain, size_t *
 void fbp_pass_gather(struct run *run, const struct fbp_data *data, size_t start);
 /* With `y` (rows, outputs) the outputs go there. */
 void fbp_pass_forward(const struct run *run, void *y);
-/* The loss of each row into row_loss, and the gradient at the last z, times scale, in place of the output. */
+/* The loss of each row into row_loss, times its weight and scale where rows have weights; and the gradient at the last z, times
+ * scale, in place of the output. */
 void fbp_pass_loss(const struct run *run, double scale);
 /* From dy (rows, outputs), the gradient at the output, to that at the last z in its place. */
 void fbp_pass_incoming(const struct run *run, const void *dy);

@@ -283,7 +283,7 @@ def test_gelu_in_ulp(isa):
     )
     wide = x.astype("float64")
     cdf = np.array([math.erfc(-v / math.sqrt(2)) / 2 for v in wide])
-    assert ulps(ops.gelu_forward(x), np.maximum(wide, -100) * cdf).max() <= 6 + 2 * (isa == "portable")
+    assert ulps(ops.gelu_forward(x), np.maximum(wide, -100) * cdf).max() <= 8 + (isa == "portable")
     near = np.clip(wide, -100, 100)
     term = near * np.exp(-near * near / 2) / math.sqrt(2 * math.pi)
     dx = ops.gelu_backward(np.ones_like(x), x)

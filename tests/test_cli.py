@@ -337,3 +337,24 @@ def test_example_xor():
     assert "w = (0.000, 0.000), b = 0.500, mean squared error 0.250" in done.stdout
     outputs = [float(value) for value in re.findall(r"xor . = (-?[\d.]+)", done.stdout)]
     assert np.allclose(outputs, [0, 1, 1, 0], atol=0.05)
+
+
+def test_example_housing():
+    """Between the outer two of the quantiles it learns lie 80% of the houses held out, to 2%."""
+    script = ROOT / "examples" / "housing.py"
+    if not script.exists():
+        pytest.skip("fastbp was not imported from a checkout, which holds the examples")
+    done = subprocess.run([sys.executable, script], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr == "usage: python examples/housing.py FOLDER\n"
+    folder = Path(os.environ.get("FASTBP_DATA", "")) / "california_housing"
+    if "FASTBP_DATA" not in os.environ or not folder.exists():
+        pytest.skip("FASTBP_DATA does not name a folder with california_housing in it")
+    done = subprocess.run(
+        [sys.executable, script, folder], env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert 78 <= float(re.search(r"between the outer two: ([\d.]+)%", done.stdout)[1]) <= 82
+    for level, share in re.findall(r"below the (0\.\d) quantile: ([\d.]+)%", done.stdout):
+        assert abs(float(share) - 100 * float(level)) <= 2
+    loss, constant_loss = map(float, re.search(r"loss ([\d.]+); .* prices ([\d.]+)", done.stdout).groups())
+    assert loss < 0.4 * constant_loss

@@ -24,10 +24,10 @@ CLASSES = ["Network", "Trainer"]
 FILES = {"save", "load"}  # the twin neither writes nor reads files
 # Public, and not part of the mirror: what a class offers to the other modules of its package.
 WITHIN = {
-    "Network": {"checked_inputs", "description", "from_description", "rows_in_a_slice"},
+    "Network": {"checked_inputs", "description", "from_description", "rows_in_a_slice", "vectors"},
     "Trainer": set(),
 }
-WITHIN_TWIN = {"Network": {"backward", "forward"}, "Trainer": set()}
+WITHIN_TWIN = {"Network": {"backward", "forward", "update_statistics"}, "Trainer": set()}
 
 
 def public(cls):

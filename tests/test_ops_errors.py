@@ -97,7 +97,7 @@ ANY_SHAPE = [
     for name in ON_ARRAYS
     if name not in ("gemm", "dropout_forward")
     and "softmax" not in name
-    and "norm" not in name
+    and not ("norm" in name and name != "clip_by_norm")
     and not {"W", "target"} & arguments(name).keys()
 ]
 
@@ -698,9 +698,11 @@ def test_the_core_clips_reals_that_it_may_write_to(name, numbers):
     for g in [bad for bad in BAD if type(bad) is not np.ndarray or bad.dtype not in (*DTYPES,)]:
         with pytest.raises(TypeError):
             getattr(_core, name)(g, *numbers)
-    for g in (read_only(two), strided(two), misaligned(two)):
+    for g in (read_only(two), strided(two)):
         with pytest.raises(ValueError):
             getattr(_core, name)(g, *numbers)
+    with pytest.raises((TypeError, ValueError)):  # a format of its own, in some versions of NumPy
+        getattr(_core, name)(misaligned(two), *numbers)
 
 
 def test_the_core_checks_numbers():
@@ -762,7 +764,7 @@ def test_plan():
     assert p.parameters_count == 26 and p.workspace_bytes > 0 and p.threads_for(4) == 1 and p.isa == _core.isa()
     x, labels = real(4, 3), np.array([0, 1, 1, 0])
     loss = p.gradient(x, labels)
-    assert p.loss(x, labels) / 4 == pytest.approx(loss)
+    assert p.loss(x, labels) == (pytest.approx(4 * loss), 4)
     assert p.step(x, labels, 1e-3, 0) == (_core.OK, pytest.approx(loss))
 
 
@@ -879,7 +881,9 @@ def test_plan_checks_its_data():
 
 def test_plan_that_lacks_something():
     x, labels, rates = real(4, 3), np.array([0, 1, 1, 0]), np.full(2, 1e-3)
-    for p in (plan(loss=-1), plan(gradient=None), plan(moment1=None), plan(moment2=None), plan(optimizer=None)):
+    with pytest.raises(RuntimeError, match="no loss"):
+        plan(loss=-1).step(x, labels, 0.1, 0)
+    for p in (plan(gradient=None), plan(moment1=None), plan(moment2=None), plan(optimizer=None)):
         with pytest.raises(RuntimeError, match="can take no step"):
             p.step(x, labels, 0.1, 0)
         with pytest.raises(RuntimeError, match="can take no step"):
@@ -899,7 +903,7 @@ def test_an_epoch_keeps_its_own_labels_and_order():
         if spoil:
             labels[:], order[:] = 2**40, -(2**40)
         assert p.run(10.0) == _core.OK
-        runs.append((p.loss_sum, p.step_count, p.t))
+        runs.append((p.mean_loss, p.step_count, p.t))
         with pytest.raises(RuntimeError, match="begin_epoch comes first"):
             p.run(1.0)
     assert runs[0] == runs[1] and runs[0][1:] == (2, 2)

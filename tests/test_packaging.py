@@ -83,7 +83,7 @@ def test_the_source_distribution_is_whole(tmp_path):
     (archive,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         held = {name.partition("/")[2] for name in tar.getnames()}
-    folders = ("fastbp", "src_c", "tests", "benches", "examples")
+    folders = ("fastbp", "src_c", "tests", "benches", "examples", "docs")
     wanted = [path for folder in folders for path in (ROOT / folder).rglob("*.*") if path.is_file()]
     wanted = [path for path in wanted if path.suffix not in (".so", ".pyd", ".pyc") and "." not in path.parent.name]
     missing = {path.relative_to(ROOT).as_posix() for path in wanted} - held

@@ -1,12 +1,16 @@
 """Random numbers: known answers, an independent Philox, the twin bit for bit, and that they look random.
 
-Nothing here is differentiated, and no instruction set takes part: the numbers are integer arithmetic.
+Nothing here is differentiated. Normal numbers alone are more than integer arithmetic, and go through the instruction
+sets.
 """
 
 import itertools
+import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
+from arrays import assert_same_on_fused, needs_two_fused
 
 from fastbp import ops, reference
 from fastbp.reference.rng import philox4x32
@@ -68,6 +72,14 @@ def test_uniform_numbers_by_hand():
     assert expected[0] == pytest.approx(0x6627E8D5 / 2**32, abs=2**-26)
 
 
+def test_normal_numbers_by_hand(isa):
+    # The same words, 52 bits of them and a half: 0.399... and 0.735... Quantiles by the standard library.
+    middles = [(int(u * 2**52) + 0.5) / 2**52 for u in ops.random_uniform(0, 0, 2).tolist()]
+    expected = [NormalDist().inv_cdf(u) for u in middles]
+    assert ops.random_normal(0, 0, 2).tolist() == pytest.approx(expected, rel=1e-15)
+    assert expected == pytest.approx([-0.2558, 0.6302], abs=1e-4)
+
+
 def test_permutation_by_hand():
     # The words of the first known answer in order of size: 6627..., 9b00..., bc57..., e169...
     assert ops.random_permutation(0, 0, 4).tolist() == [0, 3, 2, 1]
@@ -92,6 +104,21 @@ def test_against_the_twin(name, n):
         assert np.array_equal(got, getattr(reference, name)(seed, stream, n))
 
 
+@pytest.mark.parametrize("n", SIZES)
+def test_normal_numbers_against_the_twin(isa, n):
+    for seed, stream in zip(SEEDS, STREAMS, strict=True):
+        got = ops.random_normal(seed, stream, n)
+        assert got.dtype == "float64" and got.shape == (n,)
+        np.testing.assert_allclose(got, reference.random_normal(seed, stream, n), rtol=2e-15, atol=0)
+
+
+@needs_two_fused
+def test_normal_numbers_have_the_same_bits_on_every_instruction_set():
+    for n in SIZES:
+        assert_same_on_fused(ops.random_normal, 7, n, n)
+    assert_same_on_fused(ops.random_normal, 7, 8, 100_003)
+
+
 def test_long_ones_against_the_twin():
     for name in ("random_bits", "random_uniform", "random_permutation"):
         assert np.array_equal(getattr(ops, name)(3, 5, 100_003), getattr(reference, name)(3, 5, 100_003))
@@ -107,7 +134,7 @@ def test_equal_words_keep_their_order():
 # ----------------------------------------------------------------------------------------- edges, and that it is random
 
 
-@pytest.mark.parametrize("name", ["random_bits", "random_uniform"])
+@pytest.mark.parametrize("name", ["random_bits", "random_uniform", "random_normal"])
 def test_a_number_does_not_depend_on_how_many_are_drawn(name):
     draw = getattr(ops, name)
     many = draw(9, 4, 300)
@@ -146,6 +173,18 @@ def test_uniform_moments():
     others += [ops.random_uniform(seed, 0, n) for seed in (0, 2, 2**32 + 1)]
     for other in others:
         assert abs(np.corrcoef(u, other)[0, 1]) < 4 / np.sqrt(n)
+
+
+def test_normal_moments():
+    n = 200_000
+    z = ops.random_normal(1, 0, n)
+    # Of moments 1 to 6 the means are 0, 1, 0, 3, 0, 15 and the variances 1, 2, 15, 96, 945, 10170.
+    for k, (mean, variance) in enumerate([(0, 1), (1, 2), (0, 15), (3, 96), (0, 945), (15, 10170)], 1):
+        assert abs((z**k).mean() - mean) < 4 * math.sqrt(variance / n)
+    # Twenty parts as likely as each other: chi squared of 19 degrees of freedom, above 43.8 once in 1,000.
+    edges = [NormalDist().inv_cdf(k / 20) for k in range(1, 20)]
+    counts = np.bincount(np.searchsorted(edges, z), minlength=20)
+    assert ((counts - n / 20) ** 2 / (n / 20)).sum() < 43.8
 
 
 def test_every_bit_is_set_half_of_the_time():

@@ -307,7 +307,7 @@ def selu_backward(dy, y):
 
 
 def gelu_forward(x):
-    """y = x Phi(x), with Phi(x) = (1 + erf(x / sqrt(2))) / 2, within 6 ulp.
+    """y = x Phi(x), with Phi(x) = (1 + erf(x / sqrt(2))) / 2, within 8 ulp.
 
     Parameters
     ----------

@@ -70,8 +70,8 @@ def softmax_cross_entropy(
     """
     try:
         code = SoftmaxCrossEntropy.code_labels if target.ndim == 1 else SoftmaxCrossEntropy.code
-        if sample_weight is class_weights is None and label_smoothing is _NO_SMOOTHING:
-            return _core.loss(code, z, target, None, _SUM[reduction], None)
+        if sample_weight is None and class_weights is None and label_smoothing is _NO_SMOOTHING:
+            return _core.loss(code, z, target, None, _SUM[reduction])
         return _core.loss(code, z, target, None, _SUM[reduction], (sample_weight, label_smoothing, class_weights))
     except _REFUSED:
         pass
@@ -112,8 +112,9 @@ def binary_cross_entropy(z, target, reduction="mean", pos_weight=None, sample_we
     """
     try:
         code = BinaryCrossEntropy.code if pos_weight is None else BinaryCrossEntropy.code_weighted
-        weights = None if sample_weight is None else (sample_weight, 0.0, None)
-        return _core.loss(code, z, target, pos_weight, _SUM[reduction], weights)
+        if sample_weight is None:
+            return _core.loss(code, z, target, pos_weight, _SUM[reduction])
+        return _core.loss(code, z, target, pos_weight, _SUM[reduction], (sample_weight, 0.0, None))
     except _REFUSED:
         pass
     return _checked_loss("z", z, target, sample_weight, BinaryCrossEntropy(reduction, pos_weight))
@@ -185,8 +186,9 @@ def huber(y, target, delta=1.0, reduction="mean", sample_weight=None):
         Also if delta is not above 0.
     """
     try:
-        weights = None if sample_weight is None else (sample_weight, 0.0, None)
-        return _core.loss(Huber.code, y, target, delta, _SUM[reduction], weights)
+        if sample_weight is None:
+            return _core.loss(Huber.code, y, target, delta, _SUM[reduction])
+        return _core.loss(Huber.code, y, target, delta, _SUM[reduction], (sample_weight, 0.0, None))
     except _REFUSED:
         pass
     return _checked_loss("y", y, target, sample_weight, Huber(delta, reduction))
@@ -244,8 +246,9 @@ def pinball(y, target, quantiles=0.5, reduction="mean", sample_weight=None):
         Also if a level is not between 0 and 1, or the number of columns is not a multiple of that of the levels.
     """
     try:
-        weights = None if sample_weight is None else (sample_weight, 0.0, None)
-        return _core.loss(Pinball.code, y, target, quantiles, _SUM[reduction], weights)
+        if sample_weight is None:
+            return _core.loss(Pinball.code, y, target, quantiles, _SUM[reduction])
+        return _core.loss(Pinball.code, y, target, quantiles, _SUM[reduction], (sample_weight, 0.0, None))
     except _REFUSED:
         pass
     return _checked_loss("y", y, target, sample_weight, Pinball(quantiles, reduction))
@@ -254,8 +257,9 @@ def pinball(y, target, quantiles=0.5, reduction="mean", sample_weight=None):
 def _loss(name, y, target, reduction, sample_weight, cls):
     """A loss that has nothing but its reduction. name: what its first argument is called."""
     try:
-        weights = None if sample_weight is None else (sample_weight, 0.0, None)
-        return _core.loss(cls.code, y, target, None, _SUM[reduction], weights)
+        if sample_weight is None:
+            return _core.loss(cls.code, y, target, None, _SUM[reduction])
+        return _core.loss(cls.code, y, target, None, _SUM[reduction], (sample_weight, 0.0, None))
     except _REFUSED:
         pass
     return _checked_loss(name, y, target, sample_weight, cls(reduction))
@@ -277,5 +281,7 @@ def _checked_loss(name, y, target, sample_weight, loss):
     if sample_weight is not None:
         sample_weight = row_weights("sample_weight", sample_weight, y.shape[0], name)
     parameters = loss.parameters(y.shape[1])
-    weights = (sample_weight, loss.smoothing, loss.class_weights)
+    weights = None
+    if sample_weight is not None or loss.smoothing or loss.class_weights is not None:
+        weights = sample_weight, loss.smoothing, loss.class_weights
     return _core.loss(code, y, target, parameters, loss.reduction == "sum", weights)

@@ -4,7 +4,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from .. import streams
+from .. import initializers, streams
 from ..declarative import described, flag
 from ..declarative import seed as check_seed
 from ..layers import count, learned, plan, slices, statistics_slices, with_frozen
@@ -262,16 +262,18 @@ class Network:
     parameters : ndarray (P,)
         All parameters: for each layer that has some W row by row, then b; or gamma, then beta. Assigning copies into
         it.
-    statistics : ndarray (S,)
-        Running mean, then variance, of each batch norm; they begin as 0 and 1. To be changed in place.
     weights : tuple of (ndarray (I, O), ndarray (O,) or None) or (ndarray (O,), ndarray (O,))
         W and b of each dense layer, gamma and beta of each norm, P and None of each projection, in the order of the
         flat vector. Views into `parameters`, to be changed in place.
+    statistics : ndarray (S,)
+        Running mean, then variance, of each batch norm; they begin as 0 and 1. To be changed in place.
 
     Notes
     -----
-    Initial weights are what the layer's initialisers say: see `Dense`. Those of a projection are Glorot's uniform ones,
-    gamma begins as 1 and beta as 0.
+    Unless a layer says otherwise, initial weights are uniform on (-r, r), and biases 0. r = sqrt(6 / I) for a layer
+    with relu or its kin (He et al., Delving Deep into Rectifiers, ICCV 2015); otherwise r = sqrt(6 / (I + O)) (Glorot
+    and Bengio, Understanding the Difficulty of Training Deep Feedforward Neural Networks, AISTATS 2010), but for selu.
+    Those of a projection are Glorot's. Of norms gamma is 1 and beta 0.
     """
 
     def __init__(self, inputs, layers, dtype="float32", seed=0):
@@ -288,19 +290,14 @@ class Network:
         self._running = [(self._statistics[mean], self._statistics[variance]) for mean, variance in running]
         for _, variance in self._running:
             variance[...] = 1
-        self._begin()
-
-    def _begin(self):
-        """The initial parameters: what the initialisers say of W and b, 1 and 0 for gamma and beta."""
-        for number, (step, (W, b)) in enumerate(zip(learned(self.steps), self.weights)):
-            if step.kind in ("layer_norm", "batch_norm"):
-                W[...] = 1
-                continue
-            weight_init = "glorot_uniform" if step.kind == "projection" else step.layer.initial_weights
-            fans = step.inputs, step.outputs
-            W[...] = initial_values(weight_init, W.shape, *fans, self.seed, streams.initialisation(number))
-            if b is not None:
-                b[...] = initial_values(step.layer.bias_init, b.shape, *fans, self.seed, streams.bias(number))
+        for number, (step, (W, b)) in enumerate(zip(learned(self.steps), self.weights, strict=True)):
+            of_W, of_b = initializers.of_step(step)
+            widths = step.inputs, step.outputs
+            with np.errstate(over="ignore", under="ignore"):
+                W[...] = initial_values(of_W, W.shape, *widths, self.seed, streams.initialisation(number))
+                if b is not None:
+                    b[...] = initial_values(of_b, b.shape, *widths, self.seed, streams.bias_initialisation(number))
+        refuse_nonfinite("parameters", self._parameters)
 
     @property
     def parameters(self):

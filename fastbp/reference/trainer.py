@@ -110,6 +110,11 @@ class Trainer:
         self.clip_value = None if clip_value is None else number("clip_value", clip_value, above=0)
         self.average = None if average is None else number("average", average, least=0, below=1)
         self.averaged = None if average is None else net.parameters.copy()
+        if isinstance(self._optimizer, LBFGS):
+            unused = {"schedule": schedules.Constant(), "clip_norm": None, "clip_value": None, "average": None}
+            for name, plain in unused.items():
+                if getattr(self, name) != plain:
+                    raise ValueError(f"{name} does not go with LBFGS, whose steps come of a line search")
         self.steps = 0
         self.epochs = 0
         self._moments = [np.full_like(net.parameters, start) for start in self._optimizer.initial_moments]

@@ -61,7 +61,7 @@ static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int
     struct fbp_gemm product = {
         .M = d->I, .N = d->O, .K = d->B,
         .a = d->x, .a_row = 1, .a_col = d->x_row,
-        .b = d->dz, .b_row = d->dz_row, .panels = d->dz_panels,
+        .b = d->dz, .b_row = d->dz_row,
         .accumulate = d->accumulate,
         .c = d->dW, .c_row = d->O,
     };
@@ -73,7 +73,7 @@ static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int
     if (turn) {
         product.M = d->O, product.N = d->I;
         product.a = d->dz, product.a_col = d->dz_row;
-        product.b = d->x, product.b_row = d->x_row, product.panels = NULL;
+        product.b = d->x, product.b_row = d->x_row;
     }
     const struct finish finish = {.transpose = turn};
     product_share(&product, &finish, part, parts);

@@ -7,8 +7,7 @@
  * B and, for each row, one element of A spread over a vector. A is read in place through (a_row, a_col), so x and x^T are the
  * same to it. B is read in place too, unless its rows are not contiguous (W^T), lie a multiple of 4 KiB apart, and so on few
  * cache sets, or would end in a part of a vector where loading that is dear: then a block of FBP_BLOCK rows of the panel is
- * copied close together, onto the stack, just before the tiles that use it, or by the first of them. gemm_pack makes such
- * panels of a whole matrix, for one that several products share.
+ * copied close together, onto the stack, just before the tiles that use it, or by the first of them.
  *
  * Algorithm. Chunks of rows (so many that their part of A stays in the second-level cache) -> panels -> blocks of k -> tiles
  * down the rows. Between blocks of k the sums wait in C, or in a buffer where C is not to be written yet. Three shapes go
@@ -355,9 +354,7 @@ static void panel_share(const struct fbp_gemm *g, const struct finish *f, const 
             .copy = NULL,
         };
         size_t tile = first;
-        if (g->panels) {
-            s.b = (const real *)g->panels + (j * g->K + k * TILE_COLUMNS), s.b_row = TILE_COLUMNS;
-        } else if (copies || fills) {
+        if (copies || fills) {
             if (!now.transposed && columns == TILE_COLUMNS && taller >= TILE_ROWS - 2) {
                 s.copy = room->near;
                 run_tiles(tiles, tile, tile + 1, columns, &s);
@@ -394,8 +391,7 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
         const size_t top = chunks > 1 ? tiles.count * chunk / chunks : 0;
         const size_t count = (chunks > 1 ? tiles.count * (chunk + 1) / chunks : tiles.count) - top;
         /* Rows of B a multiple of 4 KiB apart share few cache sets, and would be read from far away by each tile. */
-        const int copies =
-            !g->panels && (g->b_transposed || (count >= COPY_TILES && g->b_row * sizeof(real) % 4096 == 0));
+        const int copies = g->b_transposed || (count >= COPY_TILES && g->b_row * sizeof(real) % 4096 == 0);
         const int fetches = copies && g->K * g->N * sizeof(real) >= FAR_BYTES;
         for (size_t panel = 0; panel < panels; panel++, number += count) {
             if (number + count <= begin) continue;
@@ -590,7 +586,7 @@ static void narrow_share(const struct narrow *n, const struct finish *f, int par
 static int narrow_forward(const struct fbp_gemm *g, struct narrow *n) {
     enum { SHUFFLES = 2, TURNING = 150 };
     const size_t lanes = (g->N + LANES - 1) / LANES * LANES, passes = (g->N + NARROW_PASS - 1) / NARROW_PASS;
-    if (g->N > NARROW || g->M < LANES || g->a_col != 1 || g->panels || g->b_transposed || g->accumulate ||
+    if (g->N > NARROW || g->M < LANES || g->a_col != 1 || g->b_transposed || g->accumulate ||
         g->K * lanes < g->K * (g->N + passes * SHUFFLES) + TURNING)
         return 0;
     *n = (struct narrow){
@@ -631,8 +627,8 @@ static void outer_share(const struct fbp_gemm *g, int part, int parts) {
 /* C = A B by the quickest way. */
 static void product_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     struct narrow n;
-    if (g->M == 1 && !g->panels && !g->b_transposed && !f->transpose && !f->backward) row_share(g, f, part, parts);
-    else if (g->K == 1 && g->N >= LANES && !g->bias && !g->panels && !g->b_transposed && !f->forward && !f->backward && !f->transpose)
+    if (g->M == 1 && !g->b_transposed && !f->transpose && !f->backward) row_share(g, f, part, parts);
+    else if (g->K == 1 && g->N >= LANES && !g->bias && !g->b_transposed && !f->forward && !f->backward && !f->transpose)
         outer_share(g, part, parts);
     else if (!f->transpose && (f->backward ? narrow_backward(g, &n) : narrow_forward(g, &n) || narrow_backward(g, &n)))
         narrow_share(&n, f, part, parts);
@@ -643,19 +639,4 @@ static void product_share(const struct fbp_gemm *g, const struct finish *f, int 
 static void FBP(gemm)(const struct fbp_gemm *product, int part, int parts) {
     const struct finish nothing = {0};
     product_share(product, &nothing, part, parts);
-}
-
-/* panels[j / TILE_COLUMNS][k][j % TILE_COLUMNS] = B[k][j], zero for j >= N. Parts share the panels. Goes through a few rows
- * of B at a time, all panels of them: their pages are then found in the translation buffer. */
-static void FBP(gemm_pack)(const void *b_, size_t b_row, void *panels_, size_t K, size_t N, int part, int parts) {
-    enum { ROWS_AT_ONCE = 32 };
-    const real *b = b_;
-    const size_t panels = (N + TILE_COLUMNS - 1) / TILE_COLUMNS;
-    const size_t first = panels * part / parts, end = panels * (part + 1) / parts;
-    for (size_t k = 0; k < K; k += ROWS_AT_ONCE)
-        for (size_t panel = first; panel < end; panel++) {
-            const size_t j = panel * TILE_COLUMNS, columns = N - j < TILE_COLUMNS ? N - j : TILE_COLUMNS;
-            copy_rows(b + k * b_row + j, b_row, (real *)panels_ + (panel * K + k) * TILE_COLUMNS,
-                       K - k < ROWS_AT_ONCE ? K - k : ROWS_AT_ONCE, columns);
-        }
 }

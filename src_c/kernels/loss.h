@@ -211,8 +211,8 @@ static void FBP(softmax_cross_entropy_probabilities)(const void *z_, size_t z_ro
  *   smooth_labels    the same of t_bj = [j == label_b]
  *   scale_rows       dz_bj = weights_b dz_bj,   row_loss_b = weights_b row_loss_b
  *
- * Label smoothing is that of Szegedy et al. (Rethinking the Inception Architecture for Computer Vision, CVPR 2016). With
- * such targets softmax_cross_entropy_probabilities is the smoothed loss in which class j counts w_j times. */
+ * Label smoothing is that of Szegedy et al. (Rethinking the Inception Architecture for Computer Vision, CVPR 2016).
+ * With such targets softmax_cross_entropy_probabilities is the smoothed loss in which class j counts w_j times. */
 
 /* v times n class weights from class_weights[j] on. */
 FBP_INLINE vreal weighed(vreal v, const double *class_weights, size_t j, size_t n) {
@@ -266,11 +266,11 @@ static void FBP(scale_rows)(const double *weights, void *dz_, size_t dz_row, dou
  * of a probability that may have been rounded to 0 or 1. Its gradient is computed, with e = exp(-|z|), as
  *   z >= 0: ((1 - t) - t e)/(1 + e)        z < 0: ((1 - t) e - t)/(1 + e)
  * which keeps its relative precision when t is 0 or 1 and sigmoid(z) is close to it. z = inf or -inf gives an inf or a nan.
- * The weighted one has a weight p >= 0 of the first term, one for each column: softplus(z) = max(z, 0) + log1p(exp(-|z|)),
- * and the gradient is computed as above with p t for t. All parts of its loss are >= 0 for t in [0, 1]: nothing cancels.
- * huber (Huber, Robust Estimation of a Location Parameter, Annals of Mathematical Statistics 35, 1964): one delta > 0 for
- * each column. Its loss is d^2/2 where |d| <= delta, else delta (|d| - delta/2).
- * poisson takes the logarithm of the rate; it is the negative log-likelihood but for log(t!), which does not depend on z.
+ * The weighted one has a weight p >= 0 of the first term for each column; softplus(z) = max(z, 0) + log1p(exp(-|z|)).
+ * Its gradient is computed as above with p t for t. All parts of its loss are >= 0 for t in [0, 1]: nothing cancels.
+ * huber (Huber, Robust Estimation of a Location Parameter, Annals of Mathematical Statistics 35, 1964): one delta > 0
+ * for each column. Its loss is d^2/2 where |d| <= delta, else delta (|d| - delta/2).
+ * poisson takes the logarithm of the rate; it is the negative log-likelihood but for log(t!), which has no z in it.
  * exp(z) is inf from z = 88.7 (float64: 709.8) on. z = -inf gives an inf, and a nan where t is 0.
  * pinball (Koenker and Bassett, Regression Quantiles, Econometrica 46, 1978): one level tau in (0, 1) for each column; its
  * gradient is never nan. */
@@ -413,7 +413,8 @@ static void FBP(mean_squared_error)(const void *z, size_t z_row, const void *tar
 static void FBP(mean_absolute_error)(const void *z, size_t z_row, const void *target, size_t target_row,
                                      const double *parameters, double scale, void *dz, size_t dz_row, double *row_loss,
                                      size_t B, size_t C) {
-    loss_each(FBP_MEAN_ABSOLUTE_ERROR, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
+    loss_each(FBP_MEAN_ABSOLUTE_ERROR, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B,
+              C);
 }
 
 /* parameters: (C,), the delta of each column. */

@@ -162,7 +162,8 @@ FBP_INLINE void row_scale(real *x, real factor, size_t C) {
 
 /* ------------------------------------------------------------------------------------------- softmax */
 
-/* x, y: (B, C), rows x_row and y_row apart; y may be x. */
+/* y = softmax(x), row by row. x, y: (B, C), rows x_row and y_row apart; y may be x, with its row stride. What lies
+ * between the rows is neither used nor written. */
 static void FBP(softmax_forward)(const void *x_, size_t x_row, void *y_, size_t y_row, size_t B, size_t C) {
     const real *x = x_;
     real *y = y_;
@@ -185,15 +186,16 @@ static void FBP(softmax_forward)(const void *x_, size_t x_row, void *y_, size_t 
         columns_store(e, y + b * y_row, y_row, rows, C);
     }
     for (; b < B; b++) {
-        real *yb = y + b * y_row, sum = row_exp(x + b * x_row, row_greatest(x + b * x_row, C), yb, C);
-        row_scale(yb, 1 / sum, C);
+        real sum = row_exp(x + b * x_row, row_greatest(x + b * x_row, C), y + b * y_row, C);
+        row_scale(y + b * y_row, 1 / sum, C);
     }
 }
 
-/* dy, y, dx: (B, C), rows dy_row, y_row and dx_row apart, y being what forward wrote; dx may be dy or y. Every row counts as wide: there is nothing here that
- * idle lanes make dear. */
-static void FBP(softmax_backward)(const void *dy_, size_t dy_row, const void *y_, size_t y_row, void *dx_, size_t dx_row,
-                                  size_t B, size_t C) {
+/* dx = y (dy - sum of dy y), row by row. dy, y, dx: (B, C), rows dy_row, y_row and dx_row apart, y being what forward
+ * wrote; dx may be dy or y, with its row stride. Every row counts as wide: there is nothing here that idle lanes make
+ * dear. */
+static void FBP(softmax_backward)(const void *dy_, size_t dy_row, const void *y_, size_t y_row, void *dx_,
+                                  size_t dx_row, size_t B, size_t C) {
     const real *dy = dy_, *y = y_;
     real *dx = dx_;
     for (size_t b = 0; b < B; b++, dy += dy_row, y += y_row, dx += dx_row) {

@@ -21,10 +21,8 @@
 const struct fbp_kernels FBP(kernels) = {
     .isa = FBP_TEXT(FBP_ISA),
     .item = sizeof(real),
-    .panel = TILE_VECTORS * LANES,
 
     .gemm = FBP(gemm),
-    .gemm_pack = FBP(gemm_pack),
 
     .dense_forward = FBP(dense_forward),
     .dense_backward_weights = FBP(dense_backward_weights),

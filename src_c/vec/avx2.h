@@ -137,15 +137,8 @@ FBP_INLINE vmask v_ne(vreal a, vreal b) {
     return v_pair(_mm256_cmp_ps(a.low, b.low, _CMP_NEQ_UQ), _mm256_cmp_ps(a.high, b.high, _CMP_NEQ_UQ));
 }
 
-FBP_INLINE vmask m_and(vmask a, vmask b) { return v_pair(_mm256_and_ps(a.low, b.low), _mm256_and_ps(a.high, b.high)); }
-FBP_INLINE vmask m_or(vmask a, vmask b) { return v_pair(_mm256_or_ps(a.low, b.low), _mm256_or_ps(a.high, b.high)); }
 FBP_INLINE int m_any(vmask m) { return _mm256_movemask_ps(_mm256_or_ps(m.low, m.high)) != 0; }
 FBP_INLINE int m_all(vmask m) { return _mm256_movemask_ps(_mm256_and_ps(m.low, m.high)) == 0xff; }
-
-FBP_INLINE vmask m_not(vmask a) {
-    __m256 ones = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
-    return v_pair(_mm256_xor_ps(a.low, ones), _mm256_xor_ps(a.high, ones));
-}
 
 FBP_INLINE vreal v_select(vmask m, vreal a, vreal b) {
     return v_pair(_mm256_blendv_ps(b.low, a.low, m.low), _mm256_blendv_ps(b.high, a.high, m.high));
@@ -353,15 +346,8 @@ FBP_INLINE vmask v_ne(vreal a, vreal b) {
     return v_pair(_mm256_cmp_pd(a.low, b.low, _CMP_NEQ_UQ), _mm256_cmp_pd(a.high, b.high, _CMP_NEQ_UQ));
 }
 
-FBP_INLINE vmask m_and(vmask a, vmask b) { return v_pair(_mm256_and_pd(a.low, b.low), _mm256_and_pd(a.high, b.high)); }
-FBP_INLINE vmask m_or(vmask a, vmask b) { return v_pair(_mm256_or_pd(a.low, b.low), _mm256_or_pd(a.high, b.high)); }
 FBP_INLINE int m_any(vmask m) { return _mm256_movemask_pd(_mm256_or_pd(m.low, m.high)) != 0; }
 FBP_INLINE int m_all(vmask m) { return _mm256_movemask_pd(_mm256_and_pd(m.low, m.high)) == 0xf; }
-
-FBP_INLINE vmask m_not(vmask a) {
-    __m256d ones = _mm256_castsi256_pd(_mm256_set1_epi32(-1));
-    return v_pair(_mm256_xor_pd(a.low, ones), _mm256_xor_pd(a.high, ones));
-}
 
 FBP_INLINE vreal v_select(vmask m, vreal a, vreal b) {
     return v_pair(_mm256_blendv_pd(b.low, a.low, m.low), _mm256_blendv_pd(b.high, a.high, m.high));

@@ -291,9 +291,6 @@ FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) {
 
 #endif
 
-FBP_INLINE vmask m_and(vmask a, vmask b) { return (vmask)(a & b); }
-FBP_INLINE vmask m_or(vmask a, vmask b) { return (vmask)(a | b); }
-FBP_INLINE vmask m_not(vmask a) { return (vmask)~a; }
 FBP_INLINE int m_any(vmask m) { return m != 0; }
 
 FBP_INLINE vint vi_and(vint a, vint b) { return _mm512_and_si512(a, b); }

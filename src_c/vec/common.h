@@ -14,7 +14,7 @@
  *   v_min(a, b) = a < b ? a : b             the same
  *   v_lt v_le v_gt v_ge v_eq v_ne           masks, as C's operators: with a nan false, v_ne true
  *   v_select(m, a, b) = m ? a : b
- *   m_and m_or m_not m_first(n) m_any m_all
+ *   m_first(n) m_any m_all
  *   v_bits v_from_bits                      the same bits as integers of the real's width, and back
  *   vi_set vi_add vi_sub vi_and vi_or vi_xor vi_shl(v, n) vi_shr(v, n)      shifts by a constant; vi_shr shifts in zeros
  *   v_sum v_greatest                        lane i with lane i + LANES/2, then i with i + LANES/4, ...; greatest by v_max

@@ -15,7 +15,7 @@
  *   log1p       2     1.392   1.376
  *   tanh        2.5   2.419   2.433
  *   sigmoid     2.5   2.402   2.485
- *   gelu        6     5.113   G64     portable: 8
+ *   gelu        8     5.113   6.805   portable: 9
  *
  * Methods: exp and expm1 by the reduction x = n ln 2 + r with ln 2 in two parts (Cody and Waite, Software Manual for
  * the Elementary Functions, 1980); log by log(1 + f) = log((1 + s)/(1 - s)), s = f / (2 + f), and log1p by carrying what

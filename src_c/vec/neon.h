@@ -71,10 +71,7 @@ FBP_INLINE vint vi_shr(vint a, int n) { FBP_PARTS(i) a.part[i] = vshlq_u32(a.par
 FBP_INLINE vint v_bits(vreal a) { vint v; FBP_PARTS(i) v.part[i] = vreinterpretq_u32_f32(a.part[i]); return v; }
 FBP_INLINE vreal v_from_bits(vint a) { vreal v; FBP_PARTS(i) v.part[i] = vreinterpretq_f32_u32(a.part[i]); return v; }
 
-FBP_INLINE vmask m_and(vmask a, vmask b) { return vi_and(a, b); }
-FBP_INLINE vmask m_or(vmask a, vmask b) { return vi_or(a, b); }
-FBP_INLINE vmask m_not(vmask a) { return vi_xor(a, vi_set(-1)); }
-FBP_INLINE vmask v_ne(vreal a, vreal b) { return m_not(v_eq(a, b)); }
+FBP_INLINE vmask v_ne(vreal a, vreal b) { return vi_xor(v_eq(a, b), vi_set(-1)); }
 FBP_INLINE int m_any(vmask m) { return vmaxvq_u32(vorrq_u32(vorrq_u32(m.part[0], m.part[1]), vorrq_u32(m.part[2], m.part[3]))) != 0; }
 FBP_INLINE int m_all(vmask m) { return vminvq_u32(vandq_u32(vandq_u32(m.part[0], m.part[1]), vandq_u32(m.part[2], m.part[3]))) != 0; }
 
@@ -239,10 +236,7 @@ FBP_INLINE vint vi_shr(vint a, int n) { FBP_PARTS(i) a.part[i] = vshlq_u64(a.par
 FBP_INLINE vint v_bits(vreal a) { vint v; FBP_PARTS(i) v.part[i] = vreinterpretq_u64_f64(a.part[i]); return v; }
 FBP_INLINE vreal v_from_bits(vint a) { vreal v; FBP_PARTS(i) v.part[i] = vreinterpretq_f64_u64(a.part[i]); return v; }
 
-FBP_INLINE vmask m_and(vmask a, vmask b) { return vi_and(a, b); }
-FBP_INLINE vmask m_or(vmask a, vmask b) { return vi_or(a, b); }
-FBP_INLINE vmask m_not(vmask a) { return vi_xor(a, vi_set(-1)); }
-FBP_INLINE vmask v_ne(vreal a, vreal b) { return m_not(v_eq(a, b)); }
+FBP_INLINE vmask v_ne(vreal a, vreal b) { return vi_xor(v_eq(a, b), vi_set(-1)); }
 FBP_INLINE int m_any(vmask m) { return vmaxvq_u32(vreinterpretq_u32_u64(vorrq_u64(vorrq_u64(m.part[0], m.part[1]), vorrq_u64(m.part[2], m.part[3])))) != 0; }
 FBP_INLINE int m_all(vmask m) { return vminvq_u32(vreinterpretq_u32_u64(vandq_u64(vandq_u64(m.part[0], m.part[1]), vandq_u64(m.part[2], m.part[3])))) != 0; }
 

@@ -61,9 +61,6 @@ FBP_INLINE vmask v_ge(vreal a, vreal b) { vmask m; FBP_EACH(i) m.lane[i] = -(a.l
 FBP_INLINE vmask v_eq(vreal a, vreal b) { vmask m; FBP_EACH(i) m.lane[i] = -(a.lane[i] == b.lane[i]); return m; }
 FBP_INLINE vmask v_ne(vreal a, vreal b) { vmask m; FBP_EACH(i) m.lane[i] = -(a.lane[i] != b.lane[i]); return m; }
 
-FBP_INLINE vmask m_and(vmask a, vmask b) { FBP_EACH(i) a.lane[i] &= b.lane[i]; return a; }
-FBP_INLINE vmask m_or(vmask a, vmask b) { FBP_EACH(i) a.lane[i] |= b.lane[i]; return a; }
-FBP_INLINE vmask m_not(vmask a) { FBP_EACH(i) a.lane[i] = ~a.lane[i]; return a; }
 FBP_INLINE vmask m_first(size_t n) { vmask m; FBP_EACH(i) m.lane[i] = -((size_t)i < n); return m; }
 FBP_INLINE int m_any(vmask m) { int_real any = 0; FBP_EACH(i) any |= m.lane[i]; return any != 0; }
 FBP_INLINE int m_all(vmask m) { int_real all = -1; FBP_EACH(i) all &= m.lane[i]; return all != 0; }

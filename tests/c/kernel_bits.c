@@ -5,7 +5,7 @@
  * Prints a line for each kernel: real, name, hash of the bits of all outputs, a weighted sum of the outputs, and the
  * sum of their magnitudes. Instruction sets with fused multiply-add must agree on the hashes, all on the sums but for
  * rounding. On the way it checks what needs no other instruction set, and says FAIL where it does not hold:
- * - one part, or three: the same bits; panels or the matrix itself: the same bits; in place or not: the same bits;
+ * - one part, or three: the same bits; B or its transpose: the same bits; in place or not: the same bits;
  * - nothing is read past the end of an array (each ends at a page without access), nor used between two rows (nan lies
  *   there), and nothing is written there.
  * Prints "ok" and returns 0 when all is well. */
@@ -162,16 +162,6 @@ static void end(void)
 
 /* -------------------------------------------------------------------------------------------------- products */
 
-static void *packed(const void *b, size_t b_row, size_t K, size_t N)
-{
-    const size_t size = K * ((N + k->panel - 1) / k->panel) * k->panel;
-    void *panels = vector(size), *in_parts = vector(size);
-    k->gemm_pack(b, b_row, panels, K, N, 0, 1);
-    for (int part = 0; part < 3; part++) k->gemm_pack(b, b_row, in_parts, K, N, part, 3);
-    same_vector(panels, in_parts, size, "gemm_pack depends on the number of parts");
-    return panels;
-}
-
 static const struct { size_t M, N, K; } PRODUCTS[] = {
     {1, 1, 1}, {5, 3, 7}, {14, 32, 16}, {15, 33, 17}, {6, 16, 256}, {29, 65, 257}, {131, 7, 20}, {43, 40, 530},
     {3, 9, 0}, {112, 300, 33},
@@ -199,7 +189,7 @@ static void check_gemm(void)
                 const size_t M = PRODUCTS[p].M, N = PRODUCTS[p].N, K = PRODUCTS[p].K;
                 struct matrix a = transpose_a ? random_matrix(K, M, 3) : random_matrix(M, K, 1);
                 struct matrix b = random_matrix(K, N, 2), c = random_matrix(M, N, 5);
-                struct matrix in_parts = copy(c), by_panels = copy(c), turned = copy(c), bt = transposed(b, 3);
+                struct matrix in_parts = copy(c), turned = copy(c), bt = transposed(b, 3);
                 struct fbp_gemm g = {
                     .M = M, .N = N, .K = K, .a = a.at,
                     .a_row = transpose_a ? 1 : a.row, .a_col = transpose_a ? a.row : 1,
@@ -214,32 +204,10 @@ static void check_gemm(void)
                 k->gemm(&g, 1, 2);
                 k->gemm(&g, 0, 2);
                 same(c, turned, "gemm depends on whether B is given transposed");
-                g.c = by_panels.at, g.panels = packed(b.at, b.row, K, N), g.b = NULL, g.b_transposed = 0;
-                k->gemm(&g, 0, 1);
-                same(c, by_panels, "gemm depends on whether B is packed");
                 take_matrix(c);
                 take_matrix(in_parts);
                 take_matrix(turned);
-                take_matrix(by_panels);
             }
-    end();
-}
-
-/* Panels differ in width between instruction sets, so what is hashed is B as read back from them. */
-static void check_gemm_pack(void)
-{
-    begin("gemm_pack", "");
-    for (size_t p = 0; p < COUNT(PRODUCTS); p++) {
-        const size_t K = PRODUCTS[p].K, N = PRODUCTS[p].N, panel = k->panel;
-        struct matrix b = random_matrix(K, N, 3);
-        const void *panels = packed(b.at, b.row, K, N);
-        for (size_t i = 0; i < K; i++)
-            for (size_t j = 0; j < (N + panel - 1) / panel * panel; j++) {
-                double x = get(panels, (j / panel * K + i) * panel + j % panel);
-                if (x != (j >= N ? 0 : get(b.at, i * b.row + j))) fail("gemm_pack puts an element in the wrong place");
-                if (j < N) take(x);
-            }
-    }
     end();
 }
 
@@ -290,7 +258,6 @@ static void check_dense_backward_weights(void)
                 const size_t B = LAYERS[l].B, I = LAYERS[l].I, O = LAYERS[l].O;
                 struct matrix x = random_matrix(B, I, 2), dz = random_matrix(B, O, 3);
                 void *dW = vector(I * O), *db = vector(O), *dW3 = copy_vector(dW, I * O), *db3 = copy_vector(db, O);
-                void *dW_by_panels = copy_vector(dW, I * O), *db_by_panels = copy_vector(db, O);
                 struct fbp_dense d = {
                     .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .dz = dz.at, .dz_row = dz.row, .dW = dW,
                     .db = bias ? db : NULL, .accumulate = accumulate,
@@ -300,10 +267,6 @@ static void check_dense_backward_weights(void)
                 for (int part = 2; part >= 0; part--) k->dense_backward_weights(&d, part, 3);
                 same_vector(dW, dW3, I * O, "dW depends on the number of parts");
                 same_vector(db, db3, O, "db depends on the number of parts");
-                d.dW = dW_by_panels, d.db = bias ? db_by_panels : NULL, d.dz_panels = packed(dz.at, dz.row, B, O);
-                for (int part = 0; part < 2; part++) k->dense_backward_weights(&d, part, 2);
-                same_vector(dW, dW_by_panels, I * O, "dW depends on whether dz is packed");
-                same_vector(db, db_by_panels, O, "db depends on whether dz is packed");
                 take_vector(dW, I * O);
                 take_vector(db, O);
             }
@@ -391,22 +354,31 @@ static void check_softmax(void)
 {
     begin("softmax", "forward");
     for (size_t r = 0; r < COUNT(ROWS); r++) {
-        const size_t N = ROWS[r].B * ROWS[r].C;
-        void *x = filled(1, N, 0, -20, 20).at, *y = vector(N), *in_place = copy_vector(x, N);
-        k->softmax_forward(x, ROWS[r].C, y, ROWS[r].C, ROWS[r].B, ROWS[r].C);
-        k->softmax_forward(in_place, ROWS[r].C, in_place, ROWS[r].C, ROWS[r].B, ROWS[r].C);
-        same_vector(y, in_place, N, "softmax_forward depends on being in place");
-        take_vector(y, N);
+        const size_t B = ROWS[r].B, C = ROWS[r].C;
+        struct matrix x = filled(B, C, 3, -20, 20), y = random_matrix(B, C, 2), in_place = copy(x);
+        void *close = vector(B * C);
+        k->softmax_forward(x.at, x.row, y.at, y.row, B, C);
+        k->softmax_forward(in_place.at, in_place.row, in_place.at, in_place.row, B, C);
+        k->softmax_forward(x.at, x.row, close, C, B, C);
+        same(y, in_place, "softmax_forward depends on being in place");
+        same(y, (struct matrix){B, C, C, close}, "softmax_forward depends on the distance of rows");
+        take_matrix(y);
+        take_matrix(in_place);
     }
     end();
     begin("softmax", "backward");
     for (size_t r = 0; r < COUNT(ROWS); r++) {
-        const size_t N = ROWS[r].B * ROWS[r].C;
-        void *dy = vector(N), *y = filled(1, N, 0, 0, 1).at, *dx = vector(N), *in_place = copy_vector(dy, N);
-        k->softmax_backward(dy, ROWS[r].C, y, ROWS[r].C, dx, ROWS[r].C, ROWS[r].B, ROWS[r].C);
-        k->softmax_backward(in_place, ROWS[r].C, y, ROWS[r].C, in_place, ROWS[r].C, ROWS[r].B, ROWS[r].C);
-        same_vector(dx, in_place, N, "softmax_backward depends on taking the place of dy");
-        take_vector(dx, N);
+        const size_t B = ROWS[r].B, C = ROWS[r].C;
+        struct matrix dy = random_matrix(B, C, 1), y = filled(B, C, 3, 0, 1), dx = random_matrix(B, C, 2);
+        struct matrix over_dy = copy(dy), over_y = copy(y);
+        k->softmax_backward(dy.at, dy.row, y.at, y.row, dx.at, dx.row, B, C);
+        k->softmax_backward(over_dy.at, over_dy.row, y.at, y.row, over_dy.at, over_dy.row, B, C);
+        k->softmax_backward(dy.at, dy.row, over_y.at, over_y.row, over_y.at, over_y.row, B, C);
+        same(dx, over_dy, "softmax_backward depends on taking the place of dy");
+        same(dx, over_y, "softmax_backward depends on taking the place of y");
+        take_matrix(dx);
+        take_matrix(over_dy);
+        take_matrix(over_y);
     }
     end();
 }
@@ -478,6 +450,59 @@ static void in_parts(norm_fn *fn, const struct fbp_norm *n, int parts)
     for (int part = parts - 1; part >= 0; part--) fn(n, part, parts);
 }
 
+static void *row_of(struct matrix m, size_t row) { return (unsigned char *)m.at + row * m.row * k->item; }
+
+/* y is f of what the identity gives. */
+static void norm_activates(const struct fbp_norm *n, norm_fn *forward, struct matrix y)
+{
+    struct matrix z = copy(y);
+    struct fbp_norm plain = *n;
+    plain.activation = FBP_IDENTITY, plain.y = z.at;
+    forward(&plain, 0, 1);
+    for (size_t b = 0; b < n->B; b++)
+        k->activation_forward(row_of(z, b), n->activation, n->alpha, row_of(z, b), n->N);
+    same(y, z, "a norm's activation is not that of activation_forward");
+}
+
+/* Column sums are added to what is there: of a layer norm in blocks of rows, of a batch norm all at once. */
+static void norm_accumulates(const struct fbp_norm *n, norm_fn *weights, int by_column)
+{
+    const size_t N = n->N;
+    void *start = vector(N), *dgamma = copy_vector(start, N), *blocks = copy_vector(start, N);
+    struct fbp_norm whole = *n;
+    whole.accumulate = 1, whole.dgamma = dgamma, whole.dbeta = NULL;
+    weights(&whole, 0, 1);
+    if (by_column) {
+        k->add(start, n->sums, blocks, N);
+    } else {
+        struct fbp_norm block = whole;
+        block.dgamma = blocks;
+        for (size_t b = 0; b < n->B; b += FBP_BLOCK) {
+            block.B = n->B - b < FBP_BLOCK ? n->B - b : FBP_BLOCK;
+            block.x = (const unsigned char *)n->x + b * n->x_row * k->item;
+            block.dz = (const unsigned char *)n->dz + b * n->dz_row * k->item;
+            block.mean = (unsigned char *)n->mean + b * k->item, block.rstd = (unsigned char *)n->rstd + b * k->item;
+            weights(&block, 0, 1);
+        }
+    }
+    same_vector(dgamma, blocks, N, "dgamma is not what was there and the sum");
+    whole.accumulate = 0;
+    weights(&whole, 0, 1);
+    void *plain = copy_vector(dgamma, N);
+    whole.dbeta = plain, whole.dgamma = NULL;
+    weights(&whole, 0, 1); /* either may be NULL */
+}
+
+/* dx = dz gamma rstd. */
+static void norm_takes_constants(const struct fbp_norm *n, struct matrix dz, struct matrix dx)
+{
+    void *factor = copy_vector(n->rstd, n->N);
+    struct matrix expected = copy(dx);
+    if (n->gamma) k->multiply(n->gamma, factor, factor, n->N);
+    for (size_t b = 0; b < n->B; b++) k->multiply(row_of(dz, b), factor, row_of(expected, b), n->N);
+    same(dx, expected, "dx with constant statistics is not dz gamma rstd");
+}
+
 /* Both norms, one kernel after the other; forward and backward take what the kernels before them left. */
 static void check_norms(void)
 {
@@ -511,9 +536,12 @@ static void check_norms(void)
                     same_vector(n.dgamma, again.dgamma, N, "dgamma depends on the number of parts");
                     same_vector(n.dbeta, again.dbeta, N, "dbeta depends on the number of parts");
                     if (by_column) same_vector(n.sums, again.sums, 2 * N, "sums depend on the number of parts");
+                    norm_activates(&n, forward, y);
+                    norm_accumulates(&n, weights, by_column);
                     n.constant_statistics = by_column && l % 3 == 2;
                     n.dx = dx.at, n.dx_row = dx.row;
                     inputs(&n, 0, 1);
+                    if (n.constant_statistics) norm_takes_constants(&n, dz, dx);
                     again = n, again.x = again.dx = over_x.at, again.dx_row = over_x.row;
                     in_parts(inputs, &again, 3);
                     same(dx, over_x, "a norm's dx depends on the number of parts, or on taking the place of x");
@@ -609,6 +637,9 @@ static void check_quantile(void)
         double *u = filled(1, N, 0, 0, 1).at, *y = array(N, sizeof *y);
         for (size_t i = 0; i < N; i += 3) u[i] = ldexp(u[i], -(int)(i % 60)); /* far into the tail */
         k->normal_quantile(u, y, N);
+        for (size_t i = 0; i < N; i++) /* the way back; the slope of log u is about |y| in the tail */
+            if (fabs(erfc(-y[i] / sqrt(2)) / 2 / u[i] - 1) > 4e-15 * (1 + y[i] * y[i]))
+                fail("normal_quantile is not the inverse of the distribution function");
         k->normal_quantile(u, u, N);
         same_vector(y, u, N, "normal_quantile depends on being in place");
         take_vector(y, N);
@@ -790,7 +821,6 @@ static void check(const struct fbp_kernels *kernels)
 {
     k = kernels;
     check_gemm();
-    check_gemm_pack();
     check_dense_forward();
     check_dense_backward_weights();
     check_dense_backward_inputs();

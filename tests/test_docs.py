@@ -1,0 +1,228 @@
+"""The pages: what their Python blocks print is what the page says they print, and what there is they name.
+
+A page's ```python blocks run in order, in one namespace. What a block prints is compared with the ```text block that
+follows it, and the value of a line that is an expression with a comment such as `# 0.123` after it. Numbers may
+differ by one in the last digit that is shown, and by 0.001 where fewer than three decimals are; integers and all other
+text are the same but for spaces.
+"""
+
+import ast
+import contextlib
+import inspect
+import io
+import math
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastbp as fb
+from fastbp import initializers, layers, losses, optimizers, schedules
+from fastbp.declarative import Declared
+
+ROOT = Path(fb.__file__).resolve().parents[1]
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
+MATHEMATICS = ROOT / "docs" / "mathematics.md"
+DATA = "FASTBP_DATA"  # a block that names it needs it
+VALUE = re.compile(r"#\s*((?:[-+\d.eE,()\[\]\s]|nan|inf|True|False)*\d[\d.)\]]*|True|False)\s*$")
+NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w])")
+
+
+def blocks(text):
+    """(line, code, expected output or None) of each ```python block."""
+    fences = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```$)?", re.M | re.S)
+    for match in fences.finditer(text):
+        yield text[: match.start()].count("\n") + 2, match[1], match[2]
+
+
+def run(page, with_data):
+    """Run a page's blocks in the current folder: those that need data only on demand."""
+    namespace = {"__name__": page.stem}
+    with np.printoptions():
+        for line, code, expected in blocks(page.read_text(encoding="utf-8")):
+            if DATA in code and not with_data:
+                continue
+            printed = execute(code, namespace, f"{page.name}, block in line {line}")
+            if expected is not None:
+                compare(printed, expected, f"{page.name}, output of the block in line {line}")
+
+
+def execute(code, namespace, where):
+    """Run a block; the values that its comments tell are compared. Returns what it prints."""
+    printed = io.StringIO()
+    rows = code.splitlines()
+    for statement in ast.parse(code).body:
+        value = VALUE.search(rows[statement.end_lineno - 1]) if isinstance(statement, ast.Expr) else None
+        with contextlib.redirect_stdout(printed):
+            if value and not ast.unparse(statement).startswith("print("):
+                got = eval(compile(ast.Expression(statement.value), where, "eval"), namespace)
+                compare(str(got), value[1], f"{where}: {ast.unparse(statement)}")
+            else:
+                exec(compile(ast.Module([statement], []), where, "exec"), namespace)
+    return printed.getvalue()
+
+
+def compare(got, expected, where):
+    """Raise AssertionError unless two texts are the same but for spaces and the last digits of numbers."""
+
+    def rest(text):
+        return re.sub(r"\s", "", NUMBER.sub("0", text))
+
+    said = f"{where}: the page has\n{expected}\nand this came\n{got}"
+    assert rest(got) == rest(expected), said
+    for ours, theirs in zip(NUMBER.findall(got), NUMBER.findall(expected), strict=True):
+        digits, _, power = theirs.lower().partition("e")
+        decimals = max(len(digits.partition(".")[2]), 3)
+        off = 0 if theirs.lstrip("+-").isdigit() else 1.01 * 10.0 ** (int(power or 0) - decimals)
+        assert math.isclose(float(ours), float(theirs), rel_tol=0, abs_tol=off), f"{said}\n{ours} is not {theirs}"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Pages write files where they stand."""
+    monkeypatch.chdir(tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------------------- the blocks
+
+
+def needs_checkout():
+    if not (ROOT / "docs").exists():
+        pytest.skip("fastbp was not imported from a checkout, which holds the pages")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pages(page):
+    needs_checkout()
+    run(page, with_data=False)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pages_with_data(page):
+    needs_checkout()
+    where = [line for line, code, _ in blocks(page.read_text(encoding="utf-8")) if DATA in code]
+    if not where:
+        return
+    if DATA not in os.environ:
+        pytest.skip(f"{page.name}: the blocks in lines {where} need data, and {DATA} names no folder that has them")
+    run(page, with_data=True)
+
+
+def test_each_row_has_its_place():
+    """A heading and a block for each worked example, which has its test in test_worked_examples.py."""
+    needs_checkout()
+    text = (ROOT / "docs" / "worked_examples.md").read_text(encoding="utf-8")
+    tests = (ROOT / "tests" / "test_worked_examples.py").read_text(encoding="utf-8")
+    rows = {name.upper() for name in re.findall(r"def test_([a-e]\d)_", tests)}
+    assert len(rows) == 22
+    sections = dict(re.findall(r"^### ([A-E]\d)\. .*?\n(.*?)(?=^##|\Z)", text, re.M | re.S))
+    assert set(sections) == rows
+    assert [row for row, section in sections.items() if not list(blocks(section))] == []
+
+
+# ------------------------------------------------------------------------------------------------- the tester is tested
+
+
+@pytest.mark.parametrize(
+    "got, expected",
+    [
+        ("loss 0.1234567 [1. 2.]", "loss 0.123457 [1.  2.]"),
+        ("[0.5  0.75]", "[0.5 0.75]"),
+        ("1.0000001e-05 and 12", "1.0e-05 and 12"),
+        ("-0.0999999", "-0.1"),
+        ("a\n  b\n", "a\nb"),
+    ],
+)
+def test_compare_takes(got, expected):
+    compare(got, expected, "here")
+
+
+@pytest.mark.parametrize(
+    "got, expected",
+    [
+        ("loss 0.1236", "loss 0.1234"),
+        ("12", "13"),
+        ("0.5 0.75", "0.5"),
+        ("[4. 5.]", "[4. 6.]"),
+        ("0.6", "0.5"),
+        ("True", "False"),
+        ("nan", "0.5"),
+        ("-0.5", "0.5"),
+        ("1.2e-05", "1.0e-05"),
+        ("", "0.5"),
+    ],
+)
+def test_compare_refuses(got, expected):
+    with pytest.raises(AssertionError, match="here"):
+        compare(got, expected, "here")
+
+
+def test_a_block_is_run_and_its_comments_are_read(tmp_path):
+    page = tmp_path / "page.md"
+    first = "```python\nx = 1 / 3  # a third\nx  # 0.333\nprint(x)\n```\n\n```text\n0.33333\n```\n"
+    text = f"{first}\n```python\nx + 1  # 1.333\n```\n"
+    page.write_text(text)
+    assert [line for line, _, _ in blocks(text)] == [2, 12]
+    run(page, with_data=False)
+    for right, wrong in (("0.333\n", "0.335\n"), ("0.33333\n", "0.33336\n"), ("# 1.333", "# 1.335"), ("print", "p")):
+        page.write_text(text.replace(right, wrong))
+        with pytest.raises((AssertionError, NameError)):
+            run(page, with_data=False)
+    page.write_text(text.replace("x + 1", "FASTBP_DATA + 1"))
+    run(page, with_data=False)
+    with pytest.raises(NameError):
+        run(page, with_data=True)
+
+
+# ------------------------------------------------------------------------------------------- what there is, is named
+
+NAMED = (layers.ACTIVATIONS, losses.LOSSES, initializers.INITIALIZERS)  # classes that a name may stand for
+
+
+def public_classes():
+    """Every class of layers, losses, optimisers, schedules and initialisers, but for their bases."""
+    for module in (layers, losses, optimizers, schedules, initializers):
+        for name, cls in vars(module).items():
+            own = inspect.isclass(cls) and issubclass(cls, Declared) and cls.__module__ == module.__name__
+            base = own and "name" not in vars(cls) and cls.__subclasses__()
+            if own and not base and not name.startswith("_"):
+                yield cls
+
+
+def signature(cls):
+    return [(name, parameter.default) for name, parameter in inspect.signature(cls).parameters.items()]
+
+
+def signatures_on(page):
+    """(an ast.Call of the class and its arguments, the rest of the row) for each table row that starts with them."""
+    for row in re.findall(r"^\| `(\w+\(.*?\))` \|(.*)$", page, re.M):
+        call = ast.parse(row[0], mode="eval").body
+        yield call, row[1]
+
+
+def test_each_class_has_its_row():
+    """In a table of the page, with the arguments and defaults that the code has, and the name that stands for it."""
+    needs_checkout()
+    rows = list(signatures_on(MATHEMATICS.read_text(encoding="utf-8")))
+    classes = list(public_classes())
+    assert {layers.Dense, layers.BatchNorm, losses.Pinball, optimizers.AdamW, schedules.Function} < set(classes)
+    for cls in classes:
+        written = []
+        for call, rest in rows:
+            if call.func.id != cls.__name__:
+                continue
+            names = vars(inspect.getmodule(cls))
+            given = {word.arg: eval(ast.unparse(word.value), dict(names)) for word in call.keywords}
+            arguments = [(argument.id, inspect.Parameter.empty) for argument in call.args] + list(given.items())
+            written.append((arguments, rest))
+        assert signature(cls) in [arguments for arguments, _ in written], f"{cls.__name__}{inspect.signature(cls)}"
+        if any(cls in named for named in NAMED) or issubclass(cls, optimizers.Optimizer):
+            assert any(f'`"{cls.name}"`' in rest for _, rest in written), f"{cls.__name__}: {cls.name}"
+
+
+def test_there_is_what_has_a_row():
+    needs_checkout()
+    there = {cls.__name__ for cls in public_classes()}
+    assert {call.func.id for call, _ in signatures_on(MATHEMATICS.read_text(encoding="utf-8"))} <= there
