@@ -1,16 +1,17 @@
 """Exact directional derivatives of code written for NumPy: arrays that carry their derivative along.
 
-A `Dual` holds the value x of an array and its tangent, dx/ds for some s that everything depends on. Each function of the
-tables below takes values to values and, by its derivative, tangents to tangents: where y = f(a, b), the tangent of y is
-df/da da + df/db db. After any code made of such functions the result has the derivative of the whole, exact but for
-rounding: this is forward mode, and it costs two to three times the code itself.
+A `Dual` holds the value x of an array and its tangent, dx/ds for some s that everything depends on. Each function of
+the tables below takes values to values and, by its derivative, tangents to tangents: where y = f(a, b), the tangent of
+y is df/da da + df/db db. After any code made of such functions the result has the derivative of the whole, exact but
+for rounding: this is forward mode, and it costs two to three times the code itself.
 
     x = Dual([3.0], [1.0])
     y = np.exp(2 * x)       # y.value exp(6), y.tangent 2 exp(6)
 
 At a kink tangents are those of the left side: 0 counts as a negative number for `absolute`, and for `maximum` and
-`minimum` an array that is just as large as the constant it is compared with counts as smaller. All of them take one side,
-so that a smooth function made of such pieces has its derivative there, too: max(x, 0) + log1p(exp(-|x|)) has 1/2 at 0.
+`minimum` an array that is just as large as the constant it is compared with counts as smaller. All of them take one
+side, so that a smooth function made of such pieces has its derivative there, too: max(x, 0) + log1p(exp(-|x|)) has 1/2
+at 0.
 
 Sources: Wengert, A Simple Automatic Derivative Evaluation Program, Communications of the ACM 7, 1964; Griewank and
 Walther, Evaluating Derivatives, SIAM 2008, chapter 3.
@@ -34,8 +35,8 @@ class Dual(np.lib.mixins.NDArrayOperatorsMixin):
     Attributes
     ----------
     value, tangent : ndarray of float64
-        The arguments themselves where they are such arrays. A basic index gives a Dual of views of both, and assigning to
-        an index changes both.
+        The arguments themselves where they are such arrays. A basic index gives a Dual of views of both, and
+        assigning to an index changes both.
 
     Raises
     ------
@@ -45,8 +46,8 @@ class Dual(np.lib.mixins.NDArrayOperatorsMixin):
     Notes
     -----
     Operators, functions and methods are those of arrays, as far as the tables of this module go. Where they do not, and
-    where the tangent would be lost in a plain array, there is a TypeError. Comparisons, signs and places are plain arrays:
-    their derivative is 0. float() takes the value alone.
+    where the tangent would be lost in a plain array, there is a TypeError. Comparisons, signs and places are plain
+    arrays: their derivative is 0. float() takes the value alone.
     """
 
     def __init__(self, value, tangent=None):
@@ -148,7 +149,7 @@ def _tangent(x):
     return x.tangent if isinstance(x, Dual) else 0.0
 
 
-# ------------------------------------------------------------------------------------------------------ element by element
+# --------------------------------------------------------------------------------------------------- element by element
 
 
 def _bilinear(f, a, b, **options):

@@ -49,7 +49,7 @@ def numerical_gradient(f, x, eps=None):
     array([32., 48.])
     """
     x = _point(f, x)
-    jacobian, value, _ = _differences(f, x, _step(eps))
+    jacobian, value, _ = _differences(f, x, step(eps))
     if value.size != 1:
         raise ValueError(f"f must return one number, got shape {value.shape}; numerical_jacobian takes such an f")
     return jacobian.reshape(x.shape)
@@ -85,7 +85,7 @@ def numerical_jacobian(f, x, eps=None):
     array([[ 2.,  2.],
            [ 3., 16.]])
     """
-    jacobian, _, _ = _differences(f, _point(f, x), _step(eps))
+    jacobian, _, _ = _differences(f, _point(f, x), step(eps))
     return jacobian
 
 
@@ -134,7 +134,7 @@ def check_gradient(f, df, x, eps=None, tolerance=1e-6):
     if not callable(df):
         raise TypeError(f"df must be a function, got {described(df)}")
     tolerance = number("tolerance", tolerance, least=0)
-    expected, value, size = _differences(f, x, _step(eps))
+    expected, value, size = _differences(f, x, step(eps))
     got = _reals("df(x)", df(x.copy()))
     if got.shape != expected.shape:
         if value.size != 1 or got.shape != x.shape:
@@ -146,10 +146,7 @@ def check_gradient(f, df, x, eps=None, tolerance=1e-6):
         size = size.reshape(x.shape)
     if got.size == 0:
         return 0.0
-    scale = np.maximum(size / np.maximum(np.abs(x), 1), max(1.0, np.abs(expected).max()))
-    largest = np.maximum(np.maximum(np.abs(got), np.abs(expected)), _FLOOR * scale)
-    with np.errstate(invalid="ignore"):
-        errors = np.where(np.isfinite(got), np.abs(got - expected) / largest, np.inf)
+    errors = relative_errors(got, expected, scale(expected, x, size))
     index = tuple(int(i) for i in np.unravel_index(np.argmax(errors), errors.shape))
     error = float(errors[index])
     if error > tolerance:
@@ -173,15 +170,45 @@ def _differences(f, x, eps):
     jacobian = np.empty(value.shape + x.shape)
     size = np.empty_like(jacobian)
     for index in np.ndindex(x.shape):
-        above, below = x.copy(), x.copy()
-        h = eps * max(abs(x[index]), 1.0)
-        above[index] += h
-        below[index] -= h
-        f_above = _values(f, above, index, value.shape)
-        f_below = _values(f, below, index, value.shape)
-        jacobian[(..., *index)] = (f_above - f_below) / (above[index] - below[index])  # as rounded: x + h is not exact
-        size[(..., *index)] = np.maximum(np.abs(f_above), np.abs(f_below))
+        jacobian[(..., *index)], size[(..., *index)] = difference(f, x, index, eps, value.shape)
     return jacobian, value, size
+
+
+def difference(f, x, index, eps, shape):
+    """The derivative of f(x), of this shape, with respect to one element of x, and how large the f it is made of is."""
+    above, below = x.copy(), x.copy()
+    h = eps * max(abs(x[index]), 1.0)
+    above[index] += h
+    below[index] -= h
+    f_above = _values(f, above, index, shape)
+    f_below = _values(f, below, index, shape)
+    derivative = (f_above - f_below) / (above[index] - below[index])  # as rounded: x + h is not exact
+    return derivative, np.maximum(np.abs(f_above), np.abs(f_below))
+
+
+def one_sided_differences(f, x, index, eps):
+    """The derivatives of a number f(x) from the left and from the right: (-3 f(x) + 4 f(x + h) - f(x + 2h)) / 2h."""
+    found = []
+    for sign in (-1, 1):
+        h = sign * eps * max(abs(x[index]), 1.0)
+        near, far = x.copy(), x.copy()
+        near[index] += h
+        far[index] += 2 * h
+        f_0, f_near, f_far = (_values(f, there, index, ()) for there in (x, near, far))
+        found.append((-3 * f_0 + 4 * f_near - f_far) / (far[index] - x[index]))
+    return found
+
+
+def scale(expected, x, size):
+    """Below what differences see nothing: see `check_gradient`. x: of their points; size: as `difference` gives it."""
+    return np.maximum(size / np.maximum(np.abs(x), 1), max(1.0, np.abs(expected).max()))
+
+
+def relative_errors(got, expected, scale):
+    """Of each element, in the sense of `check_gradient`; inf where got is not finite."""
+    largest = np.maximum(np.maximum(np.abs(got), np.abs(expected)), _FLOOR * scale)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(got), np.abs(got - expected) / largest, np.inf)
 
 
 def _values(f, x, index, shape):
@@ -214,7 +241,8 @@ def _reals(name, values):
     return found.astype(np.float64)
 
 
-def _step(eps):
+def step(eps):
+    """The step for an element of size up to 1: as in `numerical_gradient`."""
     if eps is None:
         return float(np.cbrt(np.finfo(np.float64).eps))
     return number("eps", eps, above=0)

@@ -8,6 +8,7 @@ _INITIALISATION = 1
 _SHUFFLE = 2
 _BIAS_INITIALISATION = 3
 _DROPOUT = 4
+_CHECK = 5
 
 
 def initialisation(layer):
@@ -28,3 +29,8 @@ def bias_initialisation(layer):
 def dropout(layer):
     """The stream of what a dropout step drops, numbered from 0 in the order of the net's dropout steps."""
     return _DROPOUT << 40 | layer
+
+
+def check(part):
+    """The stream of which elements a check of a network looks at, in each of its parts."""
+    return _CHECK << 40 | part

@@ -32,7 +32,7 @@ def assert_exact(f, *pairs):
         assert distance(y.tangent, expected) < 1e-9, (y.tangent, expected)
 
 
-# ------------------------------------------------------------------------------------------------- the tables of functions
+# ---------------------------------------------------------------------------------------------- the tables of functions
 
 OF_NUMPY = [name for name in [*dual._FACTORS, *dual._TANGENTS] if hasattr(np, name)]
 
@@ -101,7 +101,11 @@ OTHERS = {
     "amax": [lambda x: np.amax(x, axis=-1)],
     "min": [lambda x: x.min(), lambda x: np.min(x, axis=1, keepdims=True), lambda x: np.min(x, keepdims=True)],
     "amin": [lambda x: np.amin(x)],
-    "where": [lambda x: np.where(x > 0.5, x, 2.0), lambda x: np.where(x > 0.5, 0, x * x), lambda x: np.where(X > 0.5, x, x[0])],
+    "where": [
+        lambda x: np.where(x > 0.5, x, 2.0),
+        lambda x: np.where(x > 0.5, 0, x * x),
+        lambda x: np.where(X > 0.5, x, x[0]),
+    ],
     "clip": [lambda x: np.clip(x, 0.25, 0.65), lambda x: x.clip(None, 0.5), lambda x: np.clip(x, 0.5, None)],
 }  # fmt: skip
 
@@ -192,7 +196,7 @@ def test_activations_at_kinks_and_elsewhere(cls):
     np.testing.assert_allclose(y.tangent, expected, rtol=1e-12, atol=1e-15)
 
 
-# -------------------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------ what is refused
 
 
 @pytest.mark.parametrize(
@@ -226,4 +230,4 @@ def test_other_errors():
     with pytest.raises(ValueError, match=r"tangent has shape \(2,\); value has \(3,\)"):
         Dual([1.0, 2.0, 3.0], [1.0, 2.0])
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        Dual(1.0).nonsense
+        _ = Dual(1.0).nonsense
