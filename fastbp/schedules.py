@@ -402,6 +402,7 @@ class Function(Schedule):
     """
 
     fields = ("function", "unit")
+    required = ("function",)
 
     def __init__(self, function, unit="step"):
         if not callable(function) or isinstance(function, type):
