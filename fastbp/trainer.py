@@ -353,12 +353,9 @@ class Trainer:
 
     def _checked_batch(self, batch_size, rows, whole):
         """The rows of a minibatch; whole: of all the data, for LBFGS."""
-        if whole and any(
-            step.kind == "dropout" or step.kind == "batch_norm" and not step.frozen for step in self._net._steps
-        ):
-            raise ValueError(
-                "LBFGS needs a loss that is the same at every call: it does not go with Dropout or BatchNorm"
-            )
+        for step in self._net._steps if whole else ():
+            if step.kind == "dropout" or step.kind == "batch_norm" and not step.frozen:
+                raise ValueError(f"LBFGS does not go with {step.layer!r}: it needs a loss of the parameters alone")
         if batch_size is None:
             batch_size = rows if whole else min(32, rows)
         batch_size = declarative.integer("batch_size", batch_size, 1)

@@ -262,11 +262,11 @@ class Network:
     parameters : ndarray (P,)
         All parameters: for each layer that has some W row by row, then b; or gamma, then beta. Assigning copies into
         it.
+    statistics : ndarray (S,)
+        Running mean, then variance, of each batch norm; they begin as 0 and 1. To be changed in place.
     weights : tuple of (ndarray (I, O), ndarray (O,) or None) or (ndarray (O,), ndarray (O,))
         W and b of each dense layer, gamma and beta of each norm, P and None of each projection, in the order of the
         flat vector. Views into `parameters`, to be changed in place.
-    statistics : ndarray (S,)
-        Running mean, then variance, of each batch norm; they begin as 0 and 1. To be changed in place.
 
     Notes
     -----

@@ -65,8 +65,9 @@ int main(int argc, char **argv) {
     uint64_t t = 0;
     for (size_t s = 0; s < steps; s++) {
         struct fbp_epoch epoch = {
-            .x = x, .x_row = inputs, .target = of_labels ? (void *)labels : targets, .target_row = of_labels ? 1 : outputs,
-            .rows = batch, .batch = batch, .learning_rates = &rate, .seconds = 1e9, .t = t,
+            .data = {.x = x, .x_row = inputs, .target = of_labels ? (void *)labels : targets,
+                     .target_row = of_labels ? 1 : outputs, .rows = batch},
+            .batch = batch, .accumulate = 1, .learning_rates = &rate, .seconds = 1e9, .t = t,
         };
         if (fbp_plan_epoch(plan, &vectors, &epoch) != FBP_OK) return 1;
         t = epoch.t, loss = epoch.last_loss;
