@@ -4,7 +4,8 @@
  * A "real" is a float or a double; which one is known to the kernels only. Here arrays of reals are void pointers,
  * sizes and strides count elements, and a row stride (x_row) is the distance between the starts of two rows.
  *
- * Who may know whom: isa/ -> kernels/ -> vec/ -> fbp.h; plan.c, pool.c, cpu.c and rng.c see fbp.h only.
+ * Who may know whom: isa/ -> kernels/ -> vec/ -> fbp.h; plan.c, pass.c and epoch.c -> plan.h -> fbp.h;
+ * pool.c, cpu.c and rng.c see fbp.h only.
  */
 #ifndef FBP_H
 #define FBP_H
