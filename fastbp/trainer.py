@@ -75,8 +75,7 @@ class Trainer:
     - for softmax cross-entropy integer class numbers (rows,), or probabilities (rows, outputs);
     - for the other losses floats (rows, outputs), or (rows,) when the net has one output;
     - for Pinball with Q levels also (rows, outputs / Q), or (rows,) where outputs is Q: the outputs are the Q levels of
-    the
-      first target, then those of the second.
+      the first target, then those of the second.
 
     Penalties of layers (l1, l2) join the loss that is minimised, and that `step`, `fit` and `value_and_grad` report. An
     update takes the gradient with penalties, then clips it, then follows the optimiser, then the average.

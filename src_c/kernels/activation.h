@@ -152,13 +152,10 @@ FBP_INLINE void activation_backward_each(const real *dy, size_t dy_row, const re
     }
 }
 
-/* y = f(x). x: (rows, columns), rows x_row apart. y: the same, y_row apart; may be x. */
-static void activation_forward_strided(const real *x, size_t x_row, int activation, real alpha, real *y, size_t y_row,
-                                       size_t rows, size_t columns) {
+/* All but ReLU and the identity: a call for a few short rows should not pay for the registers that these save. */
+static FBP_NOINLINE void activation_forward_others(const real *x, size_t x_row, int activation, real alpha, real *y,
+                                                   size_t y_row, size_t rows, size_t columns) {
     switch (activation) {
-    case FBP_RELU:
-        activation_forward_each(x, x_row, FBP_RELU, alpha, y, y_row, rows, columns);
-        break;
     case FBP_LEAKY_RELU:
         activation_forward_each(x, x_row, FBP_LEAKY_RELU, alpha, y, y_row, rows, columns);
         break;
@@ -186,10 +183,15 @@ static void activation_forward_strided(const real *x, size_t x_row, int activati
     case FBP_SILU:
         activation_forward_each(x, x_row, FBP_SILU, alpha, y, y_row, rows, columns);
         break;
-    default:
-        if (x != y)
-            activation_forward_each(x, x_row, FBP_IDENTITY, alpha, y, y_row, rows, columns);
     }
+}
+
+/* y = f(x). x: (rows, columns), rows x_row apart. y: the same, y_row apart; may be x. */
+static void activation_forward_strided(const real *x, size_t x_row, int activation, real alpha, real *y, size_t y_row,
+                                       size_t rows, size_t columns) {
+    if (activation == FBP_RELU) activation_forward_each(x, x_row, FBP_RELU, alpha, y, y_row, rows, columns);
+    else if (activation != FBP_IDENTITY) activation_forward_others(x, x_row, activation, alpha, y, y_row, rows, columns);
+    else if (x != y) activation_forward_each(x, x_row, FBP_IDENTITY, alpha, y, y_row, rows, columns);
 }
 
 /* y = f(y) in place. y: (rows, columns), rows y_row apart. */

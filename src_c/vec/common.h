@@ -72,6 +72,11 @@ typedef uint64_t uint_real;
 #ifndef FBP_INLINE
 #define FBP_INLINE FBP_SPECIALIZE
 #endif
+#if defined(__GNUC__) || defined(__clang__)
+#define FBP_NOINLINE __attribute__((noinline))
+#else
+#define FBP_NOINLINE
+#endif
 
 /* Asks for the cache line of an address, which need not be one of an array: into the second-level cache, since the first has
  * fewer misses to spare. */
