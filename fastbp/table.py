@@ -1,9 +1,8 @@
 """Tables: CSV files in, arrays for a net out, and its outputs back in the words and units of the table.
 
-`read` takes a CSV as text, through pandas where it is installed and else through the csv module. `learn` looks at some
-of its rows, those to train on, and returns an `Encoding`: how columns of numbers and of text become inputs, and how
-outputs become classes or numbers. `save` writes it beside the net into one file, as plain data under "table", and
-`load` brings both back. `fastbp.load` reads the net alone from such a file.
+`read` takes a CSV as text. `learn_inputs` and `learn_target` look at the rows to train on and say how columns become
+inputs, and how outputs become classes or numbers: an `Encoding`. `save` writes it beside the net into one file, as
+plain data under "table", and `load` brings both back; `fastbp.load` reads the net alone from it.
 
 >>> from fastbp import table
 >>> net, encoding = table.load("model.npz")  # doctest: +SKIP
@@ -11,239 +10,39 @@ outputs become classes or numbers. `save` writes it beside the net into one file
 >>> columns = encoding.target.decode(net.predict(X))  # doctest: +SKIP
 """
 
-import csv
-import gzip
 import re
+import shlex
 import warnings
-from itertools import compress
 
 import numpy as np
 
 from . import storage
-from .declarative import Declared, flag, number
+from .cells import Cells, counted, read, reals, shortened
+from .declarative import Declared, flag, integer, number
 from .network import Network, expected_vectors
+
+__all__ = [
+    "ArrayInputs",
+    "Cells",
+    "Classes",
+    "Encoding",
+    "NumberColumn",
+    "Quantity",
+    "TableInputs",
+    "TextColumn",
+    "learn_inputs",
+    "learn_target",
+    "load",
+    "probabilities",
+    "read",
+    "save",
+    "target_values",
+]
 
 VERSION = 1  # of what a file says under "table"
 MOST_CATEGORIES = 100  # of a column of text
 MOST_CLASSES = 20  # of a target of integers that nobody said is one of classes
-# What stands for a value that is not there, in small letters.
-MISSING = frozenset(("", "na", "n/a", "<na>", "nan", "null", "none", "?"))
-DELIMITERS = ",;\t|"
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[./]\d\d?[./]\d\d(\d\d)?")
-
-
-# -------------------------------------------------------------------------------------------------------------- reading
-
-
-class Cells:
-    """A table as text.
-
-    Attributes
-    ----------
-    path : str
-        The file it is from.
-    names : list of str
-        Of the columns, in the order of the file.
-    numbers : (rows,) int64 array
-        Of the rows, as they stand in the file: 0 is the first after the header.
-    """
-
-    def __init__(self, path, columns, numbers, delimiter):
-        self.path = path
-        self.names = list(columns)
-        self.numbers = numbers
-        self._columns = columns
-        self._delimiter = delimiter
-
-    def __len__(self):
-        return len(self.numbers)
-
-    def column(self, name):
-        """The cells of a column: an array of str, where "" stands for whatever means that there is no value.
-
-        Raises
-        ------
-        ValueError
-            Naming the column, when there is none of that name.
-        """
-        if name not in self._columns:
-            raise ValueError(f"{self.path} has no column {name!r}; it has {_shortened(self.names)}")
-        return self._columns[name]
-
-    def reals(self, name):
-        """A column of numbers as float64, nan where there is no value.
-
-        Raises
-        ------
-        ValueError
-            Naming column and line of the first cell that is something else, or infinite.
-        """
-        values, wrong = _reals(self.column(name))
-        if len(wrong):
-            raise ValueError(f"{self._cell(name, wrong[0])} is not a finite number")
-        return values
-
-    def take(self, rows):
-        """The table of these rows: an array of numbers, or of bool."""
-        columns = {name: cells[rows] for name, cells in self._columns.items()}
-        return Cells(self.path, columns, self.numbers[rows], self._delimiter)
-
-    def _cell(self, name, row):
-        """Where a cell stands and what it holds: the beginning of a message."""
-        text = self._columns[name][row]
-        text = text if len(text) <= 40 else text[:37] + "..."
-        return f"{self.path}, line {self._line(row)}, column {name!r}: {text!r}"
-
-    def _line(self, row):
-        """The line of the file in which a row begins."""
-        with _opened(self.path) as file:
-            found, start = -2, 1  # the header is the row before number 0
-            reader = csv.reader(file, delimiter=self._delimiter)
-            for fields in reader:
-                found += _is_row(fields)
-                if found == self.numbers[row]:
-                    break
-                start = reader.line_num + 1
-        return start
-
-
-def read(path, delimiter=None, engine=None):
-    """Read a CSV file, gzipped if its name ends in .gz.
-
-    Parameters
-    ----------
-    path : str or path
-        Text in UTF-8, with the names of the columns in the first line. A column without a name, an index as a rule, is
-        left out.
-    delimiter : str or None
-        What stands between two cells. None: the one of comma, semicolon, tab and bar that the first line has most of.
-    engine : {"pandas", "csv"} or None
-        What reads it. None: pandas where it is installed.
-
-    Returns
-    -------
-    Cells
-
-    Raises
-    ------
-    ValueError
-        When the file is not such a table: two columns of one name, a line with more cells than the header, bytes that
-        are not UTF-8, no rows.
-    OSError, ImportError
-        When it cannot be read; without pandas, when it was asked for.
-
-    Notes
-    -----
-    Spaces around a cell do not count. Empty cells, those of a line that ends early, and NA, N/A, <NA>, nan, null, none
-    and ?, in capitals or not, are values that are missing.
-    """
-    path = str(path)
-    try:
-        with _opened(path) as file:
-            if delimiter is None:
-                delimiter = max(DELIMITERS, key=file.readline().count)
-                file.seek(0)
-            columns = _read(path, file, delimiter, engine)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not text in UTF-8 (byte 0x{error.object[error.start]:02x})") from None
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: damaged gzip data ({error})") from None
-    rows = len(next(iter(columns.values()), ()))
-    if not rows:
-        raise ValueError(f"{path}: has no rows under its header")
-    return Cells(path, {name: _stripped(cells) for name, cells in columns.items()}, np.arange(rows), delimiter)
-
-
-def _opened(path):
-    return (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="utf-8-sig", newline="")
-
-
-def _read(path, file, delimiter, engine):
-    """The columns with a name: {name: cells}."""
-    header = [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
-    if not any(header):
-        raise ValueError(f"{path}: the first line must hold the names of the columns")
-    for number_, name in enumerate(header):
-        if name and name in header[:number_]:
-            raise ValueError(f"{path}: two columns have the name {name!r}")
-    columns = None
-    if engine != "csv":
-        try:
-            import pandas
-        except ImportError:
-            if engine == "pandas":
-                raise
-        else:
-            columns = _by_pandas(pandas, file, len(header), delimiter)
-    if columns is None:  # no pandas, or what it could not read: whose line the csv module can tell
-        file.seek(0)
-        columns = _by_csv(path, file, len(header), delimiter)
-    return dict(compress(zip(header, columns), header))
-
-
-def _by_pandas(pandas, file, width, delimiter):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pandas.errors.ParserWarning)  # a line with more cells than the header
-            frame = pandas.read_csv(
-                file,
-                header=None,
-                names=range(width),
-                index_col=False,
-                dtype=str,
-                na_filter=False,
-                delimiter=delimiter,
-                engine="c",
-            )
-    except (pandas.errors.ParserError, pandas.errors.ParserWarning):
-        return None
-    return [frame[i].to_numpy(object) for i in range(width)]
-
-
-def _by_csv(path, file, width, delimiter):
-    reader = csv.reader(file, delimiter=delimiter, strict=True)
-    rows = []
-    try:
-        next(reader)
-        for row in reader:
-            if not _is_row(row):
-                continue
-            if len(row) > width:
-                raise ValueError(f"{path}, line {reader.line_num}: has {len(row)} cells; the header has {width}")
-            rows.append(row + [""] * (width - len(row)))
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
-    columns = np.empty((width, len(rows)), object)
-    for i, cells in enumerate(zip(*rows)):
-        columns[i] = cells
-    return columns
-
-
-def _is_row(fields):
-    """Whether a line is one of the table: those that are empty are not."""
-    return len(fields) > 1 or bool(fields and fields[0].strip())
-
-
-def _stripped(cells):
-    found = np.empty(len(cells), object)
-    found[:] = ["" if (cell := text.strip()).lower() in MISSING else cell for text in cells]
-    return found
-
-
-def _reals(cells):
-    """The cells as float64, nan where one is empty; and the numbers of those that are no finite numbers."""
-    try:
-        values = np.array([float(cell) if cell else np.nan for cell in cells])
-    except ValueError:
-        values = np.array([_real(cell) for cell in cells])
-    return values, np.flatnonzero(~np.isfinite(values) & (cells != ""))
-
-
-def _real(cell):
-    try:
-        return float(cell) if cell else np.nan
-    except ValueError:
-        return np.inf
 
 
 # --------------------------------------------------------------------------------------------------------------- inputs
@@ -279,7 +78,7 @@ class NumberColumn(Declared):
         """From the values of the rows to train on, nan where one is missing."""
         present = values[~np.isnan(values)]
         if not len(present):
-            raise ValueError(f"column {column!r} has no value in the rows to train on: leave it out with --drop")
+            raise ValueError(f"column {column!r} has no value in the rows to train on")
         fill = float(np.median(present))
         mean, deviation = _moments(column, np.where(np.isnan(values), fill, values))
         return cls(column, fill, mean, deviation)
@@ -320,7 +119,7 @@ class TextColumn(Declared):
             dates = " (dates are text)" if DATE.match(categories[-1]) else ""
             raise ValueError(
                 f"column {column!r} is text with {len(categories)} different values{dates}, and {MOST_CATEGORIES} are "
-                f"the most that become inputs: leave it out with --drop {column!r}"
+                f"the most that become inputs: leave it out with --drop {shlex.quote(column)}"
             )
         return cls(column, categories)
 
@@ -331,9 +130,9 @@ class TextColumn(Declared):
         codes = np.array([index.get(text, -1) for text in texts])
         unknown = texts[codes < 0]
         if len(unknown):
-            names = _shortened([repr(text) if text else "a missing value" for text in sorted(set(unknown))], str)
+            names = shortened([repr(text) if text else "a missing value" for text in sorted(set(unknown))], str)
             warnings.warn(
-                f"column {self.column!r} holds {names} in {_count(len(unknown), 'row')}, which no row trained on had: "
+                f"column {self.column!r} holds {names} in {counted(len(unknown), 'row')}, which no row trained on had: "
                 "taken as none of its categories",
                 stacklevel=2,
             )
@@ -398,7 +197,7 @@ class ArrayInputs(Declared):
     width : int
         Columns.
     fill, mean, deviation : sequence of float, or None
-        As of `NumberColumn`, for each column. None: as they are, which suits pixels.
+        As of `NumberColumn`, for each column. None: as they are, but for pixels of uint8, which are divided by 255.
     """
 
     name = "array_inputs"
@@ -406,7 +205,7 @@ class ArrayInputs(Declared):
     required = ("width",)
 
     def __init__(self, width, fill=None, mean=None, deviation=None):
-        self._set(width=int(number("width", width, least=1)))
+        self._set(width=integer("width", width, least=1))
         for field, values in (("fill", fill), ("mean", mean), ("deviation", deviation)):
             if values is not None:
                 values = tuple(number(field, value) for value in values)
@@ -429,7 +228,7 @@ class ArrayInputs(Declared):
         ----------
         X : (rows, width) array
         dtype : dtype
-            What to round to in the end; pixels of uint8 stay as they are.
+            What to round to in the end.
 
         Raises
         ------
@@ -438,8 +237,9 @@ class ArrayInputs(Declared):
         """
         if X.ndim != 2 or X.shape[1] != self.width:
             raise ValueError(f"X must have 2 dimensions and {self.width} columns, got shape {X.shape}")
+        dtype = np.dtype(dtype)
         if self.mean is None:
-            return X if X.dtype == np.uint8 else X.astype(dtype, copy=False)
+            return X.astype(dtype) / dtype.type(255) if X.dtype == np.uint8 else X.astype(dtype, copy=False)
         X = X.astype(np.float64)
         X = np.where(np.isnan(X), self.fill, X)
         return _standardised(X, np.array(self.mean), np.array(self.deviation)).astype(dtype)
@@ -541,6 +341,8 @@ class Quantity(Declared):
             log=flag("log", log),
             quantiles=None if quantiles is None else tuple(number("quantiles", q, above=0, below=1) for q in quantiles),
         )
+        if self.quantiles is not None and list(self.quantiles) != sorted(set(self.quantiles)):
+            raise ValueError(f"quantiles must increase, got {', '.join(map(str, self.quantiles))}")
         if not len(self.columns) == len(self.mean) == len(self.deviation):
             raise ValueError("columns, mean and deviation must have as many elements as each other")
 
@@ -549,15 +351,18 @@ class Quantity(Declared):
         return len(self.columns) * len(self.quantiles or (0,))
 
     @classmethod
-    def learn(cls, columns, values, log=False, quantiles=None, scaled=True):
-        """From the values of the rows to train on: (rows, targets) float64 array. scaled: centre and scale them."""
-        if log:
-            for column, of in zip(columns, values.T):
-                if not of.min() > 0:
-                    raise ValueError(f"target {column!r} has no logarithm: its least value is {of.min():g}")
-            values = np.log(values)
-        moments = [_moments(column, of) if scaled else (0.0, 1.0) for column, of in zip(columns, values.T)]
-        return cls(columns, [m for m, _ in moments], [d or 1.0 for _, d in moments], log or not scaled, quantiles)
+    def learn(cls, columns, values, scale="standard", quantiles=None):
+        """From the values of the rows to train on: (rows, targets) float64 array. scale: as for `learn_target`."""
+        for column, of in zip(columns, values.T):
+            if scale == "log" and not of.min() > 0:
+                raise ValueError(f"target {column!r} has no logarithm: its least value is {of.min():g}")
+            if scale == "counts" and not (of.min() >= 0 and of.max() > 0):
+                raise ValueError(f"target {column!r} must be counts, which are at least 0, got {of.min():g}")
+        if scale == "counts":
+            return cls(columns, np.log(values.mean(axis=0)), np.ones(len(columns)), True, quantiles)
+        values = np.log(values) if scale == "log" else values
+        moments = [_moments(column, of) for column, of in zip(columns, values.T)]
+        return cls(columns, [m for m, _ in moments], [d or 1.0 for _, d in moments], scale == "log", quantiles)
 
     def encode(self, values):
         """The outputs that would be right: (rows, targets) float64 array, from the values in that shape."""
@@ -655,23 +460,49 @@ def learn_inputs(cells, names, rows, text=()):
     columns = []
     for name in names:
         texts = cells.column(name)
-        values, wrong = _reals(texts)
+        values, wrong = reals(texts)
         present = int((texts != "").sum())
         if not present:
-            raise ValueError(f"column {name!r} has no values: leave it out with --drop {name!r}")
+            raise ValueError(f"column {name!r} has no values: leave it out with --drop {shlex.quote(name)}")
         if name in text or 2 * len(wrong) >= present:
             columns.append(TextColumn.learn(name, texts[rows]))
         elif len(wrong):
             raise ValueError(
-                f"{cells._cell(name, wrong[0])} is not a finite number, as {present - len(wrong)} of the column's "
-                f"{present} cells are: mend it, or use --text {name!r} or --drop {name!r}"
+                f"{cells.cell(name, wrong[0])} is not a finite number, as {present - len(wrong)} of the column's "
+                f"{present} cells are: mend it, or use --text {shlex.quote(name)} or --drop {shlex.quote(name)}"
             )
         else:
             columns.append(NumberColumn.learn(name, values[rows]))
     return TableInputs(columns)
 
 
-def learn_target(column, values, rows, task=None, **options):
+def target_values(cells, name, task=None):
+    """A target's column: an array of str for text, of float64 for numbers.
+
+    Parameters
+    ----------
+    cells : Cells
+        No value of the column is missing.
+    name : str
+    task : {"classification", "regression"} or None
+        As for `learn_target`.
+
+    Raises
+    ------
+    ValueError
+        Naming the column, when there is none of that name, or the line of a cell that is no number, when the others
+        are or when the task is regression.
+    """
+    values, wrong = reals(cells.column(name))
+    if not len(wrong):
+        return values
+    if task == "regression" or task is None and 2 * len(wrong) < len(values):
+        hint = "" if task else ": mend it, or use --task classification"
+        raise ValueError(f"{cells.cell(name, wrong[0])} is not a finite number{hint}")
+    return cells.column(name)
+
+
+def learn_target(column, values, rows, task=None, scale="standard", quantiles=None):
     """How a target becomes what a net gives.
 
     Parameters
@@ -684,8 +515,11 @@ def learn_target(column, values, rows, task=None, **options):
         The rows to learn from: those to train on. (Classes are taken from all.)
     task : {"classification", "regression"} or None
         None: classification of text, and of at most 20 different integers that have five rows or more on average.
-    **options
-        For `Quantity.learn`: log, quantiles, scaled.
+    scale : {"standard", "log", "counts"}
+        How numbers are scaled: to mean 0 and deviation 1; so after a logarithm; or divided by their mean, for a net
+        whose output is the logarithm of the rate of counts.
+    quantiles : sequence of float or None
+        The levels, for a net whose outputs are quantiles of numbers.
 
     Returns
     -------
@@ -704,14 +538,18 @@ def learn_target(column, values, rows, task=None, **options):
         if values.ndim != 1 or not is_text and not _are_integers(values):
             raise ValueError(f"target {column!r} must be text or integers for classification")
         target = Classes.learn(column, values)
+        if 2 * len(target.classes) > len(values):
+            raise ValueError(
+                f"target {column!r} has {len(target.classes)} classes in {len(values)} rows: too few of each"
+            )
         if len(target.classes) < 2:
-            raise ValueError(f"target {column!r} is {target.classes[0]!r} in all rows: there is nothing to learn")
+            raise ValueError(f"target {column!r} is {target.classes[0]} in all rows: there is nothing to learn")
         return target
     if is_text:
         raise ValueError(f"target {column!r} must be numbers for regression")
     values = values.astype(np.float64)
     names = [column] if values.ndim == 1 else [f"{column}_{i}" for i in range(values.shape[1])]
-    return Quantity.learn(names, values.reshape(len(values), -1)[rows], **options)
+    return Quantity.learn(names, values.reshape(len(values), -1)[rows], scale, quantiles)
 
 
 def _are_integers(values):
@@ -783,7 +621,7 @@ def load(path):
     return net, encoding
 
 
-# --------------------------------------------------------------------------------------------------------------- helpers
+# -------------------------------------------------------------------------------------------------------------- helpers
 
 
 def _moments(column, values):
@@ -808,13 +646,3 @@ def _text(name, value):
 
 def _texts(name, values):
     return tuple(_text(name, value) for value in values)
-
-
-def _shortened(names, form=repr, most=8):
-    """Some names in a row, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(form, names[:most])) + more
-
-
-def _count(number_, noun):
-    return f"{number_:,} {noun}{'' if number_ == 1 else 's'}"
