@@ -123,10 +123,15 @@ FBP_SPECIALIZE void gather_apart(const struct fbp_rows *x, int kind, const int64
                                  size_t N) {
     const ptrdiff_t row = x->row < 0 ? -x->row : x->row, column = x->column < 0 ? -x->column : x->column;
     const size_t together = row < column ? GATHER_COLUMNS : N;
-    for (size_t j = 0; j < N; j += together)
-        for (size_t b = 0; b < B; b++)
-            gather_row(gather_from(x, order, b) + (ptrdiff_t)j * x->column, x->column, kind, y + b * y_row + j,
-                       N - j < together ? N - j : together);
+    for (size_t j = 0; j < N; j += together) {
+        const ptrdiff_t at = (ptrdiff_t)j * x->column;
+        const size_t n = N - j < together ? N - j : together;
+        for (size_t b = 0; b < B; b++) {
+            if (order && b + GATHER_AHEAD < B)
+                for (size_t i = 0; i < n; i++) FBP_FETCH(gather_from(x, order, b + GATHER_AHEAD) + at + (ptrdiff_t)i * x->column);
+            gather_row(gather_from(x, order, b) + at, x->column, kind, y + b * y_row + j, n);
+        }
+    }
 }
 
 FBP_SPECIALIZE void gather_kind(const struct fbp_rows *x, int kind, const int64_t *order, real *y, size_t y_row, size_t B,
