@@ -19,12 +19,12 @@ from . import (
     storage,
     streams,
 )
+from . import epochs as epochs_
 from .errors import DivergenceError
 from .network import BLOCK, Network, aligned_vector, expected_vectors, plan_rows
 
 MOST_THREADS = 256
 OF_PROBABILITIES = ("softmax_cross_entropy", "binary_cross_entropy")  # float targets must lie in [0, 1]
-PAUSE = 0.05  # seconds in C between two looks at signals
 PLAIN = {"schedule": schedules.Constant(), "clip_norm": None, "clip_value": None, "average": None}
 
 Data = namedtuple("Data", ("x", "target", "code", "weights"))  # checked; the loss's code; weights of rows or None
@@ -353,7 +353,7 @@ class Trainer:
         run = self._run(settings, data, validation, metrics, callbacks, tolerance, verbose)
         if whole:
             return self._while_locked(run, lambda: lbfgs.minimize(self, data, run))
-        return self._while_locked(run, lambda: self._train(run, data, chosen, batch_size, accumulate, shuffle))
+        return self._while_locked(run, lambda: epochs_.train(self, run, data, chosen, batch_size, accumulate, shuffle))
 
     def _fit_batches(
         self, source, epochs, validation, tolerance, allow_nonfinite, verbose, class_weight, metrics, callbacks
@@ -365,7 +365,7 @@ class Trainer:
         settings = {"epochs": epochs, "rows": None, "batch_size": None, "accumulate": 1, "shuffle": False}
         run = self._run(settings, None, validation, metrics, callbacks, tolerance, verbose)
         source = batches.Batches(source)
-        return self._while_locked(run, lambda: self._train_batches(run, source, allow_nonfinite, class_weight))
+        return self._while_locked(run, lambda: epochs_.train_batches(self, run, source, allow_nonfinite, class_weight))
 
     def _run(self, settings, data, validation, metrics, callbacks, tolerance, verbose):
         """A `fitting.Run`; metrics are of `data` where there is no validation."""
@@ -390,50 +390,6 @@ class Trainer:
             finally:
                 self._drop_plans()  # a plan holds on to the data of its last epoch
         return run.history
-
-    def _train(self, run, data, chosen, batch_size, accumulate, shuffle):
-        """Epoch after epoch. chosen: the rows to take, None for all."""
-        rows = run.rows
-        run_epoch = custom.run_epoch if self._custom else self._run_epoch
-        while run.goes_on():
-            run.begin_epoch()
-            plan = self._plan_for(data.code, batch_size, whole=True)
-            order = chosen
-            if shuffle:
-                order = _core.random_permutation(self._seed, streams.shuffle(self.epochs), rows)
-                order = order if chosen is None else chosen[order]
-            rates = self._rates(self.steps, -(-rows // (batch_size * accumulate)))
-            layers = np.zeros(plan.learned_count)
-            done = run_epoch(self, plan, data, batch_size, accumulate, order, rates, layers, run)
-            if done is None:
-                break
-            loss, _, squared_norm, updates = done
-            run.end_epoch(loss, squared_norm, layers, updates, rates[-1])
-
-    def _train_batches(self, run, source, allow_nonfinite, class_weight):
-        """Epoch after epoch, each a pass over the source; every batch is a pass of its own for the core."""
-        run_epoch = custom.run_epoch if self._custom else self._run_epoch
-        while run.goes_on():
-            run.begin_epoch()
-            layers, total, masses, squares = 0.0, 0.0, 0.0, 0.0
-            for number, (x, y, weights) in enumerate(source.epoch(), 1):
-                names = (f"{name} of batch {number}" for name in ("x", "y", "sample_weight"))
-                x_name, y_name, weights_name = names
-                data = self._data(x_name, y_name, x, y, weights_name, weights, allow_nonfinite)
-                if class_weight is not None:
-                    data = self._class_weighted(data, class_weight)
-                rows = len(data.x)
-                self._refuse_single_rows(x_name, rows, rows)
-                plan = self._plan_for(data.code, rows, whole=True)
-                rate = self._rates(self.steps, 1)
-                its_layers = np.zeros(plan.learned_count)
-                done = run_epoch(self, plan, data, rows, 1, None, rate, its_layers, run, number - 1)
-                if done is None or run.paused():
-                    return
-                loss, mass, squared_norm, _ = done
-                total, masses, squares = total + loss * mass, masses + mass, squares + squared_norm
-                layers = layers + its_layers
-            run.end_epoch(total / masses if masses else 0.0, squares, layers, number, rate[0])
 
     def _validation(self, data, validation, allow_nonfinite):
         """The data to train on, which of their rows (None: all), and those of the validation, or None."""
@@ -487,31 +443,6 @@ class Trainer:
                 f"{name} has {rows} rows, so that minibatches of {batch_size} leave one of a single row, whose "
                 "variance a BatchNorm cannot tell: it needs two at least"
             )
-
-    @staticmethod
-    def _run_epoch(self, plan, data, batch_size, accumulate, order, rates, layers, run, before=0):
-        """One pass over the data, with so many updates of the epoch before it: (mean loss, what it is divided by, sum
-        of |gradient|^2, updates), or None when it is given up."""
-        updates = self._updates
-        plan.begin_epoch(data.x, data.target, batch_size, order, rates, updates.done, data.weights, accumulate, layers)
-        self._running, self._in_epoch = plan, True
-        try:
-            status = plan.run(PAUSE, run.updates_to_pause())
-            while status == _core.PAUSED:
-                updates.done = plan.t
-                if plan.step_count:
-                    updates.last_loss = plan.last_loss
-                if run.paused():
-                    return None
-                status = plan.run(PAUSE, plan.step_count + run.updates_to_pause())
-        finally:
-            updates.done = plan.t  # not `steps`: no call stands here, as a signal's handler could run after it
-            self._running, self._in_epoch = None, False
-        if plan.step_count:
-            updates.last_loss = plan.last_loss
-        if status != _core.OK:
-            self._diverged(status, before + plan.step_count, plan.failed_loss, rates[plan.step_count], run.history)
-        return plan.mean_loss, plan.mass_sum, plan.squared_norm_sum, plan.step_count
 
     def _diverged(self, status, step, loss, rate, history):
         what = "loss" if status == _core.LOSS_NOT_FINITE else "gradient"  # a lack of memory has been raised by the core
