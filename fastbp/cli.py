@@ -135,7 +135,7 @@ def _parser():
         "training diverged; 130 after Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=PROGRAM, required=True)
     _add_train(commands)
     _add_of_model(commands)
     _add_bench(commands)

@@ -197,7 +197,7 @@ class ArrayInputs(Declared):
     width : int
         Columns.
     fill, mean, deviation : sequence of float, or None
-        As of `NumberColumn`, for each column. None: as they are, but for pixels of uint8, which are divided by 255.
+        As of `NumberColumn`, for each column. None: as they are, and a net divides uint8 by 255.
     """
 
     name = "array_inputs"
@@ -228,7 +228,7 @@ class ArrayInputs(Declared):
         ----------
         X : (rows, width) array
         dtype : dtype
-            What to round to in the end.
+            What to round to in the end, unless X is of uint8.
 
         Raises
         ------
@@ -237,9 +237,8 @@ class ArrayInputs(Declared):
         """
         if X.ndim != 2 or X.shape[1] != self.width:
             raise ValueError(f"X must have 2 dimensions and {self.width} columns, got shape {X.shape}")
-        dtype = np.dtype(dtype)
         if self.mean is None:
-            return X.astype(dtype) / dtype.type(255) if X.dtype == np.uint8 else X.astype(dtype, copy=False)
+            return X if X.dtype == np.uint8 else X.astype(dtype, copy=False)
         X = X.astype(np.float64)
         X = np.where(np.isnan(X), self.fill, X)
         return _standardised(X, np.array(self.mean), np.array(self.deviation)).astype(dtype)
