@@ -32,10 +32,11 @@ def run(options, progress):
     train, validation, test = _split(rows, test, options)
     encoding = _encoding(rows, train, name, options)
     net = settings.network(encoding, options)
-    training, held = (_encoded(rows.take(part), encoding, net, options) for part in (train, validation))
+    training = _encoded(rows.take(train), encoding, net, options)
     trainer = settings.trainer(net, encoding, len(train), options)
     fit = settings.of_fit(encoding, len(train), options)
-    fit["validation"] = held if len(validation) else None
+    if len(validation):
+        fit["validation"] = _encoded(rows.take(validation), encoding, net, options)
     words.say_data(options.data, rows, encoding)
     words.say_target(encoding.target, rows.target, data.kind(options.data) in ("table", "arrays"))
     counts = [
