@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import os
 import warnings
 from itertools import compress
 
@@ -10,6 +11,7 @@ import numpy as np
 # What stands for a value that is not there, in small letters.
 MISSING = frozenset(("", "na", "n/a", "<na>", "nan", "null", "none", "?"))
 DELIMITERS = ",;\t|"
+PANDAS_FROM = 1 << 24  # bytes of a file: importing pandas takes longer than the csv module does for smaller ones
 
 
 class Cells:
@@ -95,7 +97,7 @@ def read(path, delimiter=None, engine=None):
     delimiter : str or None
         What stands between two cells. None: the one of comma, semicolon, tab and bar that the first line has most of.
     engine : {"pandas", "csv"} or None
-        What reads it. None: pandas where it is installed.
+        What reads it. None: pandas where it is installed and the file is so large that importing it pays.
 
     Returns
     -------
@@ -115,6 +117,8 @@ def read(path, delimiter=None, engine=None):
     and ?, in capitals or not, are values that are missing.
     """
     path = str(path)
+    if engine is None and os.path.getsize(path) < PANDAS_FROM:
+        engine = "csv"
     try:
         with _opened(path) as file:
             if delimiter is None:

@@ -42,7 +42,11 @@ __all__ = [
 VERSION = 1  # of what a file says under "table"
 MOST_CATEGORIES = 100  # of a column of text
 MOST_CLASSES = 20  # of a target of integers that nobody said is one of classes
-DATE = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[./]\d\d?[./]\d\d(\d\d)?")
+# Text that a person may take for something else, and what to say of it.
+HINTS = {
+    re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[./]\d\d?[./]\d\d(\d\d)?"): " (dates are text)",
+    re.compile(r"[-+]?\d[\d.,' ]*$"): " (numbers are written as 1234.5)",
+}
 
 
 # --------------------------------------------------------------------------------------------------------------- inputs
@@ -83,11 +87,15 @@ class NumberColumn(Declared):
         mean, deviation = _moments(column, np.where(np.isnan(values), fill, values))
         return cls(column, fill, mean, deviation)
 
-    def encode(self, cells):
-        """(rows, 1) float64 array."""
+    def encode(self, cells, out):
+        """Fill the (rows, 1) array `out`."""
         values = cells.reals(self.column)
         values = np.where(np.isnan(values), self.fill, values)
-        return _standardised(values, self.mean, self.deviation)[:, None]
+        with np.errstate(over="ignore"):
+            out[:, 0] = _standardised(values, self.mean, self.deviation)
+        wrong = np.flatnonzero(~np.isfinite(out[:, 0]))
+        if len(wrong):
+            raise ValueError(f"{cells.cell(self.column, wrong[0])} is too large to scale")
 
 
 class TextColumn(Declared):
@@ -116,15 +124,14 @@ class TextColumn(Declared):
         """From the cells of the rows to train on."""
         categories = sorted(set(cells))
         if len(categories) > MOST_CATEGORIES:
-            dates = " (dates are text)" if DATE.match(categories[-1]) else ""
             raise ValueError(
-                f"column {column!r} is text with {len(categories)} different values{dates}, and {MOST_CATEGORIES} are "
-                f"the most that become inputs: leave it out with --drop {shlex.quote(column)}"
+                f"column {column!r} is text with {len(categories)} different values{_hint(cells)}, and "
+                f"{MOST_CATEGORIES} are the most that become inputs: leave it out with --drop {shlex.quote(column)}"
             )
         return cls(column, categories)
 
-    def encode(self, cells):
-        """(rows, categories) float64 array: zeros alone, with a warning, for a cell that is none of them."""
+    def encode(self, cells, out):
+        """Fill the (rows, categories) array `out`: zeros alone, with a warning, for a cell that is none of them."""
         texts = cells.column(self.column)
         index = {category: i for i, category in enumerate(self.categories)}
         codes = np.array([index.get(text, -1) for text in texts])
@@ -136,7 +143,9 @@ class TextColumn(Declared):
                 "taken as none of its categories",
                 stacklevel=2,
             )
-        return (codes[:, None] == np.arange(self.width)).astype(np.float64)
+        out[...] = 0
+        known = np.flatnonzero(codes >= 0)
+        out[known, codes[known]] = 1
 
 
 class TableInputs(Declared):
@@ -184,7 +193,7 @@ class TableInputs(Declared):
         X = np.empty((len(cells), self.width), dtype)
         start = 0
         for column in self.columns:
-            X[:, start : start + column.width] = column.encode(cells)
+            column.encode(cells, X[:, start : start + column.width])
             start += column.width
         return X
 
@@ -630,6 +639,12 @@ def _moments(column, values):
     if not np.isfinite(deviation):
         raise ValueError(f"column {column!r} holds numbers too large to scale")
     return mean, deviation if values.min() < values.max() else 0.0
+
+
+def _hint(texts):
+    """What to say of a column of text that looks like something else: by its first value."""
+    first = next(filter(None, texts), "")
+    return next((hint for pattern, hint in HINTS.items() if pattern.match(first)), "")
 
 
 def _standardised(values, mean, deviation):

@@ -516,9 +516,9 @@ def test_one_seed_one_file(folder, capsys):
 
 def test_pandas_makes_no_difference(folder, capsys, monkeypatch):
     pytest.importorskip("pandas")
-    said = []
+    monkeypatch.setattr(fb.cells, "PANDAS_FROM", 0)
     for name in "ab":
-        said.append(trained(capsys, "houses.csv", "--target", "price", "--epochs", 3, "-o", f"{name}.npz"))
+        trained(capsys, "houses.csv", "--target", "price", "--epochs", 3, "-o", f"{name}.npz")
         monkeypatch.setitem(sys.modules, "pandas", None)
     assert Path("a.npz").read_bytes() == Path("b.npz").read_bytes()
 
@@ -591,6 +591,8 @@ def test_predictions_that_are_refused(folder, capsys):
     refused(capsys, "evaluate", "model.npz", "short.csv", message="short.csv has no column 'price'")
     houses("junk.csv", 3, age=["1", "?", "old"])
     refused(capsys, *predict, "junk.csv", message="junk.csv, line 4, column 'age': 'old' is not a finite number$")
+    houses("huge.csv", 3, age=["1", "1e300", "2"])
+    refused(capsys, *predict, "huge.csv", message="huge.csv, line 3, column 'age': '1e300' is too large to scale$")
     refused(capsys, *predict, "new.csv", "-o", "nowhere/p.csv", message="--output: .*nowhere: no such folder")
     refused(capsys, *predict, "digits", message="the model was trained on a table: DATA must be a CSV file, got digits")
     refused(capsys, *predict, "no.csv", message="no.csv: No such file or directory$")

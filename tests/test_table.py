@@ -94,6 +94,7 @@ def test_damaged_gzip(tmp_path, engine):
 
 
 def test_without_pandas(tmp_path, monkeypatch):
+    monkeypatch.setattr(fb.cells, "PANDAS_FROM", 0)
     monkeypatch.setitem(sys.modules, "pandas", None)
     path = written(tmp_path, "a\n1\n")
     assert columns(table.read(path)) == {"a": ["1"]}
@@ -208,6 +209,7 @@ def test_kinds_of_columns(tmp_path):
         ([f"x{i}" for i in range(101)], "column 'my column' is text with 101 different values, and 100 are the most "
          "that become inputs: leave it out with --drop 'my column'"),
         ([f"{i % 12 + 1:02d}/{i % 28 + 1:02d}/{1990 + i}" for i in range(101)], "101 different values .dates are text"),
+        ([f'"{i},50"' for i in range(101)], "101 different values .numbers are written as 1234.5., and 100"),
         (["1e308", "-1e308", "1e308"], "column 'my column' holds numbers too large to scale"),
     ],
 )  # fmt: skip
