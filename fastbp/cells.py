@@ -4,13 +4,14 @@ import csv
 import gzip
 import os
 import warnings
-from itertools import compress
+from itertools import chain, compress
 
 import numpy as np
 
 # What stands for a value that is not there, in small letters.
 MISSING = frozenset(("", "na", "n/a", "<na>", "nan", "null", "none", "?"))
 DELIMITERS = ",;\t|"
+END = "end"  # a line of our own after the last, that an open quote swallows
 PANDAS_FROM = 1 << 24  # bytes of a file: importing pandas takes longer than the csv module does for smaller ones
 
 
@@ -182,18 +183,21 @@ def _by_pandas(pandas, file, width, delimiter):
 
 
 def _by_csv(path, file, width, delimiter):
-    reader = csv.reader(file, delimiter=delimiter, strict=True)
-    rows = []
+    reader = csv.reader(chain(file, [END]), delimiter=delimiter)
+    rows, start = [], 1
     try:
-        next(reader)
         for row in reader:
-            if not _is_row(row):
-                continue
-            if len(row) > width:
-                raise ValueError(f"{path}, line {reader.line_num}: has {len(row)} cells; the header has {width}")
-            rows.append(row + [""] * (width - len(row)))
+            if _is_row(row):
+                if len(row) > width:
+                    raise ValueError(f"{path}, line {start}: has {len(row)} cells; the header has {width}")
+                rows.append(row + [""] * (width - len(row)))
+                last = start
+            start = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
+    if rows.pop()[0] != END:
+        raise ValueError(f"{path}, line {last}: a quote opens a cell and nothing closes it")
+    del rows[0]  # the header
     columns = np.empty((width, len(rows)), object)
     for i, cells in enumerate(zip(*rows)):
         columns[i] = cells
@@ -201,8 +205,8 @@ def _by_csv(path, file, width, delimiter):
 
 
 def _is_row(fields):
-    """Whether a line is one of the table: those that are empty are not."""
-    return len(fields) > 1 or bool(fields and fields[0].strip())
+    """Whether a line is one of the table: those of spaces alone are not, as for pandas."""
+    return len(fields) > 1 or bool(fields) and (not fields[0] or bool(fields[0].strip(" \t")))
 
 
 def _stripped(cells):
