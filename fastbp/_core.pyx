@@ -1228,9 +1228,14 @@ cdef bint all_probabilities(const void *values, Py_ssize_t item, size_t N) noexc
     return right
 
 
+cdef enum:
+    READY_AT_ONCE = 1 << 26  # elements: some tens of milliseconds, where they are in memory
+
+
 def ready(x, target, Py_ssize_t item, size_t inputs, size_t outputs, int loss):
     """Whether x (rows, inputs) and the target of a loss are what C takes, as they stand: arrays of one real type (labels
-    of int64), finite, the target within its range, and a row at least. What is wrong otherwise, the caller finds out."""
+    of int64), finite, the target within its range, a row at least, and not so many that Ctrl-C would have to wait while they
+    are looked at. What is wrong otherwise, the caller finds out."""
     cdef Arguments args
     cdef size_t rows
     cdef bint right
@@ -1239,6 +1244,8 @@ def ready(x, target, Py_ssize_t item, size_t inputs, size_t outputs, int loss):
         if look_at(&args, x, b'r', 2, 0) != READY or <size_t>args.views[0].shape[1] != inputs:
             return False
         rows = args.views[0].shape[0]
+        if rows > READY_AT_ONCE // max(inputs, outputs):
+            return False
         kernels = kernels_for(item)
         if loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
             right = look_at(&args, target, b'i', 1, 0) == READY

@@ -1,4 +1,4 @@
-"""Data that come in batches: what is given in place of arrays when they do not fit in memory, or are made on the way."""
+"""Data that come in batches: in place of arrays that do not fit in memory, or are made on the way."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 
@@ -29,8 +29,8 @@ class Batches:
     Parameters
     ----------
     source : iterable
-        Gives pairs (x, y) or triples (x, y, sample_weight), tuples or lists, of arrays or of what `checks.arrayed` makes
-        arrays of: see `Trainer`. An iterator, such as a generator, gives them for one epoch only.
+        Gives pairs (x, y) or triples (x, y, sample_weight), tuples or lists, of arrays or of what `checks.arrayed`
+        makes arrays of: see `Trainer`. An iterator, such as a generator, gives them for one epoch only.
     name : str
         What the caller calls it.
 
@@ -85,7 +85,7 @@ class Batches:
             return f"{self._name} gave no batches"
         if isinstance(self._source, Iterator):
             return (
-                f"{self._name} gave no batches in epoch {self.epochs}: a {type(self._source).__name__} can be gone through "
-                "once. Train for one epoch, or give what begins anew each time, such as a list or a DataLoader"
+                f"{self._name} gave no batches in epoch {self.epochs}: a {type(self._source).__name__} can be gone "
+                "through once. Train for one epoch, or give what begins anew each time, such as a list or a DataLoader"
             )
         return f"{self._name} gave no batches in epoch {self.epochs}"

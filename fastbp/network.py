@@ -281,8 +281,8 @@ class Network:
         return max(BLOCK, SLICE // max(len(self._parameters), self._inputs) // BLOCK * BLOCK)
 
     def checked_inputs(self, name, X, allow_nonfinite=None):
-        """X as the core takes it: (rows, inputs) with a row at least and, unless allowed, finite in the net's dtype. The core
-        converts what it gathers. None: the caller offers no such switch."""
+        """X as the core takes it, which converts what it gathers: (rows, inputs) with a row at least and, unless
+        allowed, finite in the net's dtype. None: the caller offers no such switch."""
         X = checks.inputs(name, X, self._inputs, "the network")
         if not len(X):
             raise ValueError(f"{name} must have at least 1 row, got shape {X.shape}")

@@ -47,7 +47,8 @@ def test_these_are_batches(source):
 
 
 @pytest.mark.parametrize(
-    "other", [X, X[0, 0], OffersItself(X), ByDlpack(X), None, 3, "xy", b"xy", memoryview(X), {0: X}, {1}, list, np.ndarray]
+    "other",
+    [X, X[0, 0], OffersItself(X), ByDlpack(X), None, 3, "xy", b"xy", memoryview(X), {0: X}, {1}, list, np.ndarray],
 )
 def test_these_are_not(other):
     assert not are_batches(other)
