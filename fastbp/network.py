@@ -174,8 +174,8 @@ class Network:
         ----------
         X : (rows, inputs) array, rows >= 1
             Of float32 or float64, converted to the net's dtype where it differs, or of uint8: pixels, of which n stands
-            for n / 255. Or what NumPy makes such an array of by ``__array__`` or DLPack. It is converted block by block,
-            whatever its strides: no copy is made. Quickest when contiguous.
+            for n / 255. Or what NumPy makes such an array of by ``__array__`` or DLPack. It is converted block by
+            block, whatever its strides: no copy is made. Quickest when contiguous.
         allow_nonfinite : bool
             Take nan and inf in X for what they are, rather than refusing them.
 
@@ -217,8 +217,9 @@ class Network:
         Returns
         -------
         (rows, outputs, inputs) array of the net's dtype
-            J[r, o, i] = dy[r, o] / dX[r, i] with y = predict(X), with respect to n / 255 for pixels n. Dropout passes all, and batch norms take their running
-            statistics, so that no row depends on another. At a kink, such as 0 of a ReLU, what training takes.
+            J[r, o, i] = dy[r, o] / dX[r, i] with y = predict(X); of pixels n it is with respect to n / 255.
+            Dropout passes all, and batch norms take their running statistics, so that no row depends on another. At a
+            kink, such as 0 of a ReLU, what training takes.
 
         Raises
         ------

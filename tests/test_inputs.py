@@ -24,6 +24,7 @@ from arrays import (
     real,
     special,
 )
+from test_latency import calls
 
 import fastbp as fb
 from fastbp import _core, checks, reference
@@ -259,6 +260,21 @@ def test_the_twin_takes_the_same(dtype, kind):
     )
     assert_same_bits(twin.net.predict(x), twin.net.predict(taken(x, dtype)))
     assert twin.evaluate(x, y) == twin.evaluate(taken(x, dtype), y)
+
+
+@each_dtype
+def test_pixels_go_the_short_way(dtype):
+    x, y = rows("uint8", (1000, 9)), np.arange(1000) % 3
+    trainer, other = (fb.Trainer(network(9, dtype), optimizer=fb.SGD(0.1)) for _ in range(2))
+    trainer.net.predict(x)
+    for count in (1, 5, 1000):
+        assert calls(trainer.net.predict, x[:count]) == (["predict"], ["try_predict"])
+        assert_same_bits(trainer.net.predict(x[:count]), other.net.predict(taken(x[:count], dtype)))
+    for count in (5, 1, 100, 3):
+        assert trainer.step(x[:count], y[:count]) == other.step(taken(x[:count], dtype), y[:count])
+    assert calls(trainer.step, x[:2], y[:2]) == (["step"], ["try_step"])
+    other.step(taken(x[:2], dtype), y[:2])
+    assert_same_bits(trainer.net.parameters, other.net.parameters)
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused
