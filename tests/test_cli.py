@@ -420,7 +420,7 @@ def test_numbers(folder, capsys):
     assert "houses.csv: 400 rows; columns: 3 of numbers and 2 of text, 10 inputs; 31 missing values" in out
     assert re.search(r"predicting 'price', a number; it goes from \d", out)
     assert "rows: 320 to train on, 80 to validate; net 10-128-64-1" in out
-    assert "on 80 rows held out (which the best epoch was chosen by):" in out
+    assert "on 80 rows held out, by which the best epoch was chosen:" in out
     assert float(re.search(r"R2 of 'price' ([\d.]+)", out)[1]) > 0.8
 
     code, out, err = called(capsys, "predict", "prices.npz", "new.csv", "-o", "predictions.csv")
@@ -473,7 +473,7 @@ def test_classes(folder, capsys):
     assert (code, err) == (0, "") and f"accuracy {hits / 50:.2%} ({hits} of 50)" in out
     large = right.count("large")
     found = sum(row["size"] == name == "large" for row, name in zip(rows, right, strict=True))
-    assert f"  large: {large} rows, {found / large:.1%} found, " in out
+    assert f"  large: {large} rows, {found / large:.1%} found; right in " in out
     assert (
         "predicts         'size', one of 3 classes: 'large', 'middling', 'small'"
         in called(capsys, "info", "model.npz")[1]
@@ -684,7 +684,7 @@ def test_balanced(folder, capsys):
     houses("rare.csv", age=["1"] * 400, size=["rare" if i % 20 == 0 else "common" for i in range(400)])
     arguments = ("rare.csv", "--target", "size", "--epochs", 5)
     trained(capsys, *arguments)
-    assert "rare: 20 rows, 0.0% found, never named" in called(capsys, "evaluate", "model.npz", "rare.csv")[1]
+    assert "rare: 20 rows, 0.0% found; never named" in called(capsys, "evaluate", "model.npz", "rare.csv")[1]
     trained(capsys, *arguments, "--balanced")
     assert "rare: 20 rows, 0.0% found" not in called(capsys, "evaluate", "model.npz", "rare.csv")[1]
 

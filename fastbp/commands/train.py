@@ -68,7 +68,7 @@ def run(options, progress):
     if test is not None:
         _score("left alone until now", net, encoding, test)
     elif len(validation):
-        chosen = " (which the best epoch was chosen by)" if stopping is not None else ""
+        chosen = ", by which the best epoch was chosen" if stopping is not None else ""
         _score(f"held out{chosen}", net, encoding, rows.take(validation))
     else:
         _score("trained on, as none was held out", net, encoding, rows)
@@ -183,6 +183,7 @@ def _compare(trainer, training, fit, history):
         trainer.optimizer,
         trainer.seed,
         schedule=trainer.schedule,
+        clip_norm=trainer.clip_norm,
     )
     twins = twin.fit(*training, **{**fit, "epochs": epochs, "verbose": False})
     seconds, ours = sum(twins["seconds"]), sum(history["seconds"][:epochs])

@@ -105,7 +105,7 @@ def _of_classes(target, outputs, values):
 
 
 def of_each_class(target, outputs, values):
-    """A line for each class, where there are not too many: how many rows of it are found."""
+    """A line for each class, where there are not too many: how many rows of it are found, and how sure its name is."""
     labels, chosen = target.encode(values), outputs.argmax(axis=1)
     lines = []
     for i, name in enumerate(target.classes[:MOST_LISTED]):
@@ -113,8 +113,8 @@ def of_each_class(target, outputs, values):
         found = int((mine & (chosen == i)).sum())
         claimed = int((chosen == i).sum())
         share = f"{found / mine.sum():.1%} found" if mine.any() else "none there"
-        sure = f"{found / claimed:.1%} of those it names are" if claimed else "never named"
-        lines.append(f"  {name}: {counted(int(mine.sum()), 'row')}, {share}, {sure}")
+        sure = f"right in {found / claimed:.1%} when named" if claimed else "never named"
+        lines.append(f"  {name}: {counted(int(mine.sum()), 'row')}, {share}; {sure}")
     if len(target.classes) > MOST_LISTED:
         lines.append(f"  and {len(target.classes) - MOST_LISTED} more classes")
     return lines
