@@ -190,8 +190,7 @@ class BaseMLP(BaseEstimator):
         early = self.early_stopping
         if early and validation is None:
             X, target, weights, validation = self._held_out(X, target, weights)
-        rows = len(X)
-        batch_size = self._batch_size(rows)
+        batch_size = self._batch_size(len(X))
         mass = batch_size * (1.0 if weights is None else float(weights.mean()))
         objective = self._objective(target, weights)
         net = self._renewed_network(sizes, X.shape[1], self.n_outputs_, objective.penalty(self.alpha, mass), X.dtype)
@@ -206,33 +205,31 @@ class BaseMLP(BaseEstimator):
             rule = self.learning_rate if self.solver == "sgd" else "constant"
             self._optimizer = LearningRate(self.learning_rate_init, rule, self.power_t)
         trainer = self._renewed_trainer(net, objective, keep=incremental)
-        following = Following(self, objective, rows, validation, early)
+        following = Following(self, objective, validation, early)
         self.n_iter_ = 0
         try:
-            for _ in range(1 if incremental else self.max_iter):
-                history = trainer.fit(
-                    X,
-                    target,
-                    epochs=1,
-                    batch_size=batch_size,
-                    shuffle=self.shuffle,
-                    allow_nonfinite=True,
-                    sample_weight=weights,
-                )
-                if following.epoch_end(trainer, history["loss"][-1]):
-                    break
-                if self.n_iter_ == self.max_iter and not incremental:
-                    warnings.warn(
-                        f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
-                        "hasn't converged yet.",
-                        ConvergenceWarning,
-                        stacklevel=3,
-                    )
+            trainer.fit(
+                X,
+                target,
+                epochs=1 if incremental else self.max_iter,
+                batch_size=batch_size,
+                shuffle=self.shuffle,
+                allow_nonfinite=True,
+                sample_weight=weights,
+                callbacks=following,
+            )
         except DivergenceError as error:
             following.diverged(error)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=3)
-        following.train_end(net)
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        else:
+            if not incremental and not following.stopped:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
+                    "converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
 
     def _fit_lbfgs(self, X, target, weights, sizes):
         if self.normalization == "batch" or np.any(np.asarray(self.dropout) > 0):

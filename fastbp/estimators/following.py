@@ -5,6 +5,12 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from ..callbacks import Callback
+
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+
 
 class LearningRate:
     """The learning rate of an estimator.
@@ -43,108 +49,99 @@ class LearningRate:
         return stop
 
 
-class Following:
-    """Follows a fit: a callback that keeps the estimator's attributes, and stops it.
+class Following(Callback):
+    """Follows a fit: keeps the estimator's attributes, and stops it.
 
     Parameters
     ----------
     estimator : BaseMLP
     objective : Objective
-    rows : int
-        Of the training data.
     validation : (X, target, weights) or None
         Encoded as for the trainer.
     early : bool
         Stop by the validation score, and keep the best parameters.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether the fit ended because nothing improved.
     """
 
-    def __init__(self, estimator, objective, rows, validation, early):
+    def __init__(self, estimator, objective, validation, early):
         self.estimator = estimator
         self.objective = objective
-        self.rows = rows
         self.validation = validation
         self.early = early
+        self.stopped = False
 
-    def epoch_end(self, trainer, loss):
-        """Take note of an epoch; says whether it was the last."""
+    def epoch_end(self, run):
         estimator = self.estimator
         estimator.n_iter_ += 1
-        estimator.t_ += self.rows
-        estimator.loss_ = self.objective.reported(loss)
+        estimator.t_ += run.rows
+        estimator.loss_ = self.objective.reported(run.history["loss"][-1])
         estimator.loss_curve_.append(estimator.loss_)
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
         if self.validation is not None:
-            self._validate(trainer.net)
+            self._validate(run.net)
         if not self.early:
             self._compare_losses()
         rate = estimator._optimizer
         before = rate.learning_rate
         rate.epoch_end(estimator.t_)
-        stop = self._stuck(rate)
+        if estimator._no_improvement_count > estimator.n_iter_no_change:
+            self.stopped = rate.without_improvement(self._message(), estimator.verbose)
+            if self.stopped:
+                run.stop()
+            else:
+                estimator._no_improvement_count = 0
         if rate.learning_rate != before:
+            trainer = run.trainer
             trainer.optimizer = trainer.optimizer.replaced(learning_rate=self.objective.rate(rate.learning_rate))
-        return stop
 
-    def _stuck(self, rate):
+    def train_end(self, run):
+        """With early stopping, back to the best parameters, whatever ended the fit."""
+        if self.early:
+            run.net.parameters[...], run.net.statistics[...] = self.estimator._best
+
+    def diverged(self, error):
+        """After a minibatch whose loss or gradient is not finite: with early stopping the best parameters are good."""
+        if not self.early:
+            raise ValueError(NOT_FINITE) from error
+        self.estimator.validation_scores_.append(float("nan"))
+        warnings.warn(
+            f"Training diverged in iteration {self.estimator.n_iter_ + 1}: the parameters with the best validation "
+            "score are taken.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+
+    def _message(self):
         estimator = self.estimator
-        if estimator._no_improvement_count <= estimator.n_iter_no_change:
-            return False
         what = "Validation score" if self.early else "Training loss"
-        message = (
+        return (
             f"{what} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} "
             "consecutive epochs."
         )
-        stop = rate.without_improvement(message, estimator.verbose)
-        if not stop:
-            estimator._no_improvement_count = 0
-        return stop
 
     def _validate(self, net):
         estimator = self.estimator
         X, target, weights = self.validation
         outputs = net.predict(X, allow_nonfinite=True)
-        score = estimator._score_of(outputs, target, weights) if np.isfinite(outputs).all() else np.nan
-        self._scored(float(score))
+        score = float(estimator._score_of(outputs, target, weights)) if np.isfinite(outputs).all() else float("nan")
+        estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")
-        if self.early:
-            self._compare_scores(net, score)
-
-    def _scored(self, score):
-        self.estimator.validation_scores_.append(score)
-
-    def _compare_scores(self, net, score):
-        estimator = self.estimator
-        estimator._no_improvement_count = (
-            estimator._no_improvement_count + 1 if score < estimator.best_validation_score_ + estimator.tol else 0
-        )
+        if not self.early:
+            return
+        worse = score < estimator.best_validation_score_ + estimator.tol
+        estimator._no_improvement_count = estimator._no_improvement_count + 1 if worse else 0
         if score > estimator.best_validation_score_:
-            estimator.best_validation_score_ = float(score)
+            estimator.best_validation_score_ = score
             estimator._best = net.parameters.copy(), net.statistics.copy()
 
     def _compare_losses(self):
         estimator = self.estimator
-        improved = estimator.loss_ <= estimator.best_loss_ - estimator.tol
-        estimator._no_improvement_count = 0 if improved else estimator._no_improvement_count + 1
+        worse = estimator.loss_ > estimator.best_loss_ - estimator.tol
+        estimator._no_improvement_count = estimator._no_improvement_count + 1 if worse else 0
         estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
-
-    def diverged(self, error):
-        """After a minibatch whose loss or gradient is not finite: with early stopping the best parameters are good."""
-        if not self.early:
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                "preprocessed."
-            ) from error
-        self._scored(np.nan)
-        warnings.warn(
-            f"Training diverged in iteration {self.estimator.n_iter_ + 1}: the parameters with the best validation "
-            "score are taken.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
-
-    def train_end(self, net):
-        """With early stopping, back to the best parameters."""
-        if self.early:
-            net.parameters[...], net.statistics[...] = self.estimator._best

@@ -6,6 +6,8 @@ import numpy as np
 from scipy import optimize
 from sklearn.exceptions import ConvergenceWarning
 
+from .following import NOT_FINITE
+
 
 def minimize(estimator, trainer, objective, X, target, weights):
     """Train on the full batch; n_iter_ and loss_ are set.
@@ -41,10 +43,7 @@ def minimize(estimator, trainer, objective, X, target, weights):
     estimator.n_iter_ = min(result.nit, estimator.max_iter)
     estimator.loss_ = result.fun / objective.scale * objective.report + objective.offset
     if not np.isfinite(parameters).all():
-        raise ValueError(
-            "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-            "preprocessed."
-        )
+        raise ValueError(NOT_FINITE)
     if result.status != 0:
         text = f"lbfgs failed to converge after {estimator.n_iter_} iteration(s) (status={result.status}):\n"
         text += f"{result.message}\n"
