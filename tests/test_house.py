@@ -60,6 +60,8 @@ MAY_KNOW = {
     "": DECLARED
     | {"callbacks", "cpu", "datasets", "history", "derivatives", "gradcheck", "network", "ops", "reference", "trainer"},
     "__main__": {"cli"},
+    "estimators.": DECLARED | {"callbacks", "custom", "estimators.", "network", "ops", "trainer"},
+    "estimators": {"estimators."},
 }
 OPTIONAL = {
     "storage": {"safetensors"},
@@ -68,6 +70,8 @@ OPTIONAL = {
     "callbacks": {"tqdm"},
     "reference.trainer": {"scipy"},
 }  # imported within a function, when it is needed
+# What a folder is for, imported at the top: the folder is imported when it is first used. By rule.
+NEEDED = {"estimators": {"sklearn"}, "estimators.": {"joblib", "scipy", "sklearn"}}
 
 
 def name_of(path):
@@ -128,7 +132,7 @@ def wrong_imports(source, module):
                 wrong.append(name)
         else:
             root = name.split(".")[0]
-            optional = root in OPTIONAL.get(module, ()) and not at_top
+            optional = root in OPTIONAL.get(module, ()) and not at_top or root in NEEDED.get(rule_of(module), ())
             numpy_here = root == "numpy" and rule_of(module) not in DECLARED
             if root not in sys.stdlib_module_names and not numpy_here and not optional:
                 wrong.append(name)
@@ -181,6 +185,9 @@ def test_imports(module):
         ("gradcheck", "import fastbp.reference.rng", [".reference.rng"]),
         ("dual", "from .declarative import number", [".declarative"]),
         ("derivatives", "import scipy", ["scipy"]),
+        ("estimators.base", "import sklearn.base\nfrom ..trainer import Trainer\nfrom .words import documented", []),
+        ("estimators.base", "import pandas\nfrom ..cli import main", ["pandas", ".cli"]),
+        ("trainer", "from .estimators import MLPClassifier", [".estimators."]),
     ],
 )
 def test_the_scan_of_imports(module, source, wrong):
@@ -229,7 +236,7 @@ def test_import_loads_nothing_optional():
     )
     roots, ours = (line.split() for line in done.stdout.splitlines())
     assert [r for r in roots if r not in sys.stdlib_module_names and "cython" not in r] == ["fastbp"]
-    late = ["bench", "cli", "datasets", "derivatives", "dual", "gradcheck", "reference", "__main__"]
+    late = ["bench", "cli", "datasets", "derivatives", "dual", "estimators", "gradcheck", "reference", "__main__"]
     assert not [name for name in ours if name.removeprefix("fastbp.").split(".")[0] in late], ours
 
 
