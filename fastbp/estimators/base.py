@@ -264,7 +264,7 @@ class BaseMLP(BaseEstimator):
         size = min(200, rows) if self.batch_size == "auto" else self.batch_size
         if size > rows:
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=5
             )
             size = rows
         if self.normalization == "batch":

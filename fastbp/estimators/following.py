@@ -96,8 +96,7 @@ class Following(Callback):
             else:
                 estimator._no_improvement_count = 0
         if rate.learning_rate != before:
-            trainer = run.trainer
-            trainer.optimizer = trainer.optimizer.replaced(learning_rate=self.objective.rate(rate.learning_rate))
+            self._change_rate(run.trainer, before, rate.learning_rate)
 
     def train_end(self, run):
         """With early stopping, back to the best parameters, whatever ended the fit."""
@@ -116,6 +115,13 @@ class Following(Callback):
             stacklevel=5,
         )
 
+    def _change_rate(self, trainer, before, after):
+        """Another learning rate for SGD. scikit-learn's momentum is one of steps, fastbp's and PyTorch's of gradients:
+        it is rescaled so that the steps of the past keep the learning rate they had."""
+        trainer.optimizer = trainer.optimizer.replaced(learning_rate=self.objective.rate(after))
+        for momentum in trainer._moments:
+            momentum *= before / after if after > 0 else 0
+
     def _message(self):
         estimator = self.estimator
         what = "Validation score" if self.early else "Training loss"
@@ -128,7 +134,9 @@ class Following(Callback):
         estimator = self.estimator
         X, target, weights = self.validation
         outputs = net.predict(X, allow_nonfinite=True)
-        score = float(estimator._score_of(outputs, target, weights)) if np.isfinite(outputs).all() else float("nan")
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(outputs).all()
+            score = float(estimator._score_of(outputs, target, weights)) if finite else float("nan")
         estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")

@@ -51,4 +51,4 @@ def minimize(estimator, trainer, objective, X, target, weights):
             text += f"\nIncrease the number of iterations to improve the convergence (max_iter={estimator.max_iter})."
         text += "\nYou might also want to scale the data as shown in:\n    "
         text += "https://scikit-learn.org/stable/modules/preprocessing.html"
-        warnings.warn(text, ConvergenceWarning, stacklevel=4)
+        warnings.warn(text, ConvergenceWarning, stacklevel=5)
