@@ -82,7 +82,8 @@ class BaseMLP(BaseEstimator):
     # --------------------------------------------------------------------------------------------------------- fit
 
     def _fit(self, X, y, sample_weight, validation_set=None, incremental=False):
-        self._validate_params()
+        if not (incremental and hasattr(self, "coefs_")):  # which would take longer than the epoch
+            self._validate_params()
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         sizes = self._sizes()
