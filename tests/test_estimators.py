@@ -379,6 +379,7 @@ def test_sparse_labels():
     assert sparse.issparse(model.predict(X)) and model.predict(X).shape == Y.shape
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast", "ignore:invalid value encountered in reduce")
 def test_layouts_and_dtypes_of_X(iris):
     X, y = iris
     plain = MLPClassifier(random_state=0, max_iter=5).fit(X, y).coefs_[0]
@@ -530,6 +531,17 @@ def test_warm_start(numbers):
     assert model.coefs_[0] is W and model.loss_ < loss and len(model.loss_curve_) == 20 and model.n_iter_ == 10
 
 
+def test_warm_start_with_another_solver(numbers):
+    X, y = numbers
+    model = MLPRegressor(solver="lbfgs", random_state=0, max_iter=10, warm_start=True).fit(X, y)
+    for solver in ("adam", "lbfgs", "sgd"):
+        loss = model.loss_
+        model.set_params(solver=solver).fit(X, y)
+        assert model.loss_ < loss + 0.05
+    model.set_params(early_stopping=True).fit(X, y)
+    assert len(model.validation_scores_) == 10 and model.best_validation_score_ > 0.5
+
+
 def test_random_states():
     X, y = make_regression(100, 4, random_state=0)
 
@@ -589,9 +601,10 @@ def test_quantiles_refuse(quantiles, numbers):
 def test_quantiles_of_a_transformed_target(numbers):
     X, y = numbers
     model = TransformedTargetRegressor(
-        QuantileMLPRegressor((0.1, 0.9), random_state=0, max_iter=20), func=np.exp, inverse_func=np.log,
+        QuantileMLPRegressor((0.1, 0.9), random_state=0, max_iter=20), func=np.log, inverse_func=np.exp,
         check_inverse=False,
     )  # fmt: skip
+    y = np.exp(y)
     assert model.fit(X, y).predict(X).shape == (150, 2)
 
 
@@ -612,7 +625,7 @@ def test_pipelines_and_columns(iris):
     columns = ColumnTransformer([("numbers", MinMaxScaler(), list("abcd")), ("text", OneHotEncoder(), ["e"])])
     model = make_pipeline(columns, MLPClassifier(random_state=0)).fit(frame, y)
     assert model.score(frame, y) > 0.85
-    columns.set_params(text=OneHotEncoder(sparse_output=False))
+    columns = clone(columns).set_params(text=OneHotEncoder(sparse_output=False))
     named = make_pipeline(columns, MLPClassifier(random_state=0)).set_output(transform="pandas").fit(frame, y)
     assert list(named[-1].feature_names_in_)[-1] == "text__e_small"
     assert np.array_equal(named.predict(frame), model.predict(frame))
@@ -708,7 +721,7 @@ def test_searches_in_parallel(backend, tmp_path):
         return float(threads)
 
     assert run("None") == 0
-    if fb.cpu.cores() > 1:
+    if backend == "threading" and fb.cpu.cores() > 1:
         assert run("2") > 0  # a thread that is there is counted
 
 

@@ -38,7 +38,7 @@ def stochastic(estimator):
 
 
 class BaseMLP(BaseEstimator):
-    """What the estimators share. Their `__init__` keeps the parameters."""
+    """What the estimators share. Their `__init__`s name the parameters, for scikit-learn reads the signature."""
 
     _parameter_constraints = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -78,6 +78,10 @@ class BaseMLP(BaseEstimator):
     #   _output_activation()               out_activation_
     #   _strata(target)                    by which validation data are drawn evenly, or None
     #   _class_weights(target)             a weight for each row, or None
+
+    def _keep(self, parameters):
+        """Parameters as attributes, as they were given: `locals()` of `__init__`."""
+        self.__dict__.update((name, value) for name, value in parameters.items() if name != "self")
 
     # --------------------------------------------------------------------------------------------------------- fit
 
@@ -182,13 +186,18 @@ class BaseMLP(BaseEstimator):
             self.intercepts_.append(b.astype(dtype, copy=False))
         self._network = self._trainer = None
         if self.solver in STOCHASTIC:
-            self.loss_curve_ = []
-            self._no_improvement_count = 0
-            self.validation_scores_ = self.best_validation_score_ = None
-            self.best_loss_ = None if self.early_stopping else np.inf
+            self._begin_curves()
+
+    def _begin_curves(self):
+        self.loss_curve_ = []
+        self._no_improvement_count = 0
+        self.validation_scores_ = self.best_validation_score_ = None
+        self.best_loss_ = None if self.early_stopping else np.inf
 
     def _fit_stochastic(self, X, target, weights, validation, sizes, incremental):
         early = self.early_stopping
+        if not hasattr(self, "loss_curve_"):  # a warm start after lbfgs
+            self._begin_curves()
         if early and validation is None:
             X, target, weights, validation = self._held_out(X, target, weights)
         batch_size = self._batch_size(len(X))
