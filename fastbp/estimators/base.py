@@ -12,20 +12,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
-from .. import layers as layers_
 from ..errors import DivergenceError
-from ..layers import Activation, BatchNorm, Dense, Dropout, LayerNorm
+from ..layers import Activation
 from ..network import MOST_THREADS, Network
 from ..optimizers import SGD, Adam
 from ..trainer import Trainer
-from . import threads
+from . import architecture, threads
 from .following import Following, LearningRate
 from .lbfgs import minimize
 
 STOCHASTIC = ("sgd", "adam")
-NORMS = {"layer": LayerNorm, "batch": BatchNorm}
 ROWS_OF_SPARSE = 4096  # of a sparse X made dense at once in a prediction
-_ACTIVATIONS = {cls.name for cls in layers_.ACTIVATIONS} | {"logistic"}
 
 
 def stochastic(estimator):
@@ -42,7 +39,7 @@ class BaseMLP(BaseEstimator):
 
     _parameter_constraints = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(_ACTIVATIONS), Activation, "array-like"],
+        "activation": [StrOptions(architecture.ACTIVATIONS), Activation, "array-like"],
         "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -65,7 +62,7 @@ class BaseMLP(BaseEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
-        "normalization": [StrOptions(set(NORMS)), None],
+        "normalization": [StrOptions(set(architecture.NORMS)), None],
         "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64}), None],
         "n_threads": [Interval(Integral, 1, MOST_THREADS, closed="both"), None],
     }
@@ -90,25 +87,18 @@ class BaseMLP(BaseEstimator):
             self._validate_params()
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        sizes = self._sizes()
+        sizes = architecture.widths(self.hidden_layer_sizes)
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            y_numeric=self._y_numeric,
-            dtype=self._dtypes(first),
-            reset=first,
-        )
-        if y.ndim == 2 and y.shape[1] == 1 and not sparse.issparse(y):
-            y = column_or_1d(y, warn=True)
-        target = self._checked_target(y, X.dtype, not hasattr(self, "classes_") or not (self.warm_start or incremental))
+        anew = not hasattr(self, "classes_") or not (self.warm_start or incremental)
+        X, target = self._validated(X, y, self._dtypes(first), first, anew)
         if validation_set is not None:
             validation_set = self._checked_validation(validation_set, X.dtype)
-        X = _dense(X)
         weights = self._row_weights(X, target, sample_weight)
+        # What these refuse leaves coefs_ as they are, or not there.
+        self._objective(target, weights)
+        architecture.layers(self, sizes, 1, 0.0)
+        if self.solver == "lbfgs":
+            architecture.refuse_for_lbfgs(self, sizes)
         self.n_outputs_ = self._width(target)
         self._random_state = check_random_state(self.random_state)
         if first:
@@ -119,12 +109,21 @@ class BaseMLP(BaseEstimator):
             self._fit_stochastic(X, target, weights, validation_set, sizes, incremental)
         return self
 
-    def _sizes(self):
-        sizes = self.hidden_layer_sizes
-        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-        if np.any(np.array(sizes) <= 0):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-        return [int(size) for size in sizes]
+    def _validated(self, X, y, dtype, reset, anew):
+        """X dense, and y encoded. reset: X may have other columns than before; anew: y other classes."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            y_numeric=self._y_numeric,
+            dtype=dtype,
+            reset=reset,
+        )
+        if y.ndim == 2 and y.shape[1] == 1 and not sparse.issparse(y):
+            y = column_or_1d(y, warn=True)
+        return _dense(X), self._checked_target(y, X.dtype, anew)
 
     def _dtypes(self, first):
         """What X is converted to: the dtype of the net, or for the first fit the one that is asked for, or X's own."""
@@ -139,21 +138,10 @@ class BaseMLP(BaseEstimator):
                 f"validation_set must be a pair (X, y), or (X, y, sample_weight), got {type(validation_set).__name__}"
             )
         X, y, weights = (*validation_set, None)[:3]
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            y_numeric=self._y_numeric,
-            dtype=dtype.type,
-            reset=False,
-        )
+        X, target = self._validated(X, y, dtype.type, False, False)
         if weights is not None:
             weights = _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)
-        if y.ndim == 2 and y.shape[1] == 1 and not sparse.issparse(y):
-            y = column_or_1d(y, warn=True)
-        return _dense(X), self._checked_target(y, dtype, False), weights
+        return X, target, weights
 
     def _row_weights(self, X, target, sample_weight):
         """What each row counts: sample_weight times the weight of its class, None where all count 1."""
@@ -175,7 +163,7 @@ class BaseMLP(BaseEstimator):
         self.t_ = 0
         self.n_layers_ = len(widths)
         self.out_activation_ = self._output_activation()
-        names = [activation.name for activation in self._activations(len(widths) - 2)]
+        names = [activation.name for activation in architecture.activations(self.activation, len(widths) - 2)]
         names += names[-1:] or ["identity"]  # of the output's layer, as if it had the last one's
         self.coefs_, self.intercepts_ = [], []
         for inputs, outputs, name in zip(widths[:-1], widths[1:], names, strict=True):
@@ -242,11 +230,6 @@ class BaseMLP(BaseEstimator):
                 )
 
     def _fit_lbfgs(self, X, target, weights, sizes):
-        if self.normalization == "batch" or np.any(np.asarray(self.dropout) > 0):
-            raise ValueError(
-                "solver='lbfgs' goes neither with dropout nor with normalization='batch': it needs a loss of the "
-                "parameters alone"
-            )
         mass = len(X) if weights is None else float(weights.sum())
         objective = self._objective(target, weights)
         net = self._renewed_network(sizes, X.shape[1], self.n_outputs_, objective.penalty(self.alpha, mass), X.dtype)
@@ -284,43 +267,9 @@ class BaseMLP(BaseEstimator):
 
     # ----------------------------------------------------------------------------------------- the net, the trainer
 
-    def _activations(self, count):
-        """An activation for each hidden layer."""
-        given = self.activation
-        if isinstance(given, (str, Activation)):
-            given = [given] * count
-        if len(given) != count:
-            raise ValueError(f"activation has {len(given)} entries; there are {count} hidden layers")
-        for value in given:
-            if isinstance(value, str) and value not in _ACTIVATIONS:
-                raise ValueError(f"activation must hold names among {sorted(_ACTIVATIONS)}, got {value!r}")
-        return [layers_.activation("sigmoid" if isinstance(a, str) and a == "logistic" else a) for a in given]
-
-    def _rates_of_dropout(self, count):
-        """What share of its outputs each hidden layer drops."""
-        given = self.dropout
-        given = [given] * count if isinstance(given, Real) else list(given)
-        if len(given) != count:
-            raise ValueError(f"dropout has {len(given)} entries; there are {count} hidden layers")
-        if not all(0 <= rate < 1 for rate in given):
-            raise ValueError(f"dropout must hold numbers in [0, 1), got {given}")
-        return [float(rate) for rate in given]
-
-    def _layers(self, sizes, outputs, l2):
-        found = []
-        rates = self._rates_of_dropout(len(sizes))
-        for size, activation, rate in zip(sizes, self._activations(len(sizes)), rates, strict=True):
-            if self.normalization is None:
-                found.append(Dense(size, activation, weight_init="zeros", l2=l2))
-            else:
-                found += [Dense(size, weight_init="zeros", l2=l2), NORMS[self.normalization](), activation]
-            if rate:
-                found.append(Dropout(rate))
-        return (*found, Dense(outputs, weight_init="zeros", l2=l2))
-
     def _renewed_network(self, sizes, inputs, outputs, l2, dtype):
         """The net for these settings, with coefs_ and intercepts_: the one there is, if it is such a net."""
-        layers = self._layers(sizes, outputs, l2)
+        layers = architecture.layers(self, sizes, outputs, l2)
         net = getattr(self, "_network", None)
         if net is None or net.layers != layers or net.inputs != inputs or net.dtype != dtype:
             old, net = net, Network(inputs, layers, dtype)
@@ -387,7 +336,7 @@ class BaseMLP(BaseEstimator):
         if getattr(self, "_network", None) is None:  # coefs_ were put in place by hand
             sizes = [np.shape(W)[1] for W in self.coefs_]
             dtype = np.result_type(*self.coefs_, np.float32)
-            self._network = Network(len(self.coefs_[0]), self._layers(sizes[:-1], sizes[-1], 0.0), dtype)
+            self._network = Network(len(self.coefs_[0]), architecture.layers(self, sizes[:-1], sizes[-1], 0.0), dtype)
         self._write_weights()
         return self._network
 
