@@ -22,7 +22,13 @@ from .commands import Parser, finish
 
 PROGRAM = "python -m benches.estimator"
 ACCURACY, RATIO = 0.98, 3.0
-MNIST = {"hidden_layer_sizes": (256, 128), "alpha": 1e-4, "learning_rate_init": 1e-3, "max_iter": 20, "random_state": 0}
+MNIST = {
+    "hidden_layer_sizes": (256, 128),
+    "solver": "sgd",
+    "learning_rate_init": 0.1,
+    "max_iter": 15,
+    "random_state": 0,
+}
 DIGITS = {"max_iter": 100, "random_state": 0}
 GRID = {
     "alpha": [1e-4, 1e-2, 1.0],
