@@ -60,6 +60,7 @@ _LATER = {
     "numerical_jacobian": "gradcheck",
     "load_digits": "datasets",
     "load_mnist": "datasets",
+    "table": "table",
 }
 
 __all__ = [
@@ -113,6 +114,7 @@ __all__ = [
     "ops",
     "reference",
     "schedules",
+    "table",
 ]
 
 

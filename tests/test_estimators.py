@@ -518,8 +518,10 @@ def test_partial_fit_after_parameters_changed(numbers):
     model.set_params(alpha=0.5, dropout=0.3, n_threads=1, activation="tanh").partial_fit(X, y)
     assert np.abs(model.coefs_[0] - W).max() < 0.01  # gone on with
     model.set_params(hidden_layer_sizes=(7,))
+    before = model.predict(X)
     with pytest.raises(ValueError, match=r"coefs_ have the shapes .* hidden_layer_sizes=\(7,\)"):
         model.partial_fit(X, y)
+    assert np.array_equal(model.predict(X), before)
 
 
 def test_warm_start(numbers):
@@ -775,8 +777,11 @@ def test_refuses(settings, message, iris):
     ],
 )
 def test_regressors_refuse(settings, message, numbers):
+    model = MLPRegressor(**settings)
     with pytest.raises(ValueError, match=message):
-        MLPRegressor(**settings).fit(*numbers)
+        model.fit(*numbers)
+    with pytest.raises(NotFittedError):
+        model.predict(numbers[0])
 
 
 def test_fit_refuses(iris):

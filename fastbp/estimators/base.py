@@ -277,9 +277,9 @@ class BaseMLP(BaseEstimator):
                 net.parameters[...] = old.parameters
                 if len(old.statistics) == len(net.statistics):
                     net.statistics[...] = old.statistics
-        self._network = net
-        self._write_weights()
+        self._write_weights(net)
         net.n_threads = threads.allowed(self.n_threads)
+        self._network = net
         return net
 
     def _renewed_trainer(self, net, objective, keep):
@@ -311,9 +311,9 @@ class BaseMLP(BaseEstimator):
         """(W, b) of each dense layer."""
         return [(W, b) for W, b in net.weights if W.ndim == 2]
 
-    def _write_weights(self):
+    def _write_weights(self, net):
         """coefs_ and intercepts_ into the net where they are not views of it, which they are afterwards."""
-        views = self._weights_of(self._network)
+        views = self._weights_of(net)
         shapes = [(W.shape, b.shape) for W, b in views]
         ours = [(np.shape(W), np.shape(b)) for W, b in zip(self.coefs_, self.intercepts_)]
         if ours != shapes:
@@ -337,7 +337,7 @@ class BaseMLP(BaseEstimator):
             sizes = [np.shape(W)[1] for W in self.coefs_]
             dtype = np.result_type(*self.coefs_, np.float32)
             self._network = Network(len(self.coefs_[0]), architecture.layers(self, sizes[:-1], sizes[-1], 0.0), dtype)
-        self._write_weights()
+        self._write_weights(self._network)
         return self._network
 
     # --------------------------------------------------------------------------------------------------- predictions
@@ -366,7 +366,7 @@ class BaseMLP(BaseEstimator):
     def __getstate__(self):
         state = dict(super().__getstate__())
         if state.get("_network") is not None:  # which holds the weights
-            self._write_weights()
+            self._write_weights(self._network)
             del state["coefs_"], state["intercepts_"]
         return state
 
