@@ -970,7 +970,7 @@ F = X[:, :3]
         (
             lambda: trainer_of().fit(X, Y, batch_size=5, validation=X),
             TypeError,
-            "validation must be (X, y) or (X, y, sample_weight), got ndarray",
+            "validation must be (X, y), (X, y, sample_weight), a share of the rows such as 0.1, or None, got ndarray",
         ),
         (lambda: trainer_of().fit(X, Y, batch_size=5, validation=(F, Y)), ValueError, "validation[0] has 3 columns"),
     ],
