@@ -10,8 +10,9 @@ C kernels do the forward pass, the backward pass and the update; ``fastbp.refere
 
 from importlib import import_module
 
-from . import cpu, initializers, ops, schedules
+from . import callbacks, cpu, initializers, ops, schedules
 from .errors import DivergenceError, GradientError
+from .history import History
 from .layers import (
     ELU,
     GELU,
@@ -71,6 +72,7 @@ __all__ = [
     "GELU",
     "GELUTanh",
     "GradientError",
+    "History",
     "Huber",
     "Identity",
     "LBFGS",
@@ -94,6 +96,7 @@ __all__ = [
     "Tanh",
     "Trainer",
     "__version__",
+    "callbacks",
     "check_gradient",
     "check_network",
     "cpu",

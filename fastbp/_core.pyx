@@ -310,6 +310,7 @@ cdef extern from "fbp.h" nogil:
         const int64_t *order
         const double *learning_rates
         double seconds
+        size_t pause_step
         double *layer_squares
         size_t step
         size_t block_start
@@ -2629,7 +2630,7 @@ cdef class Plan:
                     layer_squares=None):
         """Get ready for a pass over (x, target) in minibatches, after t updates; `run` then makes it.
 
-        order: int64 (rows,), the order to take rows in, or None: as they stand.
+        order: int64, the rows to take, one after the other, of x and target; or None: all, as they stand.
         learning_rates: float64, one an update, that is for every `accumulate` minibatches.
         layer_squares: float64, one a layer with parameters, to which |gradient|^2 is added in every update; or None.
         """
@@ -2637,6 +2638,7 @@ cdef class Plan:
         cdef Arguments before
         cdef fbp_data data
         cdef Py_ssize_t updates
+        cdef size_t rows
         cdef Py_buffer *order_ = NULL
         cdef Py_buffer *squares_ = NULL
         args.count = before.count = 0
@@ -2644,8 +2646,12 @@ cdef class Plan:
             raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
         try:
             self.take_data(&args, &data, x, target, weights)
+            rows = data.rows
+            if order is not None:
+                order_ = take(&args, "order", order, b'i', 1, 0)
+                data.rows = elements(order_)
             if data.rows == 0:
-                raise ValueError("x has no rows")
+                raise ValueError("there are no rows to take")
             if batch < 1:
                 raise ValueError(f"batch must be at least 1, got {batch}")
             batch = min(<size_t>batch, data.rows)
@@ -2657,15 +2663,12 @@ cdef class Plan:
             if layer_squares is not None:
                 squares_ = take(&args, "layer_squares", layer_squares, b'd', 1, PyBUF_WRITABLE)
                 match_size("layer_squares", squares_, fbp_plan_learned(self.plan))
-            if order is not None:
-                order_ = take(&args, "order", order, b'i', 1, 0)
-                match_size("order", order_, data.rows)
             self.enter()
             try:
                 self.epoch_on = False
                 memset(&self.epoch, 0, sizeof(self.epoch))
                 if order_ != NULL:
-                    self.epoch.order = checked_positions(&self.epoch_order, "order", order_, data.rows)
+                    self.epoch.order = checked_positions(&self.epoch_order, "order", order_, rows)
                 data.target = self.target_pointer(&self.epoch_labels, &args.views[1])
                 self.epoch.data = data
                 self.epoch.batch, self.epoch.accumulate = batch, accumulate
@@ -2683,8 +2686,9 @@ cdef class Plan:
             release(&args)
             release(&before)
 
-    def run(self, double seconds):
-        """Go on with the epoch for about so long; return a status: PAUSED when there is more to do."""
+    def run(self, double seconds, size_t pause_step=0):
+        """Go on with the epoch for about so long, or until so many of its updates are done; return a status: PAUSED when
+        there is more to do."""
         cdef int status
         cdef Arguments done
         done.count = 0
@@ -2695,6 +2699,7 @@ cdef class Plan:
             if not self.epoch_on:
                 raise RuntimeError("there is no epoch to run: begin_epoch comes first")
             self.epoch.seconds = seconds
+            self.epoch.pause_step = pause_step
             with nogil:
                 status = fbp_plan_epoch(self.plan, &self.vectors, &self.epoch)
             self.epoch_on = status == FBP_PAUSED

@@ -61,9 +61,10 @@ def step(trainer, plan, data, rate, updates):
     return plan.update(loss, len(data.x), rate, updates, True)[:2]
 
 
-def run_epoch(trainer, plan, data, batch_size, accumulate, order, rates, layers, history):
-    """One pass over the data. Returns (mean loss, sum of squared norms, updates); `layers` get theirs."""
-    rows, most = len(data.x), batch_size * accumulate
+def run_epoch(trainer, plan, data, batch_size, accumulate, order, rates, layers, run):
+    """One pass over the data. Returns (mean loss, sum of squared norms, updates), or None when it is given up; `layers`
+    get theirs."""
+    rows, most = run.rows, batch_size * accumulate
     counts = trainer._updates
     total = squares = 0.0
     for number, rate in enumerate(rates):
@@ -82,10 +83,12 @@ def run_epoch(trainer, plan, data, batch_size, accumulate, order, rates, layers,
             if plan.updates > counts.done:
                 counts.done = plan.updates
         if status != _core.OK:
-            trainer._diverged(status, number, loss, rate, history)
+            trainer._diverged(status, number, loss, rate, run.history)
         counts.last_loss = loss
         total += loss * len(chosen)
         squares += square
+        if number + 1 < len(rates) and run.paused():
+            return None
     return total / rows, squares, len(rates)
 
 

@@ -1,7 +1,5 @@
 """L-BFGS for full batches: SciPy's minimiser, driven by the core's loss and gradient."""
 
-from time import perf_counter
-
 import numpy as np
 
 from . import custom
@@ -9,17 +7,15 @@ from . import layers as layers_
 from .errors import DivergenceError
 
 
-def minimize(trainer, data, iterations, after_iteration):
-    """Train until SciPy's L-BFGS-B says it has converged, or for so many iterations.
+def minimize(trainer, data, run):
+    """Train until SciPy's L-BFGS-B says it has converged, or the run ends; an iteration is an epoch of one update.
 
     Parameters
     ----------
     trainer : Trainer
         Its optimiser is `LBFGS`.
     data : (x, target, code, weights)
-    iterations : int
-    after_iteration : function (started, before, (loss, squared norm, 1), layers, rate) -> bool
-        Called after each; True stops.
+    run : fitting.Run
 
     Raises
     ------
@@ -44,24 +40,20 @@ def minimize(trainer, data, iterations, after_iteration):
         last.update(loss=loss, gradient=trainer._gradient.astype(np.float64), at=w.copy())
         return loss, last["gradient"]
 
-    started = perf_counter()
-
     def after(w):
-        nonlocal started
         if not np.array_equal(w, last["at"]):  # the line search ended at a point it had seen before
             value_and_gradient(w)
         net.parameters[...] = w
-        before = best.copy()
         best[...] = net.parameters
         trainer.steps += 1
         trainer._updates.last_loss = last["loss"]
         layers = np.array([np.square(last["gradient"][part]).sum() for part in parts])
-        done = last["loss"], float(np.square(last["gradient"]).sum()), 1
-        stop = after_iteration(started, before, done, layers, 1.0)
-        started = perf_counter()
-        if stop:
+        run.end_epoch(last["loss"], float(np.square(last["gradient"]).sum()), layers, 1, 1.0)
+        if not run.goes_on():
             raise StopIteration
+        run.begin_epoch()
 
+    run.begin_epoch()
     loss, _ = value_and_gradient(best.astype(np.float64))
     if not np.isfinite(loss):
         raise DivergenceError("loss", trainer.epochs, 0, loss, trainer._updates.last_loss, 1.0, {})
@@ -73,8 +65,8 @@ def minimize(trainer, data, iterations, after_iteration):
             jac=True,
             callback=after,
             options={
-                "maxiter": iterations,
-                "maxfun": 50 * iterations + 100,
+                "maxiter": run.epochs,
+                "maxfun": 50 * run.epochs + 100,
                 "maxcor": optimizer.history,
                 "gtol": optimizer.tolerance_gradient,
                 "ftol": optimizer.tolerance_change,

@@ -398,6 +398,10 @@ def expected_vectors(description):
         expected |= {f"moment{i + 1}": (dtype, size, False) for i in range(moments)}
         if description["trainer"].get("average") is not None:
             expected["average"] = (dtype, size, True)
+        for name, length in description.get("fit", {}).get("vectors", {}).items():
+            if not name.startswith("callback"):
+                raise ValueError(f"a fit keeps no vector {name!r}")
+            expected[name] = (dtype, declarative.integer(name, length, least=1), True)
     return expected
 
 

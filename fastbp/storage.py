@@ -2,7 +2,7 @@
 
 A .npz file is NumPy's own format: `header`, a text of dimension 0, and one entry a vector, none of them a pickle. A
 .safetensors file holds the same vectors, and the text in its metadata under "fastbp". The text is an object with
-"format" ("fastbp"), "version" (1) and whatever the writer described. Who reads says, from the text, which vectors there
+"format" ("fastbp"), "version" (2), "checksum" and whatever the writer described. Who reads says, from the text, which vectors there
 must be.
 
 A file is written under a temporary name in the same folder, synced and renamed, so that what stands under its name is
@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 FORMAT = "fastbp"
-VERSION = 1
+VERSION = 2
 _LONGEST_HEADER = 1 << 26  # bytes
 
 
@@ -42,16 +42,16 @@ def write(path, description, vectors):
     import json
 
     path = checked_path(path)
-    text = json.dumps({"format": FORMAT, "version": VERSION, **description}, allow_nan=False)
+    vectors = {name: np.ascontiguousarray(vector) for name, vector in vectors.items()}
+    description = {"format": FORMAT, "version": VERSION, **description}
+    text = json.dumps({**description, "checksum": _checksum(description, vectors)}, allow_nan=False)
     if path.endswith(".npz"):
 
         def fill(file):
             np.savez(file, header=np.array(text), **vectors)
 
     else:
-        data = safetensors_package().numpy.save(
-            {name: np.ascontiguousarray(vector) for name, vector in vectors.items()}, metadata={FORMAT: text}
-        )
+        data = safetensors_package().numpy.save(vectors, metadata={FORMAT: text})
 
         def fill(file):
             file.write(data)
@@ -78,7 +78,7 @@ def read(path, expect):
     ------
     ValueError
         Naming the file and what is wrong with it: truncated, damaged, of another format or version, entries missing,
-        of the wrong dtype or size, or holding nan or inf.
+        of the wrong dtype or size, holding nan or inf, or with a checksum that is not theirs.
     TypeError, ImportError, OSError
         As for `write`.
     """
@@ -86,7 +86,10 @@ def read(path, expect):
     with open(path, "rb") as file:
         try:
             reader = _read_npz if path.endswith(".npz") else _read_safetensors
-            return reader(path, file, expect)
+            description, vectors = reader(path, file, expect)
+            if description.pop("checksum", None) != _checksum(description, vectors):
+                raise _Wrong("its checksum is that of other contents: it is damaged, or was changed")
+            return description, vectors
         except _Wrong as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -101,6 +104,18 @@ def checked_path(path):
     if not path.endswith((".npz", ".safetensors")):
         raise ValueError(f"path must end in .npz or .safetensors, got {path}")
     return path
+
+
+def _checksum(description, vectors):
+    """SHA-256 of a description and the bytes of its vectors."""
+    import hashlib
+    import json
+
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True, allow_nan=False).encode())
+    for name in sorted(vectors):
+        digest.update(name.encode())
+        digest.update(vectors[name])
+    return digest.hexdigest()
 
 
 class _Wrong(Exception):

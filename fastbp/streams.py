@@ -9,6 +9,7 @@ _SHUFFLE = 2
 _BIAS_INITIALISATION = 3
 _DROPOUT = 4
 _CHECK = 5
+_VALIDATION = 6
 
 
 def initialisation(layer):
@@ -34,3 +35,8 @@ def dropout(layer):
 def check(part):
     """The stream of which elements a check of a network looks at, in each of its parts."""
     return _CHECK << 40 | part
+
+
+def validation(part):
+    """The stream of which rows are held out, part 0: for the validation of a fit."""
+    return _VALIDATION << 40 | part

@@ -2,12 +2,10 @@
 
 import sys
 from collections import namedtuple
-from functools import partial
-from time import perf_counter
 
 import numpy as np
 
-from . import _core, checks, custom, declarative, lbfgs, losses, optimizers, schedules, storage, streams
+from . import _core, checks, custom, declarative, fitting, lbfgs, losses, optimizers, schedules, storage, streams
 from .errors import DivergenceError
 from .network import BLOCK, Network, aligned_vector, expected_vectors, plan_rows
 
@@ -15,7 +13,6 @@ MOST_THREADS = 256
 OF_PROBABILITIES = ("softmax_cross_entropy", "binary_cross_entropy")  # float targets must lie in [0, 1]
 PAUSE = 0.05  # seconds in C between two looks at signals
 PLAIN = {"schedule": schedules.Constant(), "clip_norm": None, "clip_value": None, "average": None}
-LISTS = ("layer_gradient_norms",)  # of a history's entries, those that are no numbers
 
 Data = namedtuple("Data", ("x", "target", "code", "weights"))  # checked; the loss's code; weights of rows or None
 
@@ -254,6 +251,9 @@ class Trainer:
         verbose=False,
         sample_weight=None,
         accumulate=1,
+        class_weight=None,
+        metrics=(),
+        callbacks=(),
     ):
         """Train for some epochs.
 
@@ -267,8 +267,9 @@ class Trainer:
         batch_size : int in 1 .. rows, or None
             Rows in a minibatch; the last of an epoch may have fewer. None: 32, or all rows where there are fewer. With
             `LBFGS` None or all rows. With a `BatchNorm` no minibatch may have a single row.
-        validation : (X, y), (X, y, sample_weight) or None
-            Data whose loss is taken after every epoch.
+        validation : (X, y), (X, y, sample_weight), float in (0, 1) or None
+            Data whose loss is taken after every epoch; or the share of the rows that is held out for that, drawn by
+            the seed.
         shuffle : bool
             Take the rows of each epoch in a random order, rather than as they stand.
         tolerance : float >= 0 or None
@@ -281,14 +282,25 @@ class Trainer:
             A minibatch's loss is sum w l / sum w over its rows, with the reduction "sum" sum w l.
         accumulate : int >= 1
             Minibatches to an update, whose gradient is that of the mean over all their rows.
+        class_weight : (C,) array, dict of class number to weight, "balanced" or None
+            Multiplies the rows' weights by those of their classes, where y is class numbers. Classes that a dict lacks
+            weigh 1; balanced: rows / (C * rows of the class), C counting the classes that occur.
+        metrics : str, function, list of these, or dict of name to function
+            Figures to take after every epoch: "accuracy", "top_5" (or another number), "r2", "mean_absolute_error",
+            "mean_squared_error", or a function (output, target) -> float of what `Network.predict` gives. They are of
+            the validation's data, without weights, and of all data where there is no validation.
+        callbacks : callback, function of the run, or list of these
+            See `fastbp.callbacks`: `EarlyStopping`, `Checkpoint`, `Log`, `MaxTime`, `ProgressBar`, or one's own. A
+            function is called after every epoch.
 
         Returns
         -------
-        dict of lists, one element an epoch
-            "loss": mean of the updates' losses, penalties included, weighted by what their rows weigh; "gradient_norm":
-            root mean square of the norms of the updates' gradients (of a full batch: the norm), before clipping;
-            "layer_gradient_norms": a list of such, one for each element of `net.weights`; "learning_rate": that of the
-            last update; "val_loss", when validation is given; "seconds": time of the epoch, validation included.
+        History
+            A dict of lists, one element an epoch. "loss": mean of the updates' losses, penalties included, weighted by
+            what their rows weigh; "gradient_norm": root mean square of the norms of the updates' gradients (of a full
+            batch: the norm), before clipping; "layer_gradient_norms": a list of such, one for each element of
+            `net.weights`; "learning_rate": that of the last update; "val_loss", when validation is given; metrics,
+            "val_" before their names when it is; "seconds": time of the epoch, validation included.
 
         Raises
         ------
@@ -302,53 +314,89 @@ class Trainer:
         """
         allow_nonfinite = declarative.flag("allow_nonfinite", allow_nonfinite)
         data = self._data("X", "y", X, y, "sample_weight", sample_weight, allow_nonfinite)
-        rows = len(data.x)
+        if class_weight is not None:
+            data = self._class_weighted(data, class_weight)
         epochs = declarative.integer("epochs", epochs, 1)
+        data, chosen, validation = self._validation(data, validation, allow_nonfinite)
+        rows = len(data.x) if chosen is None else len(chosen)
         whole = isinstance(self._optimizer, optimizers.LBFGS)
         batch_size = self._checked_batch(batch_size, rows, whole)
         accumulate = min(declarative.integer("accumulate", accumulate, 1), -(-rows // batch_size))
         shuffle = declarative.flag("shuffle", shuffle)
-        verbose = declarative.flag("verbose", verbose)
-        if tolerance is not None:
-            tolerance = declarative.number("tolerance", tolerance, least=0)
-        if validation is not None:
-            if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
-                raise TypeError(
-                    f"validation must be a pair (X, y), with sample_weight a third, or None, "
-                    f"got {declarative.described(validation)}"
-                )
-            X, y, weights = (*validation, None)[:3]
-            names = ("validation[0]", "validation[1]", X, y, "validation[2]", weights)
-            validation = self._data(*names, allow_nonfinite)
-        history = {"loss": [], "gradient_norm": [], "layer_gradient_norms": [], "learning_rate": []}
-        history |= {"seconds": []} if validation is None else {"val_loss": [], "seconds": []}
-
+        watched = data if validation is None else validation
+        run = fitting.Run(
+            self,
+            {
+                "epochs": epochs,
+                "rows": rows,
+                "batch_size": batch_size,
+                "accumulate": accumulate,
+                "shuffle": shuffle,
+                "validation": None if validation is None else len(validation.x),
+            },
+            metrics,
+            callbacks,
+            tolerance,
+            verbose,
+            None if validation is None else lambda: self._evaluate(validation),
+            lambda: (self._net.predict(watched.x, allow_nonfinite=True), watched.target),
+        )
         with self._updates:
             self._refuse_in_epoch()
             try:
-                if whole:
-                    lbfgs.minimize(
-                        self, data, epochs, partial(self._after_epoch, history, validation, tolerance, verbose)
-                    )
-                    return history
-                plan = self._plan_for(data.code, batch_size, whole=True)
-                for _ in range(epochs):
-                    started = perf_counter()
-                    before = None if tolerance is None else self._net.parameters.copy()
-                    order = (
-                        _core.random_permutation(self._seed, streams.shuffle(self.epochs), rows) if shuffle else None
-                    )
-                    rates = self._rates(self.steps, -(-rows // (batch_size * accumulate)))
-                    layers = np.zeros(plan.learned_count)
-                    run = custom.run_epoch if self._custom else self._run_epoch
-                    done = run(self, plan, data, batch_size, accumulate, order, rates, layers, history)
-                    if self._after_epoch(
-                        history, validation, tolerance, verbose, started, before, done, layers, rates[-1]
-                    ):
-                        break
+                with run:
+                    if whole:
+                        lbfgs.minimize(self, data, run)
+                    else:
+                        self._train(run, data, chosen, batch_size, accumulate, shuffle)
             finally:
                 self._drop_plans()  # a plan holds on to the data of its last epoch
-        return history
+        return run.history
+
+    def _train(self, run, data, chosen, batch_size, accumulate, shuffle):
+        """Epoch after epoch. chosen: the rows to take, None for all."""
+        rows = run.rows
+        while run.goes_on():
+            run.begin_epoch()
+            plan = self._plan_for(data.code, batch_size, whole=True)
+            order = chosen
+            if shuffle:
+                order = _core.random_permutation(self._seed, streams.shuffle(self.epochs), rows)
+                order = order if chosen is None else chosen[order]
+            rates = self._rates(self.steps, -(-rows // (batch_size * accumulate)))
+            layers = np.zeros(plan.learned_count)
+            run_epoch = custom.run_epoch if self._custom else self._run_epoch
+            done = run_epoch(self, plan, data, batch_size, accumulate, order, rates, layers, run)
+            if done is None:
+                break
+            loss, squared_norm, updates = done
+            run.end_epoch(loss, squared_norm, layers, updates, rates[-1])
+
+    def _validation(self, data, validation, allow_nonfinite):
+        """The data to train on, which of their rows (None: all), and those of the validation, or None."""
+        count = fitting.held_out(validation, len(data.x))
+        if count is None:
+            if validation is None:
+                return data, None, None
+            if len(validation) not in (2, 3):
+                raise TypeError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} elements")
+            X, y, weights = (*validation, None)[:3]
+            names = ("validation[0]", "validation[1]", X, y, "validation[2]", weights)
+            return data, None, self._data(*names, allow_nonfinite)
+        chosen, held = fitting.split(_core.random_permutation, self._seed, len(data.x), count)
+        validation = _rows_of(data, held)
+        if isinstance(self._optimizer, optimizers.LBFGS):
+            return _rows_of(data, chosen), None, validation
+        return data, chosen, validation
+
+    def _class_weighted(self, data, class_weight):
+        if self._custom or data.code != self._loss.code_labels:
+            raise ValueError("class_weight goes with class numbers as y, and with softmax_cross_entropy")
+        weights = fitting.by_class("class_weight", class_weight, data.target, self._outputs)
+        return data._replace(weights=weights if data.weights is None else weights * data.weights)
+
+    def _advance_schedule(self, watched):
+        self._schedule_state = self._schedule.advance(self._schedule_state, watched)
 
     def _checked_batch(self, batch_size, rows, whole):
         """The rows of a minibatch; whole: of all the data, for LBFGS."""
@@ -374,43 +422,28 @@ class Trainer:
                 "variance a BatchNorm cannot tell: it needs two at least"
             )
 
-    def _after_epoch(self, history, validation, tolerance, verbose, started, before, done, layers, rate):
-        """Count an epoch and write its line of history; says whether the tolerance is reached.
-
-        done: (mean loss, sum over updates of |gradient|^2, updates). layers: the like of |gradient|^2 for each layer.
-        """
-        loss, squared_norms, updates = done
-        self.epochs += 1
-        history["loss"].append(loss)
-        history["gradient_norm"].append((squared_norms / updates) ** 0.5)
-        history["layer_gradient_norms"].append(np.sqrt(layers / updates).tolist())
-        history["learning_rate"].append(float(rate))
-        if validation is not None:
-            history["val_loss"].append(self._evaluate(validation))
-        watched = history["loss" if validation is None else "val_loss"][-1]
-        self._schedule_state = self._schedule.advance(self._schedule_state, watched)
-        history["seconds"].append(perf_counter() - started)
-        if verbose:
-            values = ", ".join(f"{key} {of[-1]:.6g}" for key, of in history.items() if key not in LISTS)
-            print(f"epoch {self.epochs}: {values}", flush=True)
-        return tolerance is not None and np.abs(self._net.parameters - before).max() < tolerance
-
     @staticmethod
-    def _run_epoch(self, plan, data, batch_size, accumulate, order, rates, layers, history):
+    def _run_epoch(self, plan, data, batch_size, accumulate, order, rates, layers, run):
+        """One pass over the data: (mean loss, sum of |gradient|^2, updates), or None when it is given up."""
         updates = self._updates
         plan.begin_epoch(data.x, data.target, batch_size, order, rates, updates.done, data.weights, accumulate, layers)
         self._running, self._in_epoch = plan, True
         try:
-            status = plan.run(PAUSE)
+            status = plan.run(PAUSE, run.updates_to_pause())
             while status == _core.PAUSED:
-                status = plan.run(PAUSE)
+                updates.done = plan.t
+                if plan.step_count:
+                    updates.last_loss = plan.last_loss
+                if run.paused():
+                    return None
+                status = plan.run(PAUSE, plan.step_count + run.updates_to_pause())
         finally:
             updates.done = plan.t  # not `steps`: no call stands here, as a signal's handler could run after it
             self._running, self._in_epoch = None, False
         if plan.step_count:
             updates.last_loss = plan.last_loss
         if status != _core.OK:
-            self._diverged(status, plan.step_count, plan.failed_loss, rates[plan.step_count], history)
+            self._diverged(status, plan.step_count, plan.failed_loss, rates[plan.step_count], run.history)
         return plan.mean_loss, plan.squared_norm_sum, plan.step_count
 
     def _diverged(self, status, step, loss, rate, history):
@@ -793,29 +826,67 @@ class Trainer:
         """
         with self._updates:
             self._catch_up()
-            checks.finite("parameters", self._net.parameters, "a file holds finite parameters only")
-            if self._custom:
-                raise TypeError("loss is a function, which a file cannot hold: save the network alone with net.save")
-            settings = self._settings
-            description = {
-                "loss": self._loss.to_dict(),
-                "optimizer": self._optimizer.to_dict(),
-                "seed": self._seed,
-                "steps": self.steps,
-                "epochs": self.epochs,
-                "moments": len(self._moments),
-                "schedule": self._schedule.to_dict(),
-                "schedule_state": self._schedule_state,
-                **{name: settings[name] for name in ("clip_norm", "clip_value", "average")},
-            }
-            vectors = {f"moment{i + 1}": moment for i, moment in enumerate(self._moments)}
-            if self._averaged is not None:
-                vectors["average"] = self._averaged
-            storage.write(
-                path,
-                {"network": self._net.description(), "trainer": description},
-                {**self._net.vectors(), **vectors},
-            )
+            self._write(path)
+
+    def _write(self, path, fit=None, fit_vectors=None):
+        """`save`, with the record of a fit under way and its vectors for a checkpoint."""
+        checks.finite("parameters", self._net.parameters, "a file holds finite parameters only")
+        if self._custom:
+            raise TypeError("loss is a function, which a file cannot hold: save the network alone with net.save")
+        vectors = {f"moment{i + 1}": moment for i, moment in enumerate(self._moments)}
+        if self._averaged is not None:
+            vectors["average"] = self._averaged
+        description = {"network": self._net.description(), "trainer": self._description()}
+        if fit is not None:
+            description["fit"] = fit
+        storage.write(path, description, {**self._net.vectors(), **vectors, **(fit_vectors or {})})
+
+    def _description(self):
+        settings = self._settings
+        return {
+            "loss": self._loss.to_dict(),
+            "optimizer": self._optimizer.to_dict(),
+            "seed": self._seed,
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "moments": len(self._moments),
+            "schedule": self._schedule.to_dict(),
+            "schedule_state": self._schedule_state,
+            **{name: settings[name] for name in ("clip_norm", "clip_value", "average")},
+        }
+
+    def _check_checkpoint(self, path):
+        """Refuse what a checkpoint could not be written for, or to."""
+        if isinstance(self._optimizer, optimizers.LBFGS):
+            raise ValueError("a checkpoint does not go with LBFGS: its memory of gradients is SciPy's")
+        if self._custom:
+            raise TypeError("loss is a function, which a checkpoint cannot hold")
+        self._schedule.to_dict()
+        storage.check_destination("path", storage.checked_path(path))
+
+    def _restore(self, path, agrees):
+        """Take over the state in a checkpoint of a trainer like this one; gives the fit's record and vectors.
+
+        agrees: a function of the record, which raises ValueError where it is not that of such a fit.
+        """
+        description, vectors = storage.read(path, expected_vectors)
+        if "fit" not in description:
+            raise ValueError(f"{path}: it is no checkpoint of a fit: read it with Trainer.load")
+        ours = {"network": self._net.description(), **self._description()}
+        theirs = {"network": description["network"], **description["trainer"]}
+        for name, value in ours.items():
+            if name not in ("steps", "epochs", "schedule_state") and theirs.get(name) != value:
+                raise ValueError(f"{path}: its trainer has another {name}: {theirs.get(name)}; this one has {value}")
+        _, state = _read_settings(description["trainer"], None)
+        agrees(description["fit"])
+        self.steps, self.epochs, self._schedule_state = state
+        self._net.parameters[...] = vectors.pop("parameters")
+        self._net.statistics[...] = vectors.pop("statistics", self._net.statistics)
+        for i, moment in enumerate(self._moments):
+            moment[...] = vectors.pop(f"moment{i + 1}")
+        if self._averaged is not None:
+            self._averaged[...] = vectors.pop("average")
+        return description["fit"], vectors
 
     @classmethod
     def load(cls, path, n_threads=None):
@@ -880,6 +951,11 @@ class Trainer:
         import copy
 
         return copy.deepcopy(self)
+
+
+def _rows_of(data, rows):
+    weights = None if data.weights is None else data.weights[rows]
+    return data._replace(x=data.x[rows], target=data.target[rows], weights=weights)
 
 
 def _check_constants(optimizer, dtype):

@@ -218,10 +218,11 @@ static void run_epoch(void *context, int part, int parts) {
         if (part == 0 && ++blocks % blocks_a_look == 0) plan->pause = now() > deadline;
         barrier(&run);
         e.batch_sum += plan->block_loss;
-        const int pause = plan->pause;
+        int pause = plan->pause;
         if (e.block_start == rows) {
             status = finish_update(&run, &e, e.batch_sum * sum_scale(plan, &e.data, e.mass), plan->penalizes);
             if (status != FBP_OK) break;
+            pause |= e.step == e.pause_step;
         }
         if (pause && e.step * most < rows_of_data) {
             status = FBP_PAUSED;

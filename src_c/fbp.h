@@ -348,9 +348,10 @@ struct fbp_epoch {
     struct fbp_data data;
     size_t batch;                  /* rows in a minibatch */
     size_t accumulate;             /* minibatches to an update */
-    const int64_t *order;          /* (rows,): the order to take rows in, or NULL: as they stand */
+    const int64_t *order;          /* (data.rows,): the rows to take, one after the other, or NULL: as they stand */
     const double *learning_rates;  /* one an update */
     double seconds;                /* the time slice */
+    size_t pause_step;             /* pause after so many updates of the pass, too; 0: no */
     double *layer_squares;         /* (fbp_plan_learned,): sums over updates of |gradient|^2, layer by layer; or NULL */
 
     size_t step;                   /* updates done */

@@ -34,7 +34,11 @@ MAY_KNOW = {
     "losses": {"declarative"},
     "optimizers": {"declarative"},
     "schedules": {"declarative"},
-    "reference.": DECLARED | {"reference."},
+    "history": {"declarative"},
+    "metrics": {"declarative"},
+    "callbacks": {"declarative", "history", "metrics"},
+    "fitting": {"callbacks", "declarative", "history", "metrics", "streams"},
+    "reference.": DECLARED | {"fitting", "reference."},
     "reference": {"reference."},
     "gradcheck": {"declarative", "errors"},
     "dual": set(),
@@ -48,17 +52,20 @@ MAY_KNOW = {
     "network": DECLARED | {"_core", "checks", "initial", "storage"},
     "custom": DECLARED | {"_core", "checks"},
     "lbfgs": DECLARED | {"custom"},
-    "trainer": DECLARED | {"_core", "checks", "storage", "network", "custom", "lbfgs"},
+    "trainer": DECLARED | {"_core", "checks", "storage", "network", "custom", "fitting", "lbfgs"},
     "derivatives": DECLARED | {"dual", "gradcheck", "network", "ops", "reference", "reference.", "trainer"},
     "bench.": {"", "_core", "bench.", "reference", "storage"},
     "bench": set(),
     "cli": DECLARED | {"", "_core", "bench.", "datasets", "network", "reference", "storage", "trainer"},
-    "": DECLARED | {"cpu", "datasets", "derivatives", "gradcheck", "network", "ops", "reference", "trainer"},
+    "": DECLARED
+    | {"callbacks", "cpu", "datasets", "history", "derivatives", "gradcheck", "network", "ops", "reference", "trainer"},
     "__main__": {"cli"},
 }
 OPTIONAL = {
     "storage": {"safetensors"},
     "lbfgs": {"scipy"},
+    "history": {"matplotlib", "pandas"},
+    "callbacks": {"tqdm"},
     "reference.trainer": {"scipy"},
 }  # imported within a function, when it is needed
 

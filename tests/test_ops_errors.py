@@ -868,7 +868,7 @@ def test_plan_checks_its_data():
         lambda: p.begin_epoch(x, labels, 1, None, rates, 0),
         lambda: p.begin_epoch(x, labels, 2, np.array([0, 1, 2, 4]), rates, 0),
         lambda: p.begin_epoch(x, labels, 2, np.array([0, 1, 2, -1]), rates, 0),
-        lambda: p.begin_epoch(x, labels, 2, np.array([0, 1, 2]), rates, 0),
+        lambda: p.begin_epoch(x, labels, 2, np.zeros(0, np.int64), rates, 0),
         lambda: p.begin_epoch(x, labels, 2, np.array([0.0, 1, 2, 3]), rates, 0),
         lambda: p.begin_epoch(x, labels, 2, None, rates.astype("float32"), 0),
         lambda: p.begin_epoch(x[:0], labels[:0], 2, None, rates[:0], 0),

@@ -165,7 +165,7 @@ def test_numpy_reads_the_file(tmp_path):
         assert sorted(file.files) == ["header", "parameters"]
         header = json.loads(file["header"].item())
         assert np.array_equal(file["parameters"], net.parameters)
-    assert header["format"] == "fastbp" and header["version"] == 1
+    assert header["format"] == "fastbp" and header["version"] == 2
     assert header["network"]["layers"][0]["units"] == 5
 
 
@@ -198,7 +198,7 @@ def test_files_from_before_there_was_more_are_read(tmp_path):
         "epochs": 1,
         "moments": 1,
     }
-    header = {"format": "fastbp", "version": 1, "network": description, "trainer": trainer}
+    header = {"format": "fastbp", "version": 2, "network": description, "trainer": trainer}
     write(tmp_path / "run.npz", header, parameters=P, moment1=P)
     assert repr(fb.load(tmp_path / "run.npz")) == repr(make_net())
     read = fb.Trainer.load(tmp_path / "run.npz")
@@ -333,13 +333,14 @@ def test_formats_are_imported_when_they_are_used():
 
 
 def header_of(net, **more):
-    return {"format": "fastbp", "version": 1, "network": net.description(), **more}
+    return {"format": "fastbp", "version": 2, "network": net.description(), **more}
 
 
 def write(path, header, **arrays):
-    """A .npz with this header: a dict, a text or an array."""
+    """A .npz with this header: a dict, which gets the right checksum, a text or an array."""
     if isinstance(header, dict):
-        header = json.dumps(header)
+        native = {name: array.astype(array.dtype.newbyteorder("=")) for name, array in arrays.items()}
+        header = json.dumps({"checksum": storage._checksum(header, native), **header})
     np.savez(path, header=np.array(header), **arrays)
 
 
@@ -379,13 +380,13 @@ def nested(depth):
         ("{", "its header is not JSON"),
         ("[" * 100000, "its header is not JSON"),
         ("[1]", "its header is not one of fastbp"),
-        ({"version": 1}, "its header is not one of fastbp"),
+        ({"version": 2}, "its header is not one of fastbp"),
         ({**header_of(make_net()), "format": "other"}, "its header is not one of fastbp"),
-        ({**header_of(make_net()), "version": 2}, "is of format version 2; this fastbp reads version 1"),
+        ({**header_of(make_net()), "version": 3}, "is of format version 3; this fastbp reads version 2"),
         ({**header_of(make_net()), "version": None}, "is of format version None"),
-        ({"format": "fastbp", "version": 1}, "its header lacks 'network'"),
-        ({"format": "fastbp", "version": 1, "network": None}, "makes no sense"),
-        ({"format": "fastbp", "version": 1, "network": [1]}, "makes no sense"),
+        ({"format": "fastbp", "version": 2}, "its header lacks 'network'"),
+        ({"format": "fastbp", "version": 2, "network": None}, "makes no sense"),
+        ({"format": "fastbp", "version": 2, "network": [1]}, "makes no sense"),
         (without("inputs"), "its header lacks 'inputs'"),
         (without("layers"), "its header lacks 'layers'"),
         (without("dtype"), "its header lacks 'dtype'"),
@@ -640,3 +641,24 @@ def test_writing_refuses_what_json_cannot_say(tmp_path):
     with pytest.raises(ValueError):
         storage.write(tmp_path / "x.npz", {"a": float("nan")}, {})
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_whose_contents_were_changed_is_refused(tmp_path, ending):
+    """Also where the format itself does not notice: a parameter or a setting that is another."""
+    net = make_net()
+    net.save(tmp_path / f"net{ending}")
+    header, vectors = storage.read(
+        tmp_path / f"net{ending}", lambda _: {"parameters": (net.dtype, len(net.parameters), True)}
+    )
+    text = {"format": "fastbp", "version": 2, **header}
+    text["checksum"] = storage._checksum(text, vectors)
+    changed = vectors["parameters"].copy()
+    changed[3] += 1
+    for other, parameters in (({}, changed), ({"network": {**header["network"], "seed": 8}}, vectors["parameters"])):
+        record = json.dumps({**text, **other})
+        if ending == ".npz":
+            np.savez(tmp_path / "other.npz", header=np.array(record), parameters=parameters)
+        else:
+            safetensors = pytest.importorskip("safetensors.numpy")
+            safetensors.save_file({"parameters": parameters}, tmp_path / "other.safetensors", {"fastbp": record})
+        refused(tmp_path / f"other{ending}", "its checksum is that of other contents")

@@ -165,8 +165,8 @@ def test_probabilities_out_of_range(loss, call, value):
         ({"batch_size": 11}, ValueError, "batch_size is 11; X has 10 rows"),
         ({"batch_size": 32}, ValueError, "batch_size is 32; X has 10 rows"),
         ({"batch_size": "5"}, TypeError, "batch_size must be an integer"),
-        ({"validation": data()[0]}, TypeError, r"validation must be a pair \(X, y\)"),
-        ({"validation": (data()[0],)}, TypeError, r"validation must be a pair \(X, y\)"),
+        ({"validation": data()[0]}, TypeError, r"validation must be \(X, y\)"),
+        ({"validation": (data()[0],)}, TypeError, r"validation must be \(X, y\)"),
         ({"shuffle": "no"}, TypeError, "shuffle must be True or False"),
         ({"tolerance": -1e-3}, ValueError, "tolerance must be at least 0"),
         ({"tolerance": NAN}, ValueError, "tolerance must be"),
@@ -358,8 +358,8 @@ class Interrupted:
     def __getattr__(self, name):
         return getattr(self.plan, name)
 
-    def run(self, seconds):
-        status = self.plan.run(1e-12)
+    def run(self, seconds, pause_step=0):
+        status = self.plan.run(1e-12, pause_step)
         if Interrupted.after is not None:
             Interrupted.after -= 1
             if Interrupted.after == 0:
@@ -478,8 +478,8 @@ def test_what_a_signal_handler_may_do(pausing, tmp_path):
     trainer, seen = make(), []
     run = Interrupted.run
 
-    def handled(self, seconds):
-        status = run(self, seconds)
+    def handled(self, seconds, pause_step=0):
+        status = run(self, seconds, pause_step)
         if not seen:
             seen.append(True)
             trainer.save(tmp_path / "run.npz")

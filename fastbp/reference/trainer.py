@@ -1,7 +1,6 @@
 """Training: minibatch after minibatch forward, loss, backward, update."""
 
 import math
-import time
 from collections import namedtuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from .. import schedules, streams
 from ..declarative import Declared, described, flag, integer, number
 from ..declarative import seed as check_seed
 from ..errors import DivergenceError
+from ..fitting import Run, by_class, held_out, split
 from ..layers import learned, slices
 from ..losses import loss as loss_of
 from ..optimizers import LBFGS
@@ -146,6 +146,9 @@ class Trainer:
         verbose=False,
         sample_weight=None,
         accumulate=1,
+        class_weight=None,
+        metrics=(),
+        callbacks=(),
     ):
         """Train on all rows, minibatch by minibatch, epoch after epoch.
 
@@ -159,8 +162,9 @@ class Trainer:
         batch_size : int, or None: 32, or all rows where there are fewer
             From 1 to the number of rows. The last minibatch of an epoch may be smaller, but not of one row if there is
             a batch norm that learns. With LBFGS all rows, or None.
-        validation : tuple (Xv, yv) or (Xv, yv, weights), optional
-            Data whose loss is taken after each epoch.
+        validation : tuple (Xv, yv) or (Xv, yv, weights), or float in (0, 1), optional
+            Data whose loss is taken after each epoch; or the share of the rows to hold out for that: the first of
+            random_permutation(seed, streams.validation(0), rows).
         shuffle : bool, default True
             Take the rows of epoch e, counted from 0 over the trainer's life, in the order
             random_permutation(seed, streams.shuffle(e), rows); else as they stand.
@@ -175,15 +179,23 @@ class Trainer:
         accumulate : int, default 1
             At least 1. Minibatches to an update, which takes the gradient of their common mean. (Batch norms take each
             minibatch's own statistics.)
+        class_weight : array (C,), dict of class number to weight, or "balanced", optional
+            Multiplies the rows' weights by those of their classes, where y holds class numbers: see
+            `fitting.by_class`.
+        metrics : str, callable, list of these, or dict of str to callable, default ()
+            Figures to take after each epoch: see `metrics.resolve`.
+        callbacks : Callback, callable or list of these, default ()
+            See `fastbp.callbacks`. No `Checkpoint`: the twin writes no files.
 
         Returns
         -------
-        dict of lists
+        History
+            A dict of lists.
             One element for each epoch of this call. "loss": mean of the updates' losses, penalties included, weighted
             by the weights of their rows (sample weight times class weight); "gradient_norm": root mean square of the
             norms of the updates' gradients, before clipping; "layer_gradient_norms": a list with the like for each
             element of ``net.weights``; "learning_rate": of the last update; "val_loss", if there is validation data;
-            "seconds": the epoch's time, validation included.
+            metrics, "val_" before their names if there is; "seconds": the epoch's time, validation included.
 
         Raises
         ------
@@ -194,29 +206,49 @@ class Trainer:
         """
         allow_nonfinite = flag("allow_nonfinite", allow_nonfinite)
         data = self._checked("X", X, "y", y, "sample_weight", sample_weight, allow_nonfinite)
-        rows = len(data.x)
+        if class_weight is not None:
+            if callable(self.loss) or self.loss.name != "softmax_cross_entropy" or data.y.ndim != 1:
+                raise ValueError("class_weight goes with class numbers as y, and with softmax_cross_entropy")
+            weights = by_class("class_weight", class_weight, data.y, self.net.outputs)
+            data = data._replace(weights=weights if data.weights is None else weights * data.weights)
         epochs = integer("epochs", epochs, least=1)
-        batch_size = self._checked_batch_size(batch_size, rows)
-        accumulate = integer("accumulate", accumulate, least=1)
-        if validation is not None:
-            if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
-                raise TypeError(f"validation must be (X, y) or (X, y, sample_weight), got {described(validation)}")
+        count = held_out(validation, len(data.x))
+        if count is not None:
+            chosen, held = split(random_permutation, self.seed, len(data.x), count)
+            data, validation = _rows_of(data, chosen), _rows_of(data, held)
+        elif validation is not None:
+            if len(validation) not in (2, 3):
+                raise TypeError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} elements")
             Xv, yv, weights = (*validation, None)[:3]
             validation = self._checked(
                 "validation[0]", Xv, "validation[1]", yv, "validation[2]", weights, allow_nonfinite
             )
+        rows = len(data.x)
+        batch_size = self._checked_batch_size(batch_size, rows)
+        accumulate = min(integer("accumulate", accumulate, least=1), -(-rows // batch_size))
         shuffle = flag("shuffle", shuffle)
-        tolerance = None if tolerance is None else number("tolerance", tolerance, least=0)
-        verbose = flag("verbose", verbose)
+        watched = data if validation is None else validation
+        run = Run(
+            self,
+            {"epochs": epochs, "rows": rows, "batch_size": batch_size, "accumulate": accumulate},
+            metrics,
+            callbacks,
+            tolerance,
+            verbose,
+            None if validation is None else lambda: self._value(validation),
+            lambda: (self.net.predict(watched.x, allow_nonfinite=True), watched.y),
+        )
+        with run:
+            if isinstance(self._optimizer, LBFGS):
+                self._fit_lbfgs(data, run)
+            else:
+                self._train(run, data, batch_size, accumulate, shuffle)
+        return run.history
 
-        names = ["loss", "gradient_norm", "layer_gradient_norms", "learning_rate", "val_loss", "seconds"]
-        history = {name: [] for name in names if name != "val_loss" or validation is not None}
-        ends = _EpochEnds(self, history, validation, tolerance, verbose)
-        if isinstance(self._optimizer, LBFGS):
-            self._fit_lbfgs(data, epochs, ends)
-            return history
-        for _ in range(epochs):
-            ends.begin()
+    def _train(self, run, data, batch_size, accumulate, shuffle):
+        rows = len(data.x)
+        while run.goes_on():
+            run.begin_epoch()
             order = np.arange(rows)
             if shuffle:
                 order = random_permutation(self.seed, streams.shuffle(self.epochs), rows)
@@ -225,10 +257,13 @@ class Trainer:
             done = []
             for update, batches in enumerate(updates):
                 minibatches = [_rows_of(data, batch) for batch in batches]
-                done.append(self._update(minibatches, self.epochs, update, history))
-            if ends.end(done):
-                break
-        return history
+                done.append(self._update(minibatches, self.epochs, update, run.history))
+                if update + 1 < len(updates) and run.paused():
+                    return
+            _end_epoch(run, done)
+
+    def _advance_schedule(self, watched):
+        self._schedule_state = self.schedule.advance(self._schedule_state, watched)
 
     def step(self, x, y, sample_weight=None):
         """One update from one minibatch.
@@ -513,7 +548,7 @@ class Trainer:
 
     # --------------------------------------------------------------------------------------------------------- L-BFGS
 
-    def _fit_lbfgs(self, data, iterations, ends):
+    def _fit_lbfgs(self, data, run):
         """Iterations of SciPy's L-BFGS-B over all rows: an iteration counts as an update and as an epoch."""
         from scipy.optimize import minimize
 
@@ -540,18 +575,18 @@ class Trainer:
             self.steps += 1
             self._last_loss = loss = seen["loss"]
             squares = sum_squares(seen["gradient"]), self._layers_squared_norms(seen["gradient"])
-            stop = ends.end([_Done(loss, self._weight(data), *squares, 1.0)])
-            ends.begin()
-            if stop:
+            _end_epoch(run, [_Done(loss, self._weight(data), *squares, 1.0)])
+            if not run.goes_on():
                 raise StopIteration
+            run.begin_epoch()
 
-        ends.begin()
+        run.begin_epoch()
         loss, _ = value_and_gradient(best.astype(np.float64))
         if not math.isfinite(loss):
-            raise DivergenceError("loss", self.epochs, 0, loss, self._last_loss, 1.0, ends.history)
+            raise DivergenceError("loss", self.epochs, 0, loss, self._last_loss, 1.0, run.history)
         options = {
-            "maxiter": iterations,
-            "maxfun": 50 * iterations + 100,
+            "maxiter": run.epochs,
+            "maxfun": 50 * run.epochs + 100,
             "maxcor": optimizer.history,
             "gtol": optimizer.tolerance_gradient,
             "ftol": optimizer.tolerance_change,
@@ -656,42 +691,12 @@ class Trainer:
 _Done = namedtuple("_Done", ("loss", "weight", "squared_norm", "squared_norms", "rate"))
 
 
-class _EpochEnds:
-    """What is done at the end of every epoch: a line of history, the schedule's state, a look at the tolerance."""
-
-    def __init__(self, trainer, history, validation, tolerance, verbose):
-        self.trainer = trainer
-        self.history = history
-        self.validation = validation
-        self.tolerance = tolerance
-        self.verbose = verbose
-
-    def begin(self):
-        self.start = time.perf_counter()
-        self.before = self.trainer.net.parameters.copy()
-
-    def end(self, done):
-        """done: of each update. Returns whether to stop."""
-        trainer, history = self.trainer, self.history
-        trainer.epochs += 1
-        weight = sum(update.weight for update in done)
-        loss = sum(update.loss * update.weight for update in done) / weight if weight else 0.0
-        history["loss"].append(loss)
-        history["gradient_norm"].append(math.sqrt(sum(update.squared_norm for update in done) / len(done)))
-        squares = sum(update.squared_norms for update in done)
-        history["layer_gradient_norms"].append(np.sqrt(squares / len(done)).tolist())
-        history["learning_rate"].append(float(done[-1].rate))
-        watched = loss
-        if self.validation is not None:
-            watched = trainer._value(self.validation)
-            history["val_loss"].append(watched)
-        trainer._schedule_state = trainer.schedule.advance(trainer._schedule_state, watched)
-        history["seconds"].append(time.perf_counter() - self.start)
-        if self.verbose:
-            values = (f"{key} {of[-1]:.6g}" for key, of in history.items() if key != "layer_gradient_norms")
-            print(f"epoch {trainer.epochs}:", ", ".join(values))
-        moved = np.abs(trainer.net.parameters - self.before).max(initial=0)
-        return self.tolerance is not None and moved < self.tolerance
+def _end_epoch(run, done):
+    """done: of each update."""
+    weight = sum(update.weight for update in done)
+    loss = sum(update.loss * update.weight for update in done) / weight if weight else 0.0
+    squared_norm = sum(update.squared_norm for update in done)
+    run.end_epoch(loss, squared_norm, sum(update.squared_norms for update in done), len(done), done[-1].rate)
 
 
 def _rows_of(data, rows):

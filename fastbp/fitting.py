@@ -1,0 +1,329 @@
+"""One call of `Trainer.fit`: what is done around its epochs, the same for the compiled trainer and for its twin."""
+
+import math
+import time
+from contextlib import ExitStack
+
+import numpy as np
+
+from . import callbacks as callbacks_
+from . import metrics as metrics_
+from . import streams
+from .declarative import described, flag, integer, number
+from .history import LISTS, History
+
+
+def held_out(validation, rows):
+    """How many of the rows a `validation` that is a number holds out, None when it is none.
+
+    Parameters
+    ----------
+    validation : object
+        What `fit` was given.
+    rows : int
+
+    Returns
+    -------
+    int or None
+
+    Raises
+    ------
+    ValueError
+        When the share is not in (0, 1), or leaves no row to either side.
+    """
+    if validation is None or isinstance(validation, (tuple, list)):
+        return None
+    if isinstance(validation, (bool, str)) or not isinstance(validation, (float, np.floating)):
+        raise TypeError(
+            "validation must be (X, y), (X, y, sample_weight), a share of the rows such as 0.1, or None, "
+            f"got {described(validation)}"
+        )
+    count = round(number("validation", validation, above=0, below=1) * rows)
+    if not 0 < count < rows:
+        raise ValueError(f"validation is {validation}, which of {rows} rows leaves {count} to one side")
+    return count
+
+
+def split(random_permutation, seed, rows, count):
+    """The rows to train on and those held out, each in the order they stand in: functions of the seed."""
+    order = random_permutation(seed, streams.validation(0), rows)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def by_class(name, class_weight, labels, classes):
+    """What rows weigh by their classes.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    class_weight : (C,) array, dict of class number to weight, or "balanced"
+        Classes that a dict lacks weigh 1. Balanced: rows / (C * rows of that class), C counting classes that occur.
+    labels : ndarray of class numbers (rows,)
+    classes : int
+
+    Returns
+    -------
+    ndarray of float64 (rows,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no such thing, or weights that are not finite and at least 0.
+    """
+    weights = np.ones(classes)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(f"{name} must be 'balanced', an array or a dict, got {class_weight!r}")
+        counts = np.bincount(labels, minlength=classes)
+        weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    elif isinstance(class_weight, dict):
+        for label, weight in class_weight.items():
+            label = integer(f"a class in {name}", label, least=0, most=classes - 1)
+            weights[label] = number(f"{name}[{label}]", weight, least=0)
+    else:
+        weights = np.asarray(class_weight)
+        if weights.dtype.kind not in "fiu" or weights.ndim != 1:
+            raise TypeError(f"{name} must be 'balanced', an array or a dict, got {described(class_weight)}")
+        if len(weights) != classes:
+            raise ValueError(f"{name} has {len(weights)} elements; the network has {classes} outputs")
+        weights = weights.astype(np.float64)
+        if not (np.isfinite(weights).all() and weights.min() >= 0):
+            raise ValueError(f"{name} must be finite and at least 0, got {weights[~(weights >= 0)][:1]}")
+    return weights[labels]
+
+
+class Run:
+    """A fit under way, as callbacks see it.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Of ``fastbp`` or ``fastbp.reference``.
+    settings : dict
+        "epochs", "rows" (None: unknown), "batch_size", "accumulate", "shuffle", "validation" (rows held out or given):
+        what a checkpoint must agree with, but for the epochs.
+    metrics, callbacks, tolerance, verbose
+        As `Trainer.fit` takes them.
+    validation_loss : function () -> float, or None
+        None: there is no validation.
+    outputs : function () -> (output, target), or None
+        What metrics are of; None: nothing.
+
+    Attributes
+    ----------
+    trainer : Trainer
+    net : Network
+    history : History
+        With entries for the epochs done.
+    epoch : int
+        Epochs of this fit that are done; those before a checkpoint count.
+    epochs : int
+        Epochs that are wanted.
+    rows : int or None
+        Rows an epoch takes; None when they come from an iterable.
+    batch_size : int or None
+    updates_an_epoch : int or None
+    stopped : bool
+        Whether `stop` was called.
+    failed : BaseException or None
+        In `train_end`: what ended the fit before its time.
+    """
+
+    def __init__(self, trainer, settings, metrics, callbacks, tolerance, verbose, validation_loss, outputs):
+        self.trainer, self.net = trainer, trainer.net
+        self.epochs, self.rows, self.batch_size = settings["epochs"], settings["rows"], settings["batch_size"]
+        self.updates_an_epoch = self.rows and -(-self.rows // (self.batch_size * settings["accumulate"]))
+        self.epoch, self.stopped, self.failed = 0, False, None
+        self._settings = {name: value for name, value in settings.items() if name != "epochs"}
+        self._tolerance = None if tolerance is None else number("tolerance", tolerance, least=0)
+        self._verbose = flag("verbose", verbose)
+        self._validation_loss, self._outputs = validation_loss, outputs
+        self._metrics = metrics_.resolve(metrics, trainer.loss)
+        if self._metrics and outputs is None:
+            raise ValueError("metrics need validation where the data come from an iterable")
+        found = callbacks_.checked(callbacks)
+        checkpoints = [callback for callback in found if isinstance(callback, callbacks_.Checkpoint)]
+        self._others = [callback for callback in found if not isinstance(callback, callbacks_.Checkpoint)]
+        # A checkpoint sets the others' state before they begin, and writes it after they have seen the epoch.
+        self._beginning, self._ending = checkpoints + self._others, self._others + checkpoints
+        self._strides = [callback.stride for callback in found if callback.stride is not None]
+        prefix = "" if validation_loss is None else "val_"
+        self._columns = {prefix + name: function for name, function in self._metrics.items()}
+        names = ["loss", "gradient_norm", "layer_gradient_norms", "learning_rate"]
+        names += [] if validation_loss is None else ["val_loss"]
+        taken = [name for name in self._columns if name in [*names, "seconds"]]
+        if taken:
+            raise ValueError(f"the history has another {taken[0]!r}: give the metric a name of its own")
+        self.history = History({name: [] for name in [*names, *self._columns, "seconds"]})
+
+    def stop(self):
+        """End the fit: after this epoch, or at once when called within one, which then does not count."""
+        self.stopped = True
+
+    # ----------------------------------------------------------------------------------------- for the trainers
+
+    def __enter__(self):
+        self._ends = ExitStack()
+        with ExitStack() as ends:
+            for callback in self._beginning:
+                ends.push(self._end_of(callback))
+                callback.train_begin(self)
+            self._ends = ends.pop_all()
+        return self
+
+    def __exit__(self, *failure):
+        return self._ends.__exit__(*failure)
+
+    def _end_of(self, callback):
+        def end(_, error, __):
+            self.failed = error
+            callback.train_end(self)
+
+        return end
+
+    def goes_on(self):
+        """Whether another epoch is to be made."""
+        return self.epoch < self.epochs and not self.stopped
+
+    def begin_epoch(self):
+        self._started = time.perf_counter()
+        self._before = None if self._tolerance is None else self.net.parameters.copy()
+        self._seen = self.trainer.steps
+
+    def updates_to_pause(self):
+        """How many updates from now on may pass before `paused` has to be called; 0: any number."""
+        steps = self.trainer.steps
+        return min((stride - steps % stride for stride in self._strides), default=0)
+
+    def paused(self):
+        """Called between two updates; says whether the epoch is to be given up."""
+        for callback in self._ending:
+            callback.pause(self)
+        self._batch_ends()
+        return self.stopped
+
+    def _batch_ends(self):
+        steps = self.trainer.steps
+        if steps == self._seen:
+            return
+        self._seen = steps
+        for callback in self._ending:
+            if callback.stride is not None and steps % callback.stride == 0:
+                callback.batch_end(self)
+
+    def end_epoch(self, loss, squared_norm, layers, updates, rate):
+        """Count an epoch, and do what is done after each.
+
+        Parameters
+        ----------
+        loss : float
+            The mean of the updates' losses.
+        squared_norm, layers : float, (L,) array
+            Sums over the updates of |gradient|^2, and of that of each layer.
+        updates : int
+        rate : float
+            The last learning rate.
+        """
+        trainer, history = self.trainer, self.history
+        self._batch_ends()
+        trainer.epochs += 1
+        self.epoch += 1
+        history["loss"].append(loss)
+        history["gradient_norm"].append(math.sqrt(squared_norm / updates))
+        history["layer_gradient_norms"].append(np.sqrt(layers / updates).tolist())
+        history["learning_rate"].append(float(rate))
+        watched = loss
+        if self._validation_loss is not None:
+            watched = self._validation_loss()
+            history["val_loss"].append(watched)
+        if self._columns:
+            output, target = self._outputs()
+            for name, function in self._columns.items():
+                history[name].append(_figure(name, function(output, target)))
+        trainer._advance_schedule(watched)
+        history["seconds"].append(time.perf_counter() - self._started)
+        if self._before is not None and np.abs(self.net.parameters - self._before).max(initial=0) < self._tolerance:
+            self.stop()
+        if self._verbose:
+            self.print_line()
+        for callback in self._ending:
+            callback.epoch_end(self)
+
+    def print_line(self):
+        """Print the last epoch's entries."""
+        values = ", ".join(f"{key} {of[-1]:.6g}" for key, of in self.history.items() if key not in LISTS)
+        print(f"epoch {self.trainer.epochs}: {values}", flush=True)
+
+    # ------------------------------------------------------------------------------------------- for checkpoints
+
+    def check_destination(self, path):
+        """Refuse a path that a checkpoint could not be written to, or a trainer that cannot write one."""
+        write = getattr(self.trainer, "_check_checkpoint", None)
+        if write is None:
+            raise TypeError("a checkpoint needs fastbp.Trainer: its twin writes no files")
+        write(path)
+
+    def save(self, path):
+        """Write the trainer, and what this fit needs to be gone on with."""
+        kept = [(type(callback).__name__, *callback.state()) for callback in self._keeping()]
+        vectors = {
+            f"callback{i}.{name}": vector
+            for i, (_, _, arrays) in enumerate(kept)
+            for name, vector in arrays.items()
+            if len(vector)
+        }
+        record = {
+            "epoch": self.epoch,
+            "settings": self._settings,
+            "history": {name: [_to_plain(value) for value in values] for name, values in self.history.items()},
+            "callbacks": [{"name": name, "state": state} for name, state, _ in kept],
+            "vectors": {name: len(vector) for name, vector in vectors.items()},
+        }
+        self.trainer._write(path, record, vectors)
+
+    def restore(self, path):
+        """Go on from a file that `save` wrote."""
+        record, vectors = self.trainer._restore(path, lambda record: self._agrees(path, record))
+        for i, callback in enumerate(self._keeping()):
+            prefix = f"callback{i}."
+            arrays = {name.removeprefix(prefix): of for name, of in vectors.items() if name.startswith(prefix)}
+            callback.set_state(record["callbacks"][i]["state"], arrays)
+        for name, values in record["history"].items():
+            self.history[name][:] = [_from_plain(value) for value in values]
+        self.epoch = record["epoch"]
+
+    def _keeping(self):
+        """The callbacks that have a state to be kept."""
+        return [callback for callback in self._others if any(callback.state())]
+
+    def _agrees(self, path, record):
+        """Refuse, before anything changes, what another fit left."""
+        for name, value in self._settings.items():
+            there = record["settings"].get(name)
+            if there != value:
+                raise ValueError(f"{path}: its fit had {name} {there}, and this one has {value}")
+        names = [type(callback).__name__ for callback in self._keeping()]
+        there = [callback["name"] for callback in record["callbacks"]]
+        if names != there:
+            raise ValueError(f"{path}: its fit had callbacks with a state {there}, and this one has {names}")
+        if list(record["history"]) != list(self.history):
+            raise ValueError(f"{path}: its history has {list(record['history'])}, and this one {list(self.history)}")
+
+
+def _figure(name, value):
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"the metric {name!r} must return a number, got {described(value)}") from error
+
+
+def _to_plain(value):
+    """A figure as JSON holds it, which knows neither nan nor inf."""
+    if isinstance(value, list):
+        return [_to_plain(element) for element in value]
+    return value if math.isfinite(value) else repr(float(value))
+
+
+def _from_plain(value):
+    return [_from_plain(element) for element in value] if isinstance(value, list) else float(value)
