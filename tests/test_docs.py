@@ -7,8 +7,8 @@ text are the same but for spaces.
 
 Of a ```sh block the commands of fastbp run, in the same folder, and must end well.
 
-A block may need data (it names FASTBP_DATA) or a package that fastbp does without; so does a block that uses what such
-a block has made. They run where these are there.
+A block may need data (it names FASTBP_DATA) or a package that fastbp does without; a block that uses what it has made
+needs it, too. They run where these are there.
 """
 
 import ast
@@ -36,6 +36,7 @@ PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.
 MATHEMATICS = ROOT / "docs" / "mathematics.md"
 DATA = "FASTBP_DATA"  # a block that names it needs it
 PACKAGES = {"joblib", "matplotlib", "pandas", "safetensors", "scipy", "sklearn", "torch", "tqdm"}
+NEEDED_BY = {DATA: DATA, ".plot(": "matplotlib", ".to_frame(": "pandas"}  # what tells without an import
 VALUE = re.compile(r"#\s*((?:[-+\d.eE,()\[\]\s]|nan|inf|True|False)*\d[\d.)\]]*|True|False)\s*$")
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w])")
 
@@ -83,7 +84,7 @@ def needs(code, missing):
         for alias in node.names
     }
     needed = {name.split(".")[0] for name in imported} & PACKAGES
-    needed |= {DATA} if DATA in code else set()
+    needed |= {need for text, need in NEEDED_BY.items() if text in code}
     used = {node.id for node in names if isinstance(node.ctx, ast.Load)}
     return made, needed.union(*(missing[name] for name in used & missing.keys()))
 
