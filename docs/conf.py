@@ -35,6 +35,8 @@ html_copy_source = False
 def escape(app, what, name, obj, options, lines):
     """Formulas in docstrings are plain text: |x| is no substitution, name_ no reference, and x *= 2 no emphasis."""
     for i, line in enumerate(lines):
+        if line.lstrip().startswith((">>>", "...")):
+            continue
         pieces = re.split(r"(``.*?``|`.*?`)", line)
         pieces[::2] = (re.sub(r"\||(?<=\w)_(?!\w)|(?<!\S)\*(?=\S)", r"\\\g<0>", piece) for piece in pieces[::2])
         lines[i] = "".join(pieces)
