@@ -12,7 +12,7 @@ Argument order: inputs, hyperparameters, outputs. Outputs that are left out are 
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strcmp
 
 import os
 
@@ -29,8 +29,10 @@ cdef extern from "Python.h":
         char *format
         int ndim
         Py_ssize_t *shape
+        Py_ssize_t *strides
     enum:
         PyBUF_ND
+        PyBUF_STRIDES
         PyBUF_FORMAT
         PyBUF_WRITABLE
     # Declared without `except`: `take` turns a failure into an error that names the argument.
@@ -57,6 +59,10 @@ cdef extern from "Python.h":
 cdef extern from "fbp.h" nogil:
     enum:
         FBP_BLOCK
+    enum:
+        FBP_REALS
+        FBP_OTHER_REALS
+        FBP_BYTES
     enum:
         FBP_OK
         FBP_NO_MEMORY
@@ -180,6 +186,11 @@ cdef extern from "fbp.h" nogil:
         void *dx
         size_t dx_row
 
+    struct fbp_rows:
+        const void *at
+        ptrdiff_t row, column
+        int kind
+
     struct fbp_kernels:
         const char *isa
         size_t item
@@ -221,6 +232,7 @@ cdef extern from "fbp.h" nogil:
         void (*add)(const void *a, const void *b, void *c, size_t N) noexcept nogil
         double (*sum_squares)(const void *x, size_t N) noexcept nogil
         int (*all_finite)(const void *x, size_t N) noexcept nogil
+        void (*gather)(const fbp_rows *x, const int64_t *order, void *y, size_t y_row, size_t B, size_t N) noexcept nogil
 
     const char *fbp_isa_name(int isa)
     int fbp_isa_available(int isa)
@@ -287,14 +299,13 @@ cdef extern from "fbp.h" nogil:
     int fbp_plan_threads(const fbp_plan *plan, size_t rows)
 
     struct fbp_data:
-        const void *x
-        size_t x_row
+        fbp_rows x
         const void *target
         size_t target_row
         const double *weights
         size_t rows
 
-    int fbp_plan_forward(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row, size_t rows, void *y)
+    int fbp_plan_forward(fbp_plan *plan, const fbp_vectors *vectors, const fbp_rows *x, size_t rows, void *y)
     int fbp_plan_loss(fbp_plan *plan, const fbp_vectors *vectors, const fbp_data *data, double *loss_sum, double *mass)
     int fbp_plan_gradient(fbp_plan *plan, const fbp_vectors *vectors, const fbp_data *data, int training, uint64_t draw,
                           double *loss, void *dx)
@@ -323,8 +334,8 @@ cdef extern from "fbp.h" nogil:
         double squared_norm_sum
 
     int fbp_plan_epoch(fbp_plan *plan, const fbp_vectors *vectors, fbp_epoch *epoch)
-    int fbp_plan_outputs(fbp_plan *plan, const fbp_vectors *vectors, const void *x, size_t x_row, size_t rows,
-                         size_t first_row, int training, uint64_t draw, void *y)
+    int fbp_plan_outputs(fbp_plan *plan, const fbp_vectors *vectors, const fbp_rows *x, size_t rows, size_t first_row,
+                         int training, uint64_t draw, void *y)
     int fbp_plan_backward(fbp_plan *plan, const fbp_vectors *vectors, const void *dy, int accumulate, void *dx)
     int fbp_plan_update(fbp_plan *plan, const fbp_vectors *vectors, fbp_epoch *epoch, double loss, int own)
     double fbp_plan_penalties(fbp_plan *plan, const fbp_vectors *vectors)
@@ -528,6 +539,39 @@ cdef inline Py_buffer *real_out(Arguments *args, str name, object x, int ndim) e
     return take(args, name, x, b'r', ndim, PyBUF_WRITABLE)
 
 
+cdef Py_buffer *take_rows(Arguments *args, fbp_rows *rows, object x, Py_ssize_t item) except NULL:
+    """Get the buffer of x (rows, columns) for a net of reals of size `item`: reals of either size, or bytes, with any strides
+    and alignment."""
+    cdef Py_buffer *view = &args.views[args.count]
+    cdef const char *format
+    if type(x) is not ndarray:
+        raise TypeError(f"x must be a plain array, got {type(x).__name__}")
+    if PyObject_GetBuffer(x, view, PyBUF_STRIDES | PyBUF_FORMAT) != 0:
+        PyErr_Clear()
+        raise TypeError("x must be an array of float32, float64 or uint8")
+    args.count += 1
+    format = view.format + 1 if view.format[0] == b'=' else view.format  # so NumPy says that the machine's own is not aligned
+    if strcmp(format, "B") == 0:
+        rows.kind = FBP_BYTES
+    elif strcmp(format, "f") == 0 or strcmp(format, "d") == 0:
+        rows.kind = FBP_REALS if view.itemsize == item else FBP_OTHER_REALS
+    else:
+        raise TypeError(f"x must be an array of float32, float64 or uint8, got format {(<bytes>view.format).decode()!r}")
+    if view.ndim != 2:
+        raise ValueError(f"x must have 2 dimensions, got {view.ndim}")
+    rows.at, rows.row = view.buf, view.strides[0]
+    rows.column = view.strides[1] if view.shape[1] > 1 else view.itemsize  # of one column the stride may be anything
+    return view
+
+
+cdef inline fbp_rows close_rows(const void *x, size_t columns, size_t item) noexcept:
+    """Rows of a net's own reals, all of them close together."""
+    cdef fbp_rows rows
+    rows.at, rows.kind = x, FBP_REALS
+    rows.row, rows.column = <ptrdiff_t>(columns * item), <ptrdiff_t>item
+    return rows
+
+
 cdef inline void release(Arguments *args) noexcept:
     while args.count > 0:
         args.count -= 1
@@ -578,6 +622,11 @@ cdef double number(str name, object value, double least, double end) except? -1:
     if not least <= real < end:
         raise ValueError(f"{name} must be in [{least}, {end}), got {value}")
     return real
+
+
+cdef enum:
+    LINE = 16         # rows of a column that may lie in one line of the cache
+    GATHERED = 16384  # reals in a block of rows that is looked at
 
 
 cdef enum:
@@ -1795,6 +1844,41 @@ def all_finite(x):
         release(&args)
 
 
+def all_rows_finite(x, Py_ssize_t item):
+    """Whether no element of x (rows, columns) is nan or infinite as a net of reals of size `item` takes it. Copies a block of
+    rows at a time, where it has to."""
+    cdef Arguments args
+    cdef fbp_rows rows
+    cdef size_t count, columns, block, n
+    cdef void *memory = NULL
+    cdef void *reals
+    cdef bint close, finite = True
+    args.count = 0
+    try:
+        x_ = take_rows(&args, &rows, x, item)
+        count, columns = x_.shape[0], x_.shape[1]
+        if rows.kind == FBP_BYTES or count == 0 or columns == 0:
+            return True
+        kernels = kernels_for(item)
+        block = min(count, max(<size_t>LINE, GATHERED // columns))
+        close = (rows.kind == FBP_REALS and rows.column == item and rows.row == <ptrdiff_t>columns * item
+                 and <uintptr_t>rows.at % <size_t>item == 0)
+        reals = NULL if close else scratch(block * columns, item, &memory)
+        state = let_go(<double>count * columns)
+        while finite and count:
+            n = min(block, count)
+            if not close:
+                kernels.gather(&rows, NULL, reals, columns, n, columns)
+            finite = kernels.all_finite(rows.at if close else reals, n * columns)
+            rows.at = <const char *>rows.at + rows.row * <ptrdiff_t>n
+            count -= n
+        take_back(state)
+        return finite
+    finally:
+        free(memory)
+        release(&args)
+
+
 def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t n):
     """The first n words of a stream: uint32 (n,)."""
     cdef Arguments args
@@ -2190,9 +2274,9 @@ cdef class Plan:
     cdef PyThreadState *let_go_for(self, int passes, size_t rows) noexcept:
         return let_go(passes * self.multiply_adds / MULTIPLY_ADDS_A_REAL * rows)
 
-    cdef Py_buffer *take_x(self, Arguments *args, object x) except NULL:
+    cdef Py_buffer *take_x(self, Arguments *args, fbp_rows *rows, object x) except NULL:
         args.count, args.item = 0, self.kernels.item
-        view = real(args, "x", x, 2)
+        view = take_rows(args, rows, x, self.kernels.item)
         if <size_t>view.shape[1] != self.inputs:
             raise ValueError(f"x has {view.shape[1]} columns; the network takes {self.inputs}")
         return view
@@ -2251,16 +2335,17 @@ cdef class Plan:
     def forward(self, x, y):
         """Write the outputs for x (rows, I) to y (rows, O)."""
         cdef Arguments args
+        cdef fbp_rows x_rows
         cdef int status = FBP_OK
         args.count = 0
         try:
-            x_ = self.take_x(&args, x)
+            x_ = self.take_x(&args, &x_rows, x)
             y_ = real_out(&args, "y", y, 2)
             match("y", y_, x_.shape[0], self.outputs)
             if x_.shape[0]:
                 self.enter()
                 state = self.let_go_for(1, x_.shape[0])
-                status = fbp_plan_forward(self.plan, &self.vectors, x_.buf, self.inputs, x_.shape[0], y_.buf)
+                status = fbp_plan_forward(self.plan, &self.vectors, &x_rows, x_.shape[0], y_.buf)
                 take_back(state)
                 self.leave()
             to_status(status)
@@ -2269,10 +2354,10 @@ cdef class Plan:
 
     cdef int take_data(self, Arguments *args, fbp_data *data, object x, object target, object weights) except -1:
         """x, target and the weights of rows as C takes them; a pointer to labels is still the caller's own memory."""
-        x_ = self.take_x(args, x)
-        target_ = self.take_target(args, target, x_.shape[0])
         memset(data, 0, sizeof(fbp_data))
-        data.x, data.x_row, data.rows = x_.buf, self.inputs, x_.shape[0]
+        x_ = self.take_x(args, &data.x, x)
+        target_ = self.take_target(args, target, x_.shape[0])
+        data.rows = x_.shape[0]
         data.target, data.target_row = target_.buf, self.target_row()
         if weights is not None:
             weights_ = take(args, "weights", weights, b'd', 1, 0)
@@ -2400,12 +2485,13 @@ cdef class Plan:
     def forward_kept(self, x, y, bint training, uint64_t draw=0, size_t first_row=0):
         """Write the outputs for x (rows, I) to y (rows, O) and keep what `backward` needs; rows at most those of the plan."""
         cdef Arguments args
+        cdef fbp_rows x_rows
         cdef int status
         args.count = 0
         if self.vectors.gradient == NULL:
             raise RuntimeError("this plan has no gradient vector")
         try:
-            x_ = self.take_x(&args, x)
+            x_ = self.take_x(&args, &x_rows, x)
             y_ = real_out(&args, "y", y, 2)
             match("y", y_, x_.shape[0], self.outputs)
             if x_.shape[0] == 0:
@@ -2413,8 +2499,8 @@ cdef class Plan:
             self.enter()
             self.gradient_is_overwritten()
             state = self.let_go_for(1, x_.shape[0])
-            status = fbp_plan_outputs(self.plan, &self.vectors, x_.buf, self.inputs, x_.shape[0], first_row, training,
-                                      draw, y_.buf)
+            status = fbp_plan_outputs(self.plan, &self.vectors, &x_rows, x_.shape[0], first_row, training, draw,
+                                      y_.buf)
             take_back(state)
             self.kept_rows = x_.shape[0] if status == FBP_OK else 0
             self.leave()
@@ -2544,6 +2630,7 @@ cdef class Plan:
     def try_predict(self, x):
         """The outputs (rows, O) for x (rows, I), of either real type; None where x is not finite, too."""
         cdef Arguments args
+        cdef fbp_rows x_rows
         cdef size_t rows
         cdef bint finite
         try:
@@ -2560,7 +2647,8 @@ cdef class Plan:
                 state = self.let_go_for(1, rows)
                 finite = self.kernels.all_finite(at, rows * self.inputs)
                 if finite:
-                    fbp_plan_forward(self.plan, &self.vectors, at, self.inputs, rows, y_.buf)
+                    x_rows = close_rows(at, self.inputs, self.kernels.item)
+                    fbp_plan_forward(self.plan, &self.vectors, &x_rows, rows, y_.buf)
                 take_back(state)
             finally:
                 self.leave()
@@ -2612,7 +2700,7 @@ cdef class Plan:
                             and not all_probabilities(target_at, self.kernels.item, rows * self.outputs)):
                         return None
                 memset(&data, 0, sizeof(data))
-                data.x, data.x_row, data.rows = x_at, self.inputs, rows
+                data.x, data.rows = close_rows(x_at, self.inputs, self.kernels.item), rows
                 data.target, data.target_row = target_at, self.target_row()
                 status = self.make_step(&data, learning_rate, updates.done, &loss)
             finally:

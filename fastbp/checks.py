@@ -14,6 +14,8 @@ from . import _core, declarative
 FLOAT32 = numpy.dtype("float32")
 FLOAT64 = numpy.dtype("float64")
 INT64 = numpy.dtype("int64")
+UINT8 = numpy.dtype("uint8")
+AT_ONCE = 1 << 22  # elements looked at between two looks at signals
 
 
 def kind(value):
@@ -89,34 +91,85 @@ def in_place(name, x, shape=None, dtype=None):
     return plain
 
 
-def matrix(name, x, columns, taker, dtype):
-    """Check rows of inputs, and convert them to the dtype of `taker`.
+def arrayed(name, x):
+    """What offers itself as an array, by ``__array__`` or DLPack, as one; anything else as it is, for other checks to judge.
 
     Parameters
     ----------
     name : str
         What the caller calls it.
-    x : ndarray of float32 or float64, (B, columns)
-    columns : int
-    taker : str
-        Who takes so many columns, as the message says it: "the network".
-    dtype : dtype
+    x : object
+        A pandas DataFrame or Series, a tensor of PyTorch in the memory of the processor, an array of JAX, ...
 
     Returns
     -------
-    ndarray of dtype, (B, columns)
+    ndarray or object
+        Over the memory of `x` where that is possible.
 
     Raises
     ------
     TypeError
-        Not an array of float32 or float64.
+        What offers itself cannot be read, such as a tensor in the memory of another device, or holds Python objects.
+    """
+    if isinstance(x, (ndarray, numpy.generic, type)):
+        return x
+    if hasattr(x, "__array__"):
+        read = numpy.asarray
+    elif hasattr(x, "__dlpack__"):
+        read = numpy.from_dlpack
+    else:
+        return x
+    try:
+        found = read(x)
+    except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as error:
+        came = declarative.described(x)
+        raise TypeError(f"{name} must be an array that NumPy can read, got {came}, of which it says: {error}") from error
+    if found.dtype == object:
+        raise TypeError(
+            f"{name} must hold numbers of one kind, got {declarative.described(x)} that becomes an object array: convert "
+            "columns of text, of mixed kinds or with missing values first"
+        )
+    return found
+
+
+def inputs(name, x, columns, taker):
+    """Check rows of inputs. They may be of any strides and alignment: whoever takes them converts them row by row.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls it.
+    x : ndarray of float32, float64 or uint8, (B, columns), or what `arrayed` makes one of
+        Bytes are pixels, which stand for their 255th part.
+    columns : int
+    taker : str
+        Who takes so many columns, as the message says it: "the network".
+
+    Returns
+    -------
+    ndarray, (B, columns)
+        `x`, as a plain array.
+
+    Raises
+    ------
+    TypeError
+        Not an array of these dtypes.
     ValueError
         Not of two dimensions, or of another width.
     """
-    x = array(name, x, 2)
+    x = arrayed(name, x)
+    if type(x) is not ndarray:
+        x = _plain(name, x, "a float32 or float64")
+    if x.dtype not in (FLOAT32, FLOAT64, UINT8):
+        advice = ""
+        if x.dtype.kind in "iub":
+            advice = f": write {name}.astype('float32'), or 'uint8' for pixels, which are divided by 255"
+        raise TypeError(f"{name} must be a float32 or float64 array, got {kind(x)}{advice}")
+    if x.ndim != 2:
+        raise ValueError(f"{name} must have 2 dimensions, got shape {x.shape}")
     if x.shape[1] != columns:
         raise ValueError(f"{name} has {x.shape[1]} columns; {taker} takes {columns}")
-    return converted(x, dtype)
+    return x
 
 
 def converted(x, dtype):
@@ -138,6 +191,23 @@ def finite(name, x, advice="clean the data, or pass allow_nonfinite=True"):
     if not _core.all_finite(x):
         where = tuple(int(i) for i in numpy.argwhere(~numpy.isfinite(x))[0])
         raise ValueError(f"{name}[{', '.join(map(str, where))}] is {x[where]} in {x.dtype}; {advice}")
+
+
+def finite_inputs(name, x, dtype, advice="clean the data, or pass allow_nonfinite=True"):
+    """Refuse nan and inf in rows of inputs, as `inputs` gives them, when taken in `dtype`. Looks at a part at a time.
+
+    Raises
+    ------
+    ValueError
+        Naming the first element that is not finite, and `advice`.
+    """
+    at_once = max(1, AT_ONCE // max(1, x.shape[1]))
+    for start in range(0, len(x), at_once):
+        part = x[start : start + at_once]
+        if not _core.all_rows_finite(part, dtype.itemsize):
+            part = converted(part, dtype)
+            row, column = (int(i) for i in numpy.argwhere(~numpy.isfinite(part))[0])
+            raise ValueError(f"{name}[{start + row}, {column}] is {part[row, column]} in {dtype}; {advice}")
 
 
 def rows(name, x, expected, other):

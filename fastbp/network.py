@@ -281,15 +281,15 @@ class Network:
         return max(BLOCK, SLICE // max(len(self._parameters), self._inputs) // BLOCK * BLOCK)
 
     def checked_inputs(self, name, X, allow_nonfinite=None):
-        """X as the core takes it: (rows, inputs) with a row at least, of the net's dtype, contiguous and, unless
-        allowed, finite. None: the caller offers no such switch."""
-        X = checks.matrix(name, X, self._inputs, "the network", self._dtype)
+        """X as the core takes it: (rows, inputs) with a row at least and, unless allowed, finite in the net's dtype. The core
+        converts what it gathers. None: the caller offers no such switch."""
+        X = checks.inputs(name, X, self._inputs, "the network")
         if not len(X):
             raise ValueError(f"{name} must have at least 1 row, got shape {X.shape}")
         if allow_nonfinite is None:
-            checks.finite(name, X, f"{name} must be finite")
+            checks.finite_inputs(name, X, self._dtype, f"{name} must be finite")
         elif not allow_nonfinite:
-            checks.finite(name, X)
+            checks.finite_inputs(name, X, self._dtype)
         return X
 
     def save(self, path):

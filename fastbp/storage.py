@@ -2,8 +2,8 @@
 
 A .npz file is NumPy's own format: `header`, a text of dimension 0, and one entry a vector, none of them a pickle. A
 .safetensors file holds the same vectors, and the text in its metadata under "fastbp". The text is an object with
-"format" ("fastbp"), "version" (2), "checksum" and whatever the writer described. Who reads says, from the text, which vectors there
-must be.
+"format" ("fastbp"), "version" (2), "checksum" and whatever the writer described. Who reads says, from
+the text, which vectors there must be.
 
 A file is written under a temporary name in the same folder, synced and renamed, so that what stands under its name is
 always whole. Reading trusts nothing: sizes are compared with the description before memory is taken for them.

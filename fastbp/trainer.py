@@ -572,11 +572,11 @@ class Trainer:
         inputs = declarative.flag("inputs", inputs)
         training = declarative.flag("training", training)
         data = self._data("x", "y", x, y, "sample_weight", sample_weight)
-        dx = np.empty_like(data.x) if inputs else None
+        dx = np.empty(data.x.shape, self._dtype) if inputs else None
         with self._updates:
             self._refuse_in_epoch()
             if training:
-                self._refuse_single_rows("x", len(x), len(x))
+                self._refuse_single_rows("x", len(data.x), len(data.x))
             plan = self._plan_for(data.code, len(data.x), whole=training)
             if self._custom:
                 loss = custom.gradient(self, plan, data, dx, training)
@@ -705,7 +705,7 @@ class Trainer:
         x, target, code = self._checked(x_name, y_name, x, y, allow_nonfinite)
         if weights is not None:
             self._refuse_custom(weights_name)
-            weights = checks.row_weights(weights_name, weights, len(x), x_name)
+            weights = checks.row_weights(weights_name, checks.arrayed(weights_name, weights), len(x), x_name)
         return Data(x, target, code, weights)
 
     @property
@@ -719,6 +719,7 @@ class Trainer:
         if self._custom:
             x = self._net.checked_inputs(x_name, x, allow_nonfinite)
             return x, custom.checked_target(y_name, y, len(x), x_name), -1
+        y = checks.arrayed(y_name, y)
         code = loss.code if loss.code_labels is None or getattr(y, "ndim", None) == 2 else loss.code_labels
         if not allow_nonfinite and _core.ready(x, y, self._dtype.itemsize, self._inputs, outputs, code):
             return x, y, code

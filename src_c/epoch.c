@@ -293,9 +293,9 @@ static void run_call(void *context, int part, int parts) {
     if (part == 0) call->loss_sum = sum, call->mass = mass, call->penalty = penalty;
 }
 
-int fbp_plan_forward(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *x, size_t x_row, size_t rows,
+int fbp_plan_forward(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_rows *x, size_t rows,
                      void *y) {
-    const struct fbp_data data = {.x = x, .x_row = x_row, .rows = rows};
+    const struct fbp_data data = {.x = *x, .rows = rows};
     struct call call = {.plan = plan, .vectors = vectors, .data = &data, .y = y};
     run_parts(plan, rows / 3, run_call, &call);
     return FBP_OK;
@@ -402,9 +402,9 @@ static void run_outputs(void *context, int part, int parts) {
     fbp_pass_forward(&run, call->y);
 }
 
-int fbp_plan_outputs(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *x, size_t x_row, size_t rows,
+int fbp_plan_outputs(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_rows *x, size_t rows,
                      size_t first_row, int training, uint64_t draw, void *y) {
-    const struct fbp_data data = {.x = x, .x_row = x_row, .rows = rows};
+    const struct fbp_data data = {.x = *x, .rows = rows};
     struct outputs_call call = {plan, vectors, &data, first_row, training, draw, y};
     if (rows > plan->block) return FBP_BAD_PLAN;
     run_parts(plan, rows, run_outputs, &call);

@@ -3,6 +3,7 @@
  * Letters, everywhere: B batch, I inputs, O outputs, C classes, N elements; x W b z y; gradients dx dW db dz dy.
  * A "real" is a float or a double; which one is known to the kernels only. Here arrays of reals are void pointers,
  * sizes and strides count elements, and a row stride (x_row) is the distance between the starts of two rows.
+ * Only struct fbp_rows, data as its owner has it, counts bytes.
  *
  * Who may know whom: isa/ -> kernels/ -> vec/ -> fbp.h; plan.c, pass.c and epoch.c -> plan.h -> fbp.h;
  * pool.c, cpu.c and rng.c see fbp.h only.
@@ -153,6 +154,22 @@ struct fbp_dropout {
     void *y; size_t y_row;             /* (B, N): written; may be x */
 };
 
+/* --------------------------------------------------------------------------------------------- data as it is */
+
+enum fbp_rows_kind {
+    FBP_REALS,
+    FBP_OTHER_REALS, /* doubles where the net has floats, and the reverse; too large a double is an infinite float */
+    FBP_BYTES        /* n in 0 .. 255 stands for n / 255, rounded once */
+};
+
+/* Rows of inputs wherever their owner has them: element (r, c) begins r * row + c * column bytes after `at`. Strides may have
+ * any sign and size, and elements any alignment. */
+struct fbp_rows {
+    const void *at;
+    ptrdiff_t row, column;
+    int kind; /* enum fbp_rows_kind */
+};
+
 /* --------------------------------------------------------------------------------------- the kernel table */
 
 /* What an instruction set offers for one real type. Functions with (part, parts) compute share `part` of `parts` of
@@ -213,6 +230,8 @@ struct fbp_kernels {
     void (*row_squares)(const void *x, size_t x_row, double *squares, size_t B, size_t N); /* of each row, the sum of squares */
     double (*sum_squares)(const void *x, size_t N); /* inf or nan when an element is, or when the sum overflows a real */
     int (*all_finite)(const void *x, size_t N);
+    /* y (B, N), rows y_row apart: rows order[0], order[1], ... of x as reals, or its first B when order is NULL. */
+    void (*gather)(const struct fbp_rows *x, const int64_t *order, void *y, size_t y_row, size_t B, size_t N);
 };
 
 extern const struct fbp_kernels fbp_kernels_f32_portable, fbp_kernels_f64_portable;
@@ -314,15 +333,14 @@ int fbp_plan_threads(const struct fbp_plan *plan, size_t rows); /* threads a min
 
 /* A minibatch, or all data, with its targets: labels int64, target_row 1, or reals. */
 struct fbp_data {
-    const void *x; size_t x_row;
+    struct fbp_rows x;
     const void *target; size_t target_row;
     const double *weights; /* of the rows, or NULL: 1 */
     size_t rows;
 };
 
-/* y (rows, O) = net(x), in prediction. x and y are contiguous in each row; x_row apart, and y rows O apart. */
-int fbp_plan_forward(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *x, size_t x_row, size_t rows,
-                     void *y);
+/* y (rows, O) = net(x), in prediction. */
+int fbp_plan_forward(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_rows *x, size_t rows, void *y);
 
 /* The loss of the data, in prediction: a weighted sum over rows and elements, and what a mean divides it by. */
 int fbp_plan_loss(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_data *data, double *loss_sum,
@@ -373,7 +391,7 @@ int fbp_plan_epoch(struct fbp_plan *plan, const struct fbp_vectors *vectors, str
  * update: with the gradient as it is, for a minibatch of that loss and of epoch->mass. `own`: the gradient is that of the
  *   plan's last backward passes, so that penalties join it and batch norms' statistics follow. Counters and status are those
  *   of an epoch. */
-int fbp_plan_outputs(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *x, size_t x_row, size_t rows,
+int fbp_plan_outputs(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_rows *x, size_t rows,
                      size_t first_row, int training, uint64_t draw, void *y);
 int fbp_plan_backward(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *dy, int accumulate, void *dx);
 int fbp_plan_update(struct fbp_plan *plan, const struct fbp_vectors *vectors, struct fbp_epoch *epoch, double loss, int own);

@@ -33,16 +33,31 @@ static inline void copy_row(unsigned char *to, const unsigned char *from, size_t
     if (bytes & 4) memcpy(to, from, 4);
 }
 
+/* Whether rows can be read where they are: reals next to each other, aligned, and rows in the order of memory. */
+static int is_plain(const struct fbp_plan *plan, const struct fbp_rows *x) {
+    const size_t item = plan->kernels->item;
+    return x->kind == FBP_REALS && x->column == (ptrdiff_t)item && x->row >= 0
+           && (((uintptr_t)x->at | (uintptr_t)x->row) & (item - 1)) == 0;
+}
+
 /* Rows [first, end) of the block. */
-static void gather_x(const struct run *run, const struct fbp_data *data, size_t start, size_t first, size_t end) {
+static void gather_x(const struct run *run, const struct fbp_rows *x, size_t start, size_t first, size_t end, int plain) {
     struct fbp_plan *plan = run->plan;
     const struct value *input = &plan->values[0];
-    const size_t item = plan->kernels->item, stride = data->x_row * item, bytes = input->width * item;
-    const unsigned char *x = data->x;
+    const size_t item = plan->kernels->item, bytes = input->width * item;
+    unsigned char *to = at(plan, input->offset);
+    const unsigned char *from = x->at;
+    if (!plain) {
+        struct fbp_rows rows = *x;
+        if (!run->order) rows.at = from + (ptrdiff_t)(start + first) * x->row;
+        plan->kernels->gather(&rows, run->order ? run->order + start + first : NULL, to + first * input->row * item, input->row,
+                              end - first, input->width);
+        return;
+    }
     for (size_t r = first; r < end; r++) {
-        if (run->order && r + ROWS_AHEAD < end) fetch_ahead(x + (size_t)run->order[start + r + ROWS_AHEAD] * stride, bytes);
-        const size_t row = run->order ? (size_t)run->order[start + r] : start + r;
-        copy_row((unsigned char *)at(plan, input->offset) + r * input->row * item, x + row * stride, bytes);
+        if (run->order && r + ROWS_AHEAD < end) fetch_ahead(from + run->order[start + r + ROWS_AHEAD] * x->row, bytes);
+        const ptrdiff_t row = run->order ? (ptrdiff_t)run->order[start + r] : (ptrdiff_t)(start + r);
+        copy_row(to + r * input->row * item, from + row * x->row, bytes);
     }
 }
 
@@ -57,13 +72,13 @@ void fbp_pass_gather(struct run *run, const struct fbp_data *data, size_t start)
     const size_t item = plan->kernels->item, target_bytes = plan->target_width * plan->target_item;
     const size_t target_stride = data->target_row * plan->target_item;
     const unsigned char *target = data->target;
-    const int conflicts = run->rows > 8 && data->x_row * item % 1024 == 0;
-    const int move_x = run->order || run->keeps || plan->input_moves || conflicts;
+    const int plain = is_plain(plan, &data->x), conflicts = run->rows > 8 && data->x.row % 1024 == 0;
+    const int move_x = run->order || run->keeps || plan->input_moves || conflicts || !plain;
     size_t first, end;
     share(run, run->rows, 1, &first, &end);
-    if (move_x) gather_x(run, data, start, first, end);
-    run->x = move_x ? at(plan, plan->values[0].offset) : reals(plan, data->x, start * data->x_row);
-    run->x_row = move_x ? plan->values[0].row : data->x_row;
+    if (move_x) gather_x(run, &data->x, start, first, end, plain);
+    run->x = move_x ? at(plan, plan->values[0].offset) : (const unsigned char *)data->x.at + start * (size_t)data->x.row;
+    run->x_row = move_x ? plan->values[0].row : (size_t)data->x.row / item;
     if (target && run->order)
         for (size_t r = first; r < end; r++)
             copy_row((unsigned char *)at(plan, plan->targets) + r * target_bytes,

@@ -44,6 +44,7 @@ MAY_KNOW = {
     "dual": set(),
     "cpu": {"_core"},
     "checks": {"_core", "declarative"},
+    "batches": {"checks"},
     "initial": DECLARED | {"_core"},
     "storage": set(),
     "datasets": {"_core", "declarative"},
@@ -52,7 +53,7 @@ MAY_KNOW = {
     "network": DECLARED | {"_core", "checks", "initial", "storage"},
     "custom": DECLARED | {"_core", "checks"},
     "lbfgs": DECLARED | {"custom"},
-    "trainer": DECLARED | {"_core", "checks", "storage", "network", "custom", "fitting", "lbfgs"},
+    "trainer": DECLARED | {"_core", "batches", "checks", "storage", "network", "custom", "fitting", "lbfgs"},
     "derivatives": DECLARED | {"dual", "gradcheck", "network", "ops", "reference", "reference.", "trainer"},
     "bench.": {"", "_core", "bench.", "reference", "storage"},
     "bench": set(),
@@ -299,7 +300,7 @@ def test_vec_knows_lanes_alone():
 
 def test_kernels_know_vec_alone():
     for name in KERNELS:
-        assert includes(read(f"kernels/{name}")) <= {"<math.h>"}, name
+        assert includes(read(f"kernels/{name}")) <= {"<math.h>", "<string.h>"}, name
     expected = {f'"{name}"' for name in KERNELS} | {'"../fbp.h"', '"../vec/math.h"'}
     assert includes(read("kernels/table.h")) == expected
 

@@ -320,8 +320,8 @@ class Network:
 
         Parameters
         ----------
-        X : ndarray (rows, inputs)
-            float32 or float64; converted to the network's dtype.
+        X : ndarray (rows, inputs), or what NumPy makes one of
+            float32 or float64, converted to the network's dtype; or uint8, divided by 255.
         allow_nonfinite : bool, default False
             Whether X may hold nan and inf.
 
@@ -333,7 +333,7 @@ class Network:
         Raises
         ------
         TypeError
-            If X is not an array of float32 or float64.
+            If X is not an array of float32, float64 or uint8.
         ValueError
             If X is of the wrong shape, or not finite.
         """
@@ -346,8 +346,8 @@ class Network:
 
         Parameters
         ----------
-        X : ndarray (rows, inputs)
-            float32 or float64; converted to the network's dtype.
+        X : ndarray (rows, inputs), or what NumPy makes one of
+            float32 or float64, converted to the network's dtype; or uint8, divided by 255.
 
         Returns
         -------
@@ -358,7 +358,7 @@ class Network:
         Raises
         ------
         TypeError
-            If X is not an array of float32 or float64.
+            If X is not an array of float32, float64 or uint8.
         ValueError
             If X is of the wrong shape, has no rows, or is not finite.
         """
@@ -484,6 +484,21 @@ def real_dtype(dtype):
     return found
 
 
+def arrayed(name, x):
+    """What offers itself as an array, by ``__array__`` or DLPack, as one; anything else as it is."""
+    if isinstance(x, (np.ndarray, np.generic, type)):
+        return x
+    if not hasattr(x, "__array__") and not hasattr(x, "__dlpack__"):
+        return x
+    try:
+        found = np.asarray(x) if hasattr(x, "__array__") else np.from_dlpack(x)
+    except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as error:
+        raise TypeError(f"{name} must be an array that NumPy can read, got {described(x)}: {error}") from error
+    if found.dtype == object:
+        raise TypeError(f"{name} must hold numbers of one kind, got {described(x)} that becomes an object array")
+    return found
+
+
 def real_array(name, x, dtype):
     """An array of float32 or float64, converted to `dtype`; what does not fit becomes infinite."""
     if not isinstance(x, np.ndarray):
@@ -502,7 +517,10 @@ def refuse_nonfinite(name, x):
 
 
 def rows_of_inputs(name, x, network, allow_nonfinite=False):
-    """x (B, inputs) in the network's dtype."""
+    """x (B, inputs) in the network's dtype. Bytes are pixels: they are divided by 255."""
+    x = arrayed(name, x)
+    if isinstance(x, np.ndarray) and x.dtype == np.uint8:
+        x = x.astype(network.dtype) / 255
     x = real_array(name, x, network.dtype)
     if x.ndim != 2:
         raise ValueError(f"{name} must have 2 dimensions (rows, {network.inputs}), got shape {x.shape}")

@@ -16,7 +16,7 @@ from ..optimizers import LBFGS
 from ..optimizers import optimizer as optimizer_of
 from . import loss as losses
 from . import optimizer as optimizers
-from .network import Network, Training, real_array, refuse_nonfinite, rows_of_inputs
+from .network import Network, Training, arrayed, real_array, refuse_nonfinite, rows_of_inputs
 from .reduce import sum_squares
 from .rng import random_permutation
 
@@ -63,6 +63,9 @@ class Trainer:
 
     Notes
     -----
+    X and x are float32, float64, or uint8, whose values are divided by 255. They, targets and weights may be anything that
+    NumPy makes an array of by ``__array__`` or DLPack.
+
     Targets are integer class numbers (B,) or probabilities (B, outputs) for softmax cross-entropy, and floats
     (B, outputs), or (B,) if there is one output, for the other losses. For Pinball with Q levels they may have
     outputs / Q columns, each of which stands for Q outputs next to each other. Floats are converted to the network's
@@ -609,10 +612,10 @@ class Trainer:
         x = rows_of_inputs(x_name, x, self.net, allow_nonfinite)
         if len(x) == 0:
             raise ValueError(f"{x_name} must have at least 1 row, got shape {x.shape}")
-        y = self._checked_targets(y_name, y, x_name, len(x))
+        y = self._checked_targets(y_name, arrayed(y_name, y), x_name, len(x))
         if weights is not None:
             self._refuse_custom(weights_name)
-            weights = real_array(weights_name, weights, np.dtype(np.float64))
+            weights = real_array(weights_name, arrayed(weights_name, weights), np.dtype(np.float64))
             if weights.shape != (len(x),):
                 raise ValueError(f"{weights_name} has shape {weights.shape}; expected ({len(x)},)")
             refuse_nonfinite(weights_name, weights)

@@ -81,6 +81,7 @@ const struct fbp_kernels FBP(kernels) = {
     .row_squares = FBP(row_squares),
     .sum_squares = FBP(sum_squares),
     .all_finite = FBP(all_finite),
+    .gather = FBP(gather),
 };
 
 #endif

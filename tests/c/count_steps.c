@@ -65,8 +65,8 @@ int main(int argc, char **argv) {
     uint64_t t = 0;
     for (size_t s = 0; s < steps; s++) {
         struct fbp_epoch epoch = {
-            .data = {.x = x, .x_row = inputs, .target = of_labels ? (void *)labels : targets,
-                     .target_row = of_labels ? 1 : outputs, .rows = batch},
+            .data = {.x = {.at = x, .row = (ptrdiff_t)(inputs * sizeof *x), .column = sizeof *x},
+                     .target = of_labels ? (void *)labels : targets, .target_row = of_labels ? 1 : outputs, .rows = batch},
             .batch = batch, .accumulate = 1, .learning_rates = &rate, .seconds = 1e9, .t = t,
         };
         if (fbp_plan_epoch(plan, &vectors, &epoch) != FBP_OK) return 1;
