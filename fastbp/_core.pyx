@@ -2820,6 +2820,11 @@ cdef class Plan:
         return self.epoch.loss_sum / self.epoch.mass_sum if self.epoch.mass_sum > 0 else 0.0
 
     @property
+    def mass_sum(self):
+        """What the rows of the epoch's updates weigh."""
+        return self.epoch.mass_sum
+
+    @property
     def last_loss(self):
         """The loss of the last minibatch done."""
         return self.epoch.last_loss

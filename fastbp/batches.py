@@ -1,8 +1,8 @@
-"""Data that come in batches: what is given in place of arrays when they do not fit in memory, or are made on the way."""
+"""Data that come in batches: what is given instead of arrays when they do not fit in memory, or are made on the way."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 
-from . import checks
+from .declarative import described
 
 NO_BATCHES = (str, bytes, bytearray, memoryview, Mapping, Set, type)
 
@@ -29,8 +29,8 @@ class Batches:
     Parameters
     ----------
     source : iterable
-        Gives pairs (x, y) or triples (x, y, sample_weight), tuples or lists, of arrays or of what `checks.arrayed` makes
-        arrays of: see `Trainer`. An iterator, such as a generator, gives them for one epoch only.
+        Gives pairs (x, y) or triples (x, y, sample_weight), tuples or lists, of what a trainer takes. An iterator, such
+        as a generator, gives them for one epoch only.
     name : str
         What the caller calls it.
 
@@ -50,13 +50,13 @@ class Batches:
 
         Yields
         ------
-        x, y : ndarray
-        sample_weight : ndarray or None
+        x, y, sample_weight
+            As they were given; None where there is no weight.
 
         Raises
         ------
         TypeError
-            A batch is neither a pair nor a triple, or holds what NumPy cannot read.
+            A batch is neither a pair nor a triple.
         ValueError
             There is no batch at all: a generator, say, has given all it had in the epoch before.
         """
@@ -69,23 +69,18 @@ class Batches:
 
     def _read(self, batch, number):
         if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-            came = f"{len(batch)} values" if isinstance(batch, (tuple, list)) else checks.kind(batch)
+            came = f"{len(batch)} values" if isinstance(batch, (tuple, list)) else described(batch)
             raise TypeError(
                 f"{self._name} must give batches (x, y) or (x, y, sample_weight), got {came} as batch {number}"
             )
-        names = ("x", "y", "sample_weight")
-        x, y, weights = (
-            None if value is None else checks.arrayed(f"{name} of batch {number}", value)
-            for name, value in zip(names, (*batch, None)[:3], strict=True)
-        )
-        return x, y, weights
+        return (*batch, None)[:3]
 
     def _nothing(self):
         if self.epochs == 1:
             return f"{self._name} gave no batches"
         if isinstance(self._source, Iterator):
             return (
-                f"{self._name} gave no batches in epoch {self.epochs}: a {type(self._source).__name__} can be gone through "
-                "once. Train for one epoch, or give what begins anew each time, such as a list or a DataLoader"
+                f"{self._name} gave no batches in epoch {self.epochs}: a {type(self._source).__name__} can be gone "
+                "through once. Train for one epoch, or give what begins anew each time, such as a list or a DataLoader"
             )
         return f"{self._name} gave no batches in epoch {self.epochs}"

@@ -123,7 +123,9 @@ def arrayed(name, x):
         found = read(x)
     except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as error:
         came = declarative.described(x)
-        raise TypeError(f"{name} must be an array that NumPy can read, got {came}, of which it says: {error}") from error
+        raise TypeError(
+            f"{name} must be an array that NumPy can read, got {came}, of which it says: {error}"
+        ) from error
     if found.dtype == object:
         raise TypeError(
             f"{name} must hold numbers of one kind, got {declarative.described(x)} that becomes an object array: convert "

@@ -61,10 +61,10 @@ def step(trainer, plan, data, rate, updates):
     return plan.update(loss, len(data.x), rate, updates, True)[:2]
 
 
-def run_epoch(trainer, plan, data, batch_size, accumulate, order, rates, layers, run):
-    """One pass over the data. Returns (mean loss, sum of squared norms, updates), or None when it is given up; `layers`
-    get theirs."""
-    rows, most = run.rows, batch_size * accumulate
+def run_epoch(trainer, plan, data, batch_size, accumulate, order, rates, layers, run, before=0):
+    """One pass over the data, with so many updates of the epoch before it. Returns (mean loss, rows, sum of squared
+    norms, updates), or None when it is given up; `layers` get theirs."""
+    rows, most = len(data.x if order is None else order), batch_size * accumulate
     counts = trainer._updates
     total = squares = 0.0
     for number, rate in enumerate(rates):
@@ -83,13 +83,13 @@ def run_epoch(trainer, plan, data, batch_size, accumulate, order, rates, layers,
             if plan.updates > counts.done:
                 counts.done = plan.updates
         if status != _core.OK:
-            trainer._diverged(status, number, loss, rate, run.history)
+            trainer._diverged(status, before + number, loss, rate, run.history)
         counts.last_loss = loss
         total += loss * len(chosen)
         squares += square
         if number + 1 < len(rates) and run.paused():
             return None
-    return total / rows, squares, len(rates)
+    return total / rows, rows, squares, len(rates)
 
 
 def _forward_and_backward(trainer, plan, x, target, training, draw, first_row, share, accumulate, dx):

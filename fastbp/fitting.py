@@ -44,6 +44,24 @@ def held_out(validation, rows):
     return count
 
 
+def refuse_with_batches(batch_size, validation, sample_weight, accumulate, class_weight):
+    """Refuse arguments of `fit` that do not go with an iterable of batches.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    for name, value in (("batch_size", batch_size), ("sample_weight", sample_weight)):
+        if value is not None:
+            raise TypeError(f"{name} must be None where X is an iterable of batches, got {described(value)}")
+    if isinstance(validation, float):
+        raise TypeError("validation must be (X, y), (X, y, sample_weight) or None where X is an iterable of batches")
+    if accumulate != 1:
+        raise ValueError(f"accumulate must be 1 where X is an iterable of batches, got {described(accumulate)}")
+    if isinstance(class_weight, str):
+        raise ValueError("class_weight must be an array or a dict where X is an iterable of batches")
+
+
 def split(random_permutation, seed, rows, count):
     """The rows to train on and those held out, each in the order they stand in: functions of the seed."""
     order = random_permutation(seed, streams.validation(0), rows)

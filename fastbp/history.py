@@ -106,7 +106,7 @@ class History(dict):
                 for layer, norms in enumerate(zip(*values, strict=True)):
                     groups["gradient norm"][f"layer {layer}"] = norms
             elif name != "seconds":
-                groups["metrics"][name.removeprefix("val_").replace("_", " ")] = values
+                groups["metrics"][name.replace("val_", "validation ", 1).replace("_", " ")] = values
         return {title: curves for title, curves in groups.items() if curves}
 
     def __reduce__(self):

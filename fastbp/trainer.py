@@ -5,13 +5,26 @@ from collections import namedtuple
 
 import numpy as np
 
-from . import _core, checks, custom, declarative, fitting, lbfgs, losses, optimizers, schedules, storage, streams
+from . import (
+    _core,
+    batches,
+    checks,
+    custom,
+    declarative,
+    fitting,
+    lbfgs,
+    losses,
+    optimizers,
+    schedules,
+    storage,
+    streams,
+)
+from . import epochs as epochs_
 from .errors import DivergenceError
 from .network import BLOCK, Network, aligned_vector, expected_vectors, plan_rows
 
 MOST_THREADS = 256
 OF_PROBABILITIES = ("softmax_cross_entropy", "binary_cross_entropy")  # float targets must lie in [0, 1]
-PAUSE = 0.05  # seconds in C between two looks at signals
 PLAIN = {"schedule": schedules.Constant(), "clip_norm": None, "clip_value": None, "average": None}
 
 Data = namedtuple("Data", ("x", "target", "code", "weights"))  # checked; the loss's code; weights of rows or None
@@ -241,7 +254,7 @@ class Trainer:
     def fit(
         self,
         X,
-        y,
+        y=None,
         epochs=1,
         batch_size=None,
         validation=None,
@@ -260,8 +273,10 @@ class Trainer:
         Parameters
         ----------
         X : (rows, inputs) float32 or float64 array, rows >= 1
+            Or an iterable of batches (x, y) or (x, y, sample_weight), such as a list, a DataLoader of PyTorch, or, for
+            one epoch, a generator. Each is a minibatch, in the order they come in.
         y : array
-            Targets: see the class.
+            Targets: see the class. None for an iterable.
         epochs : int >= 1
             With `LBFGS` the number of its iterations.
         batch_size : int in 1 .. rows, or None
@@ -313,64 +328,68 @@ class Trainer:
             update, the epoch does not count: `fit`, `save` and the rest may be called again.
         """
         allow_nonfinite = declarative.flag("allow_nonfinite", allow_nonfinite)
+        epochs = declarative.integer("epochs", epochs, 1)
+        if y is None and batches.are_batches(X):
+            fitting.refuse_with_batches(batch_size, validation, sample_weight, accumulate, class_weight)
+            return self._fit_batches(
+                X, epochs, validation, tolerance, allow_nonfinite, verbose, class_weight, metrics, callbacks
+            )
         data = self._data("X", "y", X, y, "sample_weight", sample_weight, allow_nonfinite)
         if class_weight is not None:
             data = self._class_weighted(data, class_weight)
-        epochs = declarative.integer("epochs", epochs, 1)
         data, chosen, validation = self._validation(data, validation, allow_nonfinite)
         rows = len(data.x) if chosen is None else len(chosen)
         whole = isinstance(self._optimizer, optimizers.LBFGS)
         batch_size = self._checked_batch(batch_size, rows, whole)
         accumulate = min(declarative.integer("accumulate", accumulate, 1), -(-rows // batch_size))
         shuffle = declarative.flag("shuffle", shuffle)
+        settings = {
+            "epochs": epochs,
+            "rows": rows,
+            "batch_size": batch_size,
+            "accumulate": accumulate,
+            "shuffle": shuffle,
+        }
+        run = self._run(settings, data, validation, metrics, callbacks, tolerance, verbose)
+        if whole:
+            return self._while_locked(run, lambda: lbfgs.minimize(self, data, run))
+        return self._while_locked(run, lambda: epochs_.train(self, run, data, chosen, batch_size, accumulate, shuffle))
+
+    def _fit_batches(
+        self, source, epochs, validation, tolerance, allow_nonfinite, verbose, class_weight, metrics, callbacks
+    ):
+        """`fit` with an iterable of batches."""
+        self._refuse_lbfgs("an iterable of batches")
+        if validation is not None:
+            validation = self._given(validation, allow_nonfinite)
+        settings = {"epochs": epochs, "rows": None, "batch_size": None, "accumulate": 1, "shuffle": False}
+        run = self._run(settings, None, validation, metrics, callbacks, tolerance, verbose)
+        source = batches.Batches(source)
+        return self._while_locked(run, lambda: epochs_.train_batches(self, run, source, allow_nonfinite, class_weight))
+
+    def _run(self, settings, data, validation, metrics, callbacks, tolerance, verbose):
+        """A `fitting.Run`; metrics are of `data` where there is no validation."""
         watched = data if validation is None else validation
-        run = fitting.Run(
+        return fitting.Run(
             self,
-            {
-                "epochs": epochs,
-                "rows": rows,
-                "batch_size": batch_size,
-                "accumulate": accumulate,
-                "shuffle": shuffle,
-                "validation": None if validation is None else len(validation.x),
-            },
+            {**settings, "validation": None if validation is None else len(validation.x)},
             metrics,
             callbacks,
             tolerance,
             verbose,
             None if validation is None else lambda: self._evaluate(validation),
-            lambda: (self._net.predict(watched.x, allow_nonfinite=True), watched.target),
+            watched and (lambda: (self._net.predict(watched.x, allow_nonfinite=True), watched.target)),
         )
+
+    def _while_locked(self, run, train):
         with self._updates:
             self._refuse_in_epoch()
             try:
                 with run:
-                    if whole:
-                        lbfgs.minimize(self, data, run)
-                    else:
-                        self._train(run, data, chosen, batch_size, accumulate, shuffle)
+                    train()
             finally:
                 self._drop_plans()  # a plan holds on to the data of its last epoch
         return run.history
-
-    def _train(self, run, data, chosen, batch_size, accumulate, shuffle):
-        """Epoch after epoch. chosen: the rows to take, None for all."""
-        rows = run.rows
-        while run.goes_on():
-            run.begin_epoch()
-            plan = self._plan_for(data.code, batch_size, whole=True)
-            order = chosen
-            if shuffle:
-                order = _core.random_permutation(self._seed, streams.shuffle(self.epochs), rows)
-                order = order if chosen is None else chosen[order]
-            rates = self._rates(self.steps, -(-rows // (batch_size * accumulate)))
-            layers = np.zeros(plan.learned_count)
-            run_epoch = custom.run_epoch if self._custom else self._run_epoch
-            done = run_epoch(self, plan, data, batch_size, accumulate, order, rates, layers, run)
-            if done is None:
-                break
-            loss, squared_norm, updates = done
-            run.end_epoch(loss, squared_norm, layers, updates, rates[-1])
 
     def _validation(self, data, validation, allow_nonfinite):
         """The data to train on, which of their rows (None: all), and those of the validation, or None."""
@@ -378,16 +397,19 @@ class Trainer:
         if count is None:
             if validation is None:
                 return data, None, None
-            if len(validation) not in (2, 3):
-                raise TypeError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} elements")
-            X, y, weights = (*validation, None)[:3]
-            names = ("validation[0]", "validation[1]", X, y, "validation[2]", weights)
-            return data, None, self._data(*names, allow_nonfinite)
+            return data, None, self._given(validation, allow_nonfinite)
         chosen, held = fitting.split(_core.random_permutation, self._seed, len(data.x), count)
         validation = _rows_of(data, held)
         if isinstance(self._optimizer, optimizers.LBFGS):
             return _rows_of(data, chosen), None, validation
         return data, chosen, validation
+
+    def _given(self, validation, allow_nonfinite):
+        """Validation that was given, checked."""
+        if len(validation) not in (2, 3):
+            raise TypeError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} elements")
+        X, y, weights = (*validation, None)[:3]
+        return self._data("validation[0]", "validation[1]", X, y, "validation[2]", weights, allow_nonfinite)
 
     def _class_weighted(self, data, class_weight):
         if self._custom or data.code != self._loss.code_labels:
@@ -421,30 +443,6 @@ class Trainer:
                 f"{name} has {rows} rows, so that minibatches of {batch_size} leave one of a single row, whose "
                 "variance a BatchNorm cannot tell: it needs two at least"
             )
-
-    @staticmethod
-    def _run_epoch(self, plan, data, batch_size, accumulate, order, rates, layers, run):
-        """One pass over the data: (mean loss, sum of |gradient|^2, updates), or None when it is given up."""
-        updates = self._updates
-        plan.begin_epoch(data.x, data.target, batch_size, order, rates, updates.done, data.weights, accumulate, layers)
-        self._running, self._in_epoch = plan, True
-        try:
-            status = plan.run(PAUSE, run.updates_to_pause())
-            while status == _core.PAUSED:
-                updates.done = plan.t
-                if plan.step_count:
-                    updates.last_loss = plan.last_loss
-                if run.paused():
-                    return None
-                status = plan.run(PAUSE, plan.step_count + run.updates_to_pause())
-        finally:
-            updates.done = plan.t  # not `steps`: no call stands here, as a signal's handler could run after it
-            self._running, self._in_epoch = None, False
-        if plan.step_count:
-            updates.last_loss = plan.last_loss
-        if status != _core.OK:
-            self._diverged(status, plan.step_count, plan.failed_loss, rates[plan.step_count], run.history)
-        return plan.mean_loss, plan.squared_norm_sum, plan.step_count
 
     def _diverged(self, status, step, loss, rate, history):
         what = "loss" if status == _core.LOSS_NOT_FINITE else "gradient"  # a lack of memory has been raised by the core

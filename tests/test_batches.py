@@ -47,7 +47,8 @@ def test_these_are_batches(source):
 
 
 @pytest.mark.parametrize(
-    "other", [X, X[0, 0], OffersItself(X), ByDlpack(X), None, 3, "xy", b"xy", memoryview(X), {0: X}, {1}, list, np.ndarray]
+    "other",
+    [X, X[0, 0], OffersItself(X), ByDlpack(X), None, 3, "xy", b"xy", memoryview(X), {0: X}, {1}, list, np.ndarray],
 )
 def test_these_are_not(other):
     assert not are_batches(other)
@@ -79,11 +80,6 @@ def test_an_epoch_gives_what_the_source_gives():
     assert batch[2] is weights
     (batch,) = Batches([(X, Y, None)]).epoch()
     assert batch[2] is None
-
-
-def test_arrays_of_others_are_read_without_a_copy():
-    (batch,) = Batches([(OffersItself(X), ByDlpack(Y), ByDlpack(X[:, 0].copy()))]).epoch()
-    assert batch[0] is X and np.shares_memory(batch[1], Y) and type(batch[2]) is np.ndarray
 
 
 def test_epochs_are_counted_and_lazy():
@@ -126,7 +122,7 @@ def test_nothing_at_all():
 @pytest.mark.parametrize(
     "batch, came",
     [
-        (X, "float64 array"),
+        (X, "ndarray"),
         ((X,), "1 values"),
         ((X, Y, Y, Y), "4 values"),
         ({"x": X, "y": Y}, "dict"),
@@ -140,16 +136,6 @@ def test_what_is_no_batch(batch, came):
     next(batches)
     with pytest.raises(TypeError, match=rf"^X must give batches \(x, y\) or .*, got {came} as batch 2$"):
         next(batches)
-
-
-def test_a_part_that_cannot_be_read_is_named():
-    class Elsewhere:
-        def __array__(self, dtype=None, copy=None):
-            raise TypeError("it is on another device")
-
-    for batch, name in (((Elsewhere(), Y), "x"), ((X, Elsewhere()), "y"), ((X, Y, Elsewhere()), "sample_weight")):
-        with pytest.raises(TypeError, match=f"^{name} of batch 1 must be .* another device"):
-            next(Batches([batch]).epoch())
 
 
 def test_errors_of_the_source_pass():
@@ -172,5 +158,4 @@ def test_a_data_loader():
     batches = Batches(loader)
     for _ in range(2):
         for (x, y, weights), (expected_x, expected_y) in zip(batches.epoch(), PAIRS, strict=True):
-            assert type(x) is type(y) is np.ndarray and weights is None
-            assert np.array_equal(x, expected_x) and np.array_equal(y, expected_y)
+            assert weights is None and np.array_equal(x, expected_x) and np.array_equal(y, expected_y)

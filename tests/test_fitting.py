@@ -445,3 +445,99 @@ def test_history_is_a_dict_and_a_table_and_a_picture(tmp_path):
         fb.History(loss=[]).plot()
     with pytest.raises(TypeError, match="path must be a str or a path"):
         history.plot(3)
+
+
+# ---------------------------------------------------------------------------------------------------------- batches
+
+
+class Batches:
+    """The minibatches of a fit without shuffling, anew for every epoch."""
+
+    def __init__(self, *arrays, size=16):
+        self.arrays, self.size = arrays, size
+
+    def __iter__(self):
+        for start in range(0, len(self.arrays[0]), self.size):
+            yield tuple(array[start : start + self.size] for array in self.arrays)
+
+
+@HOMES
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_do_what_their_arrays_do(home, weighted):
+    X, y = data()
+    weights = np.linspace(0.5, 2, 70)
+    ours, theirs = make(home), make(home)
+    keywords = {"epochs": 3, "validation": data(20, seed=1), "metrics": "accuracy", "class_weight": {1: 2}}
+    same(
+        ours.fit(Batches(X, y, weights) if weighted else Batches(X, y), **keywords),
+        theirs.fit(X, y, batch_size=16, shuffle=False, sample_weight=weights if weighted else None, **keywords),
+    )
+    np.testing.assert_allclose(ours.net.parameters, theirs.net.parameters, rtol=1e-12, atol=1e-15)
+    assert ours.steps == theirs.steps == 15 and ours.epochs == 3
+
+
+@HOMES
+def test_batches_with_a_batch_norm_and_a_function_as_loss(home):
+    X = data()[0]
+    Y = np.sin(X[:, :2])
+
+    def squares(output, target):
+        return float(np.square(output - target).mean()), 2 * (output - target) / output.size
+
+    layers = [fb.Dense(5, "tanh"), fb.BatchNorm(), fb.Dense(2)]
+    for loss in (squares, "mean_squared_error"):
+        ours, theirs = make(home, loss, layers), make(home, loss, layers)
+        same(ours.fit(Batches(X, Y), epochs=2), theirs.fit(X, Y, epochs=2, batch_size=16, shuffle=False))
+        np.testing.assert_allclose(ours.net.statistics, theirs.net.statistics, rtol=1e-12)
+
+
+@HOMES
+def test_a_generator_serves_one_epoch(home):
+    X, y = data()
+    trainer, recorder = make(home), Recorder(stride=2)
+    assert trainer.fit(iter(Batches(X, y)), callbacks=recorder).epochs == 1 and trainer.steps == 5
+    assert recorder.calls[0] == ("begin", 0, 1, None, None, None) and ("batch", 4) in recorder.calls
+    with pytest.raises(ValueError, match="gave no batches in epoch 2: a generator can be gone through once"):
+        trainer.fit(iter(Batches(X, y)), epochs=2)
+    assert trainer.epochs == 2
+
+
+def test_a_data_loader():
+    torch = pytest.importorskip("torch")
+    from torch.utils.data import DataLoader, TensorDataset
+
+    X, y = data()
+    loader = DataLoader(TensorDataset(torch.tensor(X), torch.tensor(y)), batch_size=16)
+    ours, theirs = make(fb), make(fb)
+    same(ours.fit(loader, epochs=2), theirs.fit(X, y, epochs=2, batch_size=16, shuffle=False))
+
+
+@HOMES
+def test_batches_refuse(home):
+    X, y = data()
+    for keywords, kind, message in [
+        ({"batch_size": 16}, TypeError, "batch_size must be None where X is an iterable"),
+        ({"sample_weight": np.ones(70)}, TypeError, "sample_weight must be None where X is an iterable"),
+        ({"validation": 0.1}, TypeError, r"validation must be \(X, y\), \(X, y, sample_weight\) or None where"),
+        ({"accumulate": 2}, ValueError, "accumulate must be 1 where X is an iterable"),
+        ({"class_weight": "balanced"}, ValueError, "class_weight must be an array or a dict where"),
+        ({"metrics": "accuracy"}, ValueError, "metrics need validation where the data come from an iterable"),
+    ]:
+        with pytest.raises(kind, match=message):
+            make(home).fit(Batches(X, y), **keywords)
+    for source, kind, message in [
+        ([], ValueError, "X gave no batches"),
+        ([X], TypeError, r"X must give batches \(x, y\)"),
+        ([(X, y), (X[:, :3], y)], ValueError, "x of batch 2 has 3 columns; the network takes 4"),
+        ([(X, y), (X, y[:5])], ValueError, "y of batch 2"),
+        ([(X, y, -np.ones(70))], ValueError, "sample_weight of batch 1"),
+    ]:
+        with pytest.raises(kind, match=message):
+            make(home).fit(source)
+    with pytest.raises((TypeError, ValueError), match="list"):
+        make(home).fit(X.tolist(), y)
+    norm = make(home, layers=[fb.BatchNorm(), fb.Dense(3)])
+    with pytest.raises(ValueError, match="x of batch 1 .*single row"):
+        norm.fit([(X[:1], y[:1])])
+    with pytest.raises(fb.DivergenceError, match="epoch 0, minibatch 1"):
+        make(home, "mean_squared_error").fit([(X, X[:, :3]), (X, 1e200 * X[:, :3])])

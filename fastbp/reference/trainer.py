@@ -6,10 +6,11 @@ from collections import namedtuple
 import numpy as np
 
 from .. import schedules, streams
+from ..batches import Batches, are_batches
 from ..declarative import Declared, described, flag, integer, number
 from ..declarative import seed as check_seed
 from ..errors import DivergenceError
-from ..fitting import Run, by_class, held_out, split
+from ..fitting import Run, by_class, held_out, refuse_with_batches, split
 from ..layers import learned, slices
 from ..losses import loss as loss_of
 from ..optimizers import LBFGS
@@ -139,7 +140,7 @@ class Trainer:
     def fit(
         self,
         X,
-        y,
+        y=None,
         epochs=1,
         batch_size=None,
         validation=None,
@@ -157,9 +158,10 @@ class Trainer:
 
         Parameters
         ----------
-        X : ndarray (rows, inputs)
-        y : ndarray
-            Targets: see the class.
+        X : ndarray (rows, inputs), or iterable
+            An iterable gives batches (x, y) or (x, y, sample_weight), each a minibatch.
+        y : ndarray, optional
+            Targets: see the class. None for an iterable.
         epochs : int, default 1
             At least 1. How many more epochs, at most. With LBFGS, iterations.
         batch_size : int, or None: 32, or all rows where there are fewer
@@ -208,45 +210,65 @@ class Trainer:
             If a loss or gradient is not finite. The parameters are those before that update.
         """
         allow_nonfinite = flag("allow_nonfinite", allow_nonfinite)
-        data = self._checked("X", X, "y", y, "sample_weight", sample_weight, allow_nonfinite)
-        if class_weight is not None:
-            if callable(self.loss) or self.loss.name != "softmax_cross_entropy" or data.y.ndim != 1:
-                raise ValueError("class_weight goes with class numbers as y, and with softmax_cross_entropy")
-            weights = by_class("class_weight", class_weight, data.y, self.net.outputs)
-            data = data._replace(weights=weights if data.weights is None else weights * data.weights)
         epochs = integer("epochs", epochs, least=1)
+        settings = {"epochs": epochs, "rows": None, "batch_size": None, "accumulate": 1}
+        if y is None and are_batches(X):
+            refuse_with_batches(batch_size, validation, sample_weight, accumulate, class_weight)
+            self._refuse_lbfgs("an iterable of batches")
+            validation = self._checked_validation(validation, allow_nonfinite)
+            run = self._run(settings, None, validation, metrics, callbacks, tolerance, verbose)
+            with run:
+                self._train_batches(run, Batches(X), class_weight, allow_nonfinite)
+            return run.history
+        data = self._checked("X", X, "y", y, "sample_weight", sample_weight, allow_nonfinite)
+        data = self._class_weighted(data, class_weight)
         count = held_out(validation, len(data.x))
-        if count is not None:
+        if count is None:
+            validation = self._checked_validation(validation, allow_nonfinite)
+        else:
             chosen, held = split(random_permutation, self.seed, len(data.x), count)
             data, validation = _rows_of(data, chosen), _rows_of(data, held)
-        elif validation is not None:
-            if len(validation) not in (2, 3):
-                raise TypeError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} elements")
-            Xv, yv, weights = (*validation, None)[:3]
-            validation = self._checked(
-                "validation[0]", Xv, "validation[1]", yv, "validation[2]", weights, allow_nonfinite
-            )
         rows = len(data.x)
         batch_size = self._checked_batch_size(batch_size, rows)
         accumulate = min(integer("accumulate", accumulate, least=1), -(-rows // batch_size))
         shuffle = flag("shuffle", shuffle)
-        watched = data if validation is None else validation
-        run = Run(
-            self,
-            {"epochs": epochs, "rows": rows, "batch_size": batch_size, "accumulate": accumulate},
-            metrics,
-            callbacks,
-            tolerance,
-            verbose,
-            None if validation is None else lambda: self._value(validation),
-            lambda: (self.net.predict(watched.x, allow_nonfinite=True), watched.y),
-        )
+        settings |= {"rows": rows, "batch_size": batch_size, "accumulate": accumulate}
+        run = self._run(settings, data, validation, metrics, callbacks, tolerance, verbose)
         with run:
             if isinstance(self._optimizer, LBFGS):
                 self._fit_lbfgs(data, run)
             else:
                 self._train(run, data, batch_size, accumulate, shuffle)
         return run.history
+
+    def _run(self, settings, data, validation, metrics, callbacks, tolerance, verbose):
+        watched = data if validation is None else validation
+        return Run(
+            self,
+            settings,
+            metrics,
+            callbacks,
+            tolerance,
+            verbose,
+            None if validation is None else lambda: self._value(validation),
+            watched and (lambda: (self.net.predict(watched.x, allow_nonfinite=True), watched.y)),
+        )
+
+    def _checked_validation(self, validation, allow_nonfinite):
+        if validation is None:
+            return None
+        if len(validation) not in (2, 3):
+            raise TypeError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} elements")
+        X, y, weights = (*validation, None)[:3]
+        return self._checked("validation[0]", X, "validation[1]", y, "validation[2]", weights, allow_nonfinite)
+
+    def _class_weighted(self, data, class_weight):
+        if class_weight is None:
+            return data
+        if self._custom or self.loss.name != "softmax_cross_entropy" or data.y.ndim != 1:
+            raise ValueError("class_weight goes with class numbers as y, and with softmax_cross_entropy")
+        weights = by_class("class_weight", class_weight, data.y, self.net.outputs)
+        return data._replace(weights=weights if data.weights is None else weights * data.weights)
 
     def _train(self, run, data, batch_size, accumulate, shuffle):
         rows = len(data.x)
@@ -262,6 +284,20 @@ class Trainer:
                 minibatches = [_rows_of(data, batch) for batch in batches]
                 done.append(self._update(minibatches, self.epochs, update, run.history))
                 if update + 1 < len(updates) and run.paused():
+                    return
+            _end_epoch(run, done)
+
+    def _train_batches(self, run, source, class_weight, allow_nonfinite):
+        while run.goes_on():
+            run.begin_epoch()
+            done = []
+            for position, (x, y, weights) in enumerate(source.epoch(), 1):
+                names = [f"{name} of batch {position}" for name in ("x", "y", "sample_weight")]
+                data = self._checked(names[0], x, names[1], y, names[2], weights, allow_nonfinite)
+                data = self._class_weighted(data, class_weight)
+                self._refuse_single_rows(names[0], len(data.x), len(data.x))
+                done.append(self._update([data], self.epochs, position - 1, run.history))
+                if run.paused():
                     return
             _end_epoch(run, done)
 
