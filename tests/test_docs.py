@@ -5,7 +5,8 @@ follows it, and the value of a line that is an expression with a comment such as
 differ by one in the last digit that is shown, and by 0.001 where fewer than three decimals are; integers and all other
 text are the same but for spaces.
 
-Of a ```sh block the commands of fastbp run, in the same folder, and must end well.
+Of a ```sh block the commands of fastbp run, in the same folder, and must end well. They print, among others, the lines
+of the ```text block that follows, where ... stands for anything.
 
 A block may need data (it names FASTBP_DATA) or a package that fastbp does without; a block that uses what it has made
 needs it, too. They run where these are there.
@@ -55,8 +56,8 @@ def run(page, there=()):
     with np.printoptions():
         for line, kind, code, expected in blocks(page.read_text(encoding="utf-8")):
             if kind == "sh":
-                for command in commands(code):
-                    shell(command, f"{page.name}, block in line {line}")
+                printed = "".join(shell(command, f"{page.name}, block in line {line}") for command in commands(code))
+                contains(printed, expected or "", f"{page.name}, output of the block in line {line}")
                 continue
             made, needed = needs(code, missing)
             if needed - set(there):
@@ -107,6 +108,14 @@ def shell(command, where):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{where}: {command}\n{done.stderr}"
+    return done.stdout
+
+
+def contains(printed, expected, where):
+    """Raise AssertionError unless each line that is expected is among those printed, ... standing for anything."""
+    for line in expected.splitlines():
+        pattern = r"\s+".join(".*".join(map(re.escape, word.split("..."))) for word in line.split())
+        assert re.search(rf"^\s*{pattern}\s*$", printed, re.M), f"{where}: there is no line\n{line}\nin\n{printed}"
 
 
 def execute(code, namespace, where):
@@ -252,6 +261,11 @@ def test_commands_are_run(tmp_path):
         ["python", "-m", "fastbp", "info"],
     ]
     run(page)
+    page.write_text("```sh\nfastbp --version\n```\n\n```text\nfastbp 0...\n```\n")
+    run(page)
+    page.write_text(page.read_text().replace("fastbp 0...", "fastbp 0."))
+    with pytest.raises(AssertionError, match="there is no line\nfastbp 0\\."):
+        run(page)
     page.write_text("```sh\nfastbp --vision\n```\n")
     with pytest.raises(AssertionError, match="page.md, block in line 2: fastbp --vision\n"):
         run(page)
