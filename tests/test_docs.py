@@ -264,7 +264,7 @@ def test_commands_are_run(tmp_path):
     page.write_text("```sh\nfastbp --version\n```\n\n```text\nfastbp 0...\n```\n")
     run(page)
     page.write_text(page.read_text().replace("fastbp 0...", "fastbp 0."))
-    with pytest.raises(AssertionError, match="there is no line\nfastbp 0\\."):
+    with pytest.raises(AssertionError, match=r"there is no line\s+fastbp 0\."):
         run(page)
     page.write_text("```sh\nfastbp --vision\n```\n")
     with pytest.raises(AssertionError, match="page.md, block in line 2: fastbp --vision\n"):

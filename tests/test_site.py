@@ -15,7 +15,7 @@ import fastbp as fb
 
 ROOT = Path(fb.__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-GENERATOR = ("sphinx", "myst_parser", "furo", "numpydoc")
+GENERATOR = ("sphinx", "myst_parser", "furo", "numpydoc", "sklearn")  # the last one for the estimators' docstrings
 
 pytestmark = [
     pytest.mark.docs,
@@ -52,7 +52,7 @@ def inventory(site):
 
 def public_names():
     """fastbp's names, and those of its public modules: what their __all__ has, else the classes they define."""
-    for name in fb.__all__:
+    for name in {*fb.__all__, *fb._LATER}:
         yield f"fastbp.{name}"
         module = getattr(fb, name)
         if inspect.ismodule(module):
