@@ -2,10 +2,15 @@
 
 The ratios are those of interleaved rounds, best over best. A net that is not as much faster than the twin as it must be
 fails. ``python -m benches.compare_twin`` makes the same comparison in more rounds, and on all cores.
+
+And an epoch from data of other dtypes and layouts, which are converted as they are gathered, against one from a float32
+array: from pixels it may take no longer.
 """
 
+import numpy as np
 import pytest
 
+import fastbp as fb
 from fastbp.bench import contestants, cores, nets, timing, verify
 
 from . import compare_twin
@@ -32,3 +37,48 @@ def bench_epoch(speed, net):
         }
         speed(lambda: trainer.epochs(1), flops=net.flops(), **figures)
     assert ratio >= net.least_ratio, f"{ratio:.2f} times as fast as the twin; it must be {net.least_ratio:g} times"
+
+
+class From:
+    """Trains 784-128-10 in float32, batch 64, on 60,000 rows as they are."""
+
+    def __init__(self, name, X):
+        self.name, self.X, self.y = name, X, np.arange(len(X)) % 10
+
+    def restart(self):
+        net = fb.Network(784, [fb.Dense(128, "relu"), fb.Dense(10)])
+        self.trainer = fb.Trainer(net, optimizer=fb.SGD(0.1), n_threads=1)
+
+    def epochs(self, count):
+        return self.trainer.fit(self.X, self.y, epochs=count, batch_size=64)["seconds"]
+
+
+# What to make of the pixels, and how many times as long as from float32 an epoch may take.
+DATA = {
+    "uint8": (lambda pixels: pixels, 1.05),
+    "float64": (lambda pixels: pixels / 255, 1.3),
+    "float32 in Fortran order": (lambda pixels: np.asfortranarray(pixels.astype("float32") / 255), 4),
+    "uint8 in Fortran order": (np.asfortranarray, 4),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def bench_data(speed, name):
+    make, most = DATA[name]
+    pixels = np.random.default_rng(0).integers(0, 256, (60_000 if speed.enabled else 200, 784), np.uint8)
+    plain, other = From("float32", pixels.astype("float32") / 255), From(name, make(pixels))
+    with cores.one_core():
+        for one in (plain, other):
+            one.restart()
+            one.epochs(1)
+        assert np.array_equal(plain.trainer.net.parameters, other.trainer.net.parameters)
+        if not speed.enabled:
+            speed(lambda: other.epochs(1))
+            return
+        times = timing.race([plain, other], 5, 0.1, one_core=True)
+        ratio, median = timing.ratio(times[name], times["float32"])
+        best = round(min(times[name]) * 1e3, 1)
+        speed(
+            lambda: other.epochs(1), **{"ms an epoch": best, "to float32": round(ratio, 2), "median": round(median, 2)}
+        )
+    assert ratio <= most, f"{ratio:.2f} times as long as from float32; it may be {most:g} times"

@@ -57,6 +57,7 @@ _LATER = {
     "numerical_jacobian": "gradcheck",
     "load_digits": "datasets",
     "load_mnist": "datasets",
+    "table": "table",
 }
 
 __all__ = [
@@ -110,6 +111,7 @@ __all__ = [
     "ops",
     "reference",
     "schedules",
+    "table",
 ]
 
 

@@ -490,6 +490,8 @@ cdef Flaw look_at(Arguments *args, object x, char format, int ndim, int flags) n
         if right and view.itemsize != args.item:
             right = args.item == 0
             args.item = view.itemsize
+    elif format == b'x':
+        right = (got == b'f' and view.itemsize == 4) or (got == b'd' and view.itemsize == 8) or got == b'B'
     elif format == b'i':
         right = (got == b'l' or got == b'q') and view.itemsize == 8
     elif format == b'n':
@@ -1229,9 +1231,14 @@ cdef bint all_probabilities(const void *values, Py_ssize_t item, size_t N) noexc
     return right
 
 
+cdef enum:
+    READY_AT_ONCE = 1 << 26  # elements: some tens of milliseconds, where they are in memory
+
+
 def ready(x, target, Py_ssize_t item, size_t inputs, size_t outputs, int loss):
     """Whether x (rows, inputs) and the target of a loss are what C takes, as they stand: arrays of one real type (labels
-    of int64), finite, the target within its range, and a row at least. What is wrong otherwise, the caller finds out."""
+    of int64), finite, the target within its range, a row at least, and not so many that Ctrl-C would have to wait while they
+    are looked at. What is wrong otherwise, the caller finds out."""
     cdef Arguments args
     cdef size_t rows
     cdef bint right
@@ -1240,6 +1247,8 @@ def ready(x, target, Py_ssize_t item, size_t inputs, size_t outputs, int loss):
         if look_at(&args, x, b'r', 2, 0) != READY or <size_t>args.views[0].shape[1] != inputs:
             return False
         rows = args.views[0].shape[0]
+        if rows > READY_AT_ONCE // max(inputs, outputs):
+            return False
         kernels = kernels_for(item)
         if loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
             right = look_at(&args, target, b'i', 1, 0) == READY
@@ -2615,20 +2624,29 @@ cdef class Plan:
     # is not as it must be, nothing is done, None is returned, and the caller's own checks find out.
 
     cdef Py_buffer *glance_at_x(self, Arguments *args, object x) noexcept:
-        """The buffer of x (rows, I), of either real type and with few enough rows; or NULL. NULL, too, when another
-        instruction set has been chosen."""
+        """The buffer of x (rows, I), of bytes or of either real type and with few enough rows; or NULL. NULL, too, when
+        another instruction set has been chosen."""
         args.count = args.item = 0
-        if self.kernels != kernels_for(self.kernels.item) or look_at(args, x, b'r', 2, 0) != READY:
+        if self.kernels != kernels_for(self.kernels.item) or look_at(args, x, b'x', 2, 0) != READY:
             return NULL
         view = &args.views[0]
         if <size_t>view.shape[1] != self.inputs or not 0 < <size_t>view.shape[0] <= self.most_rows:
             return NULL
-        if view.itemsize != <Py_ssize_t>self.kernels.item and view.shape[0] > FBP_BLOCK:
+        if view.itemsize != <Py_ssize_t>self.kernels.item and view.itemsize > 1 and view.shape[0] > FBP_BLOCK:
             return NULL  # its copy would take much memory for good
         return view
 
+    cdef int set_rows(self, fbp_rows *rows, const Py_buffer *view) except -1:
+        """The rows that `glance_at_x` found; those of the other real type are copied. The lock is held."""
+        if view.itemsize == 1:
+            rows.at, rows.kind = view.buf, FBP_BYTES
+            rows.row, rows.column = <ptrdiff_t>self.inputs, 1
+        else:
+            rows[0] = close_rows(converted(&self.x_room, "x", view, self.kernels.item), self.inputs, self.kernels.item)
+        return 0
+
     def try_predict(self, x):
-        """The outputs (rows, O) for x (rows, I), of either real type; None where x is not finite, too."""
+        """The outputs (rows, O) for x (rows, I), of bytes or either real type; None where x is not finite, too."""
         cdef Arguments args
         cdef fbp_rows x_rows
         cdef size_t rows
@@ -2643,11 +2661,10 @@ cdef class Plan:
             y_ = real_out(&args, "y", y, 2)
             self.enter()
             try:
-                at = converted(&self.x_room, "x", x_, self.kernels.item)
+                self.set_rows(&x_rows, x_)
                 state = self.let_go_for(1, rows)
-                finite = self.kernels.all_finite(at, rows * self.inputs)
+                finite = x_rows.kind == FBP_BYTES or self.kernels.all_finite(x_rows.at, rows * self.inputs)
                 if finite:
-                    x_rows = close_rows(at, self.inputs, self.kernels.item)
                     fbp_plan_forward(self.plan, &self.vectors, &x_rows, rows, y_.buf)
                 take_back(state)
             finally:
@@ -2660,7 +2677,7 @@ cdef class Plan:
         """Make one update as `step`, count it and return its loss; None where the loss or its gradient is not finite,
         too, and while `updates` is held, if by this very thread: it may be in a signal's handler.
 
-        x and target may be of either real type, labels of int64 or int32, and target (rows,) where there is one output.
+        x may be of bytes, x and target of either real type, labels of int64 or int32, and target (rows,) where there is one output.
         """
         cdef Arguments args
         cdef fbp_data data
@@ -2689,7 +2706,8 @@ cdef class Plan:
                 return None
             self.enter()
             try:
-                x_at = converted(&self.x_room, "x", x_, self.kernels.item)
+                memset(&data, 0, sizeof(data))
+                self.set_rows(&data.x, x_)
                 if labels:
                     target_at = copied_positions(&self.labels, "target", target_)
                     if first_outside(<const int64_t *>target_at, rows, self.outputs) >= 0:
@@ -2699,9 +2717,7 @@ cdef class Plan:
                     if (self.loss_kind <= FBP_BINARY_CROSS_ENTROPY_WEIGHTED
                             and not all_probabilities(target_at, self.kernels.item, rows * self.outputs)):
                         return None
-                memset(&data, 0, sizeof(data))
-                data.x, data.rows = close_rows(x_at, self.inputs, self.kernels.item), rows
-                data.target, data.target_row = target_at, self.target_row()
+                data.rows, data.target, data.target_row = rows, target_at, self.target_row()
                 status = self.make_step(&data, learning_rate, updates.done, &loss)
             finally:
                 self.leave()

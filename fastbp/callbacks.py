@@ -113,9 +113,9 @@ class EarlyStopping(Callback):
             run.stop()
 
     def train_end(self, run):
-        if run.failed is None and self._weights:
-            run.net.parameters[...] = self._weights["parameters"]
-            run.net.statistics[...] = self._weights["statistics"]
+        if run.failed is None:
+            for name, vector in self._weights.items():  # no statistics from the file of a net that has none
+                getattr(run.net, name)[...] = vector
 
     def state(self):
         return {"best": self.best, "best_epoch": self.best_epoch}, self._weights

@@ -92,7 +92,7 @@ def in_place(name, x, shape=None, dtype=None):
 
 
 def arrayed(name, x):
-    """What offers itself as an array, by ``__array__`` or DLPack, as one; anything else as it is, for other checks to judge.
+    """What offers itself as an array, by ``__array__`` or DLPack, as one; anything else as it is.
 
     Parameters
     ----------
@@ -128,8 +128,8 @@ def arrayed(name, x):
         ) from error
     if found.dtype == object:
         raise TypeError(
-            f"{name} must hold numbers of one kind, got {declarative.described(x)} that becomes an object array: convert "
-            "columns of text, of mixed kinds or with missing values first"
+            f"{name} must hold numbers of one kind, got {declarative.described(x)} that becomes an object array: "
+            "convert columns of text, of mixed kinds or with missing values first"
         )
     return found
 

@@ -1,19 +1,14 @@
-"""The command line: python -m fastbp {train, bench, info}."""
+"""The command line: ``fastbp``, and ``python -m fastbp``."""
 
 import argparse
 import os
 import sys
-import time
+import warnings
 
-import numpy as np
+from . import __version__
+from .errors import DivergenceError
 
-from . import __version__, _core, datasets, storage
-from .layers import Dense
-from .network import Network
-from .optimizers import Adam
-from .trainer import MOST_THREADS, Trainer
-
-PROGRAM = "python -m fastbp"
+PROGRAM = "fastbp"
 
 
 def main(arguments=None):
@@ -27,132 +22,61 @@ def main(arguments=None):
     Returns
     -------
     int
-        The exit status: 0; 1 when something failed, 2 for a bad option, both with one line on stderr; 130 after Ctrl-C.
+        The exit status: 0; 2 for wrong usage or wrong data, 1 for training that diverged and for what else failed, both
+        with one line on stderr; 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     progress = _Progress()
     try:
-        options.run(options, progress)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *_, **__: _say("warning", message)
+            _command(options.command)(options, progress)
         sys.stdout.flush()
         return 0
     except KeyboardInterrupt:
         progress.end()
-        return _failed(options.command, progress.interrupted, 130)
+        _say("error", progress.interrupted)
+        return 130
     except BrokenPipeError:
         # Whoever read our output has left; the interpreter must not try to flush it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (DivergenceError, MemoryError) as error:
+        progress.end()
+        _say("error", str(error) or "out of memory")
+        return 1
     except OSError as error:
         progress.end()
         known = error.filename is not None and error.strerror is not None
-        return _failed(options.command, f"{error.filename}: {error.strerror}" if known else error, 1)
-    except MemoryError as error:
+        _say("error", f"{error.filename}: {error.strerror}" if known else error)
+        return 2
+    except (ValueError, TypeError, ImportError) as error:
         progress.end()
-        return _failed(options.command, str(error) or "out of memory", 1)
-    except (ValueError, TypeError, ArithmeticError, ImportError) as error:
-        progress.end()
-        return _failed(options.command, error, 1)
+        _say("error", error)
+        return 2
 
 
-def _failed(command, what, status):
-    print(f"{PROGRAM} {command}: {' '.join(str(what).split())}", file=sys.stderr)
-    return status
+def _say(kind, what):
+    """One line on stderr."""
+    print(f"{PROGRAM}: {kind}: {' '.join(str(what).split())}", file=sys.stderr, flush=True)
 
 
-# ------------------------------------------------------------------------------------------------------ options
+def _command(name):
+    """What carries out a command: only its modules are imported."""
+    if name == "train":
+        from .commands import train
 
+        return train.run
+    if name == "bench":
+        from .bench import command
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (--help shows the options)\n")
+        return lambda options, progress: command.run(
+            options.nets, options.rounds, options.threads, options.json, progress
+        )
+    from .commands import model
 
-
-def _parser():
-    parser = _Parser(prog=PROGRAM, description="Train a dense network on a CPU.")
-    parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="{train,bench,info}", required=True)
-
-    train = commands.add_parser(
-        "train",
-        help="train a classifier of handwritten digits, and time its NumPy twin",
-        description="Train a classifier on the bundled 8 x 8 digits (1,797 of them, a few seconds), or on data in "
-        "the format of MNIST. Prints losses, test accuracy and how long the NumPy twin takes for the same; saves the "
-        "model.",
-    )
-    option = train.add_argument
-    option("--data", metavar="FOLDER", help="four IDX files, as of MNIST, gzipped or not (default: the bundled digits)")
-    option("--epochs", type=_whole(1), default=30, metavar="N", help="passes over the data (default: %(default)s)")
-    option("--batch-size", type=_whole(1), default=32, metavar="N", help="rows in a minibatch (default: %(default)s)")
-    option(
-        "--hidden",
-        type=_whole(1),
-        nargs="+",
-        default=[128],
-        metavar="N",
-        help="units of each hidden layer (default: 128)",
-    )
-    option("--learning-rate", type=_rate, default=1e-3, metavar="X", help="of Adam (default: %(default)s)")
-    option(
-        "--seed",
-        type=_whole(0, 2**64 - 1),
-        default=0,
-        metavar="N",
-        help="of weights, order of rows and split of the data (default: %(default)s)",
-    )
-    option(
-        "--threads",
-        type=_whole(1, MOST_THREADS),
-        metavar="N",
-        help="at most so many (default: FASTBP_NUM_THREADS, else all cores)",
-    )
-    option("--out", default="model.npz", metavar="FILE", help="the model: .npz or .safetensors (default: %(default)s)")
-    option("--no-reference", action="store_true", help="do not run the NumPy twin")
-    train.set_defaults(run=_train)
-
-    bench = commands.add_parser(
-        "bench",
-        help="time training against NumPy written by hand",
-        description="Train a dozen nets, each checked first against the NumPy twin, and print microseconds a step "
-        "beside those of NumPy written by hand. About 20 seconds.",
-    )
-    option = bench.add_argument
-    option("--nets", metavar="TEXT", help="only nets whose name contains TEXT, such as 784-128")
-    option("--rounds", type=_whole(1), default=3, metavar="N", help="interleaved rounds (default: %(default)s)")
-    option(
-        "--threads",
-        choices=["one", "all", "both"],
-        default="both",
-        help="one thread on one core, as many as there are cores, or both in turn (default: %(default)s)",
-    )
-    option("--json", metavar="FILE", help="write everything found, every round's time included")
-    bench.set_defaults(run=_bench)
-
-    info = "print version, instruction set, threads and build"
-    commands.add_parser("info", help=info, description=f"{info.capitalize()}.").set_defaults(run=_info)
-    return parser
-
-
-def _whole(least, most=2**31 - 1):
-    def whole(text):
-        try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"must be a whole number in {least} .. {most}, got {text!r}")
-        return value
-
-    return whole
-
-
-def _rate(text):
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
-    return value
+    return getattr(model, name)
 
 
 class _Progress:
@@ -183,109 +107,257 @@ class _Progress:
             self.written = 0
 
 
-# ----------------------------------------------------------------------------------------------------- commands
+# ------------------------------------------------------------------------------------------------------------- options
 
 
-def _train(options, progress):
-    _check_out(options.out)
-    progress.interrupted = "interrupted; no model was saved"
-    if options.data is None:
-        X, y = datasets.load_digits()
-        X, y, X_test, y_test = datasets.train_test_split(X, y, 0.2, options.seed)
-        source = "the bundled digits"
-    else:
-        X, y, X_test, y_test = datasets.load_mnist(options.data)
-        source = options.data
-    classes = max(int(y.max()), int(y_test.max())) + 1
-    X, y, X_val, y_val = datasets.train_test_split(X, y, 1 / 6, options.seed)
-    if options.batch_size > len(X):
-        raise ValueError(f"--batch-size is {options.batch_size}; there are {len(X)} rows to train on")
-    data = X, y, options.batch_size, (X_val, y_val)
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help begins with an example, and whose errors are one line."""
 
-    layers = [*(Dense(units, "relu") for units in options.hidden), Dense(classes)]
-    net = Network(X.shape[1], layers, seed=options.seed)
-    trainer = Trainer(net, optimizer=Adam(options.learning_rate), seed=options.seed, n_threads=options.threads)
-    shape = "-".join(str(width) for width in (X.shape[1], *options.hidden, classes))
-    rows = f"{len(X)} rows to train on, {len(X_val)} to validate, {len(X_test)} to test"
-    print(f"{source}: {rows}; net {shape}, {_core.isa()}", flush=True)
-    seconds, first, last = _run(trainer, data, options.epochs, "epoch", progress)
+    def __init__(self, *arguments, example="", **keywords):
+        super().__init__(*arguments, formatter_class=argparse.RawDescriptionHelpFormatter, **keywords)
+        self.example = example
 
-    right = int((net.predict(X_test).argmax(axis=1) == y_test).sum())
-    print(f"train loss       {trainer.evaluate(X, y):.4f}")
-    print(f"validation loss  {trainer.evaluate(X_val, y_val):.4f}")
-    print(f"test accuracy    {right / len(y_test):.2%} ({right} of {len(y_test)})")
-    print(f"time             {seconds:.2f} s for {_epochs(options.epochs)}")
-    net.save(options.out)
-    print(f"model            {options.out}", flush=True)
-    if options.no_reference:
-        return
+    def format_help(self):
+        return f"{self.example}\n\n{super().format_help()}"
 
-    from . import reference
+    def error(self, message):
+        self.exit(2, f"{PROGRAM}: error: {message} ({self.prog} --help shows the options)\n")
 
-    progress.interrupted = f"interrupted; the model is in {options.out}"
-    # A whole run of the twin on the digits takes seconds; on as much as MNIST, minutes.
-    epochs = options.epochs if options.data is None else 1
-    twin = reference.Trainer(
-        reference.Network(X.shape[1], layers, seed=options.seed),
-        optimizer=Adam(options.learning_rate),
-        seed=options.seed,
+
+def _parser():
+    parser = _Parser(
+        prog=PROGRAM,
+        usage="%(prog)s COMMAND ...",
+        example="Example: fastbp train houses.csv --target price -o houses.npz\n"
+        "         fastbp predict houses.npz new.csv -o predictions.csv",
+        description="Train dense networks on a CPU, and predict with them, from tables, arrays and images.",
+        epilog="fastbp COMMAND --help shows a command's options. Exit status: 0; 2 for wrong usage or data; 1 when\n"
+        "training diverged; 130 after Ctrl-C.",
     )
-    twin_seconds, _, twin_last = _run(twin, data, epochs, "NumPy twin: epoch", progress)
-    if epochs < options.epochs:
-        seconds /= options.epochs
-    print(
-        f"NumPy twin       {twin_seconds:.2f} s for {_epochs(epochs)}, {twin_seconds / seconds:.1f} times as long"
-        + (" (an epoch on average)" if epochs < options.epochs else "")
+    parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=PROGRAM, required=True)
+    _add_train(commands)
+    _add_of_model(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _add_train(commands):
+    train = commands.add_parser(
+        "train",
+        help="train a net on a table, arrays or images, and save it",
+        usage="%(prog)s [DATA] [--target NAME] [-o MODEL] [options]",
+        example="Example: fastbp train houses.csv --target price -o houses.npz\n"
+        "         fastbp train flowers.csv --target species --drop id --layers 64,64 --plot training.png\n"
+        "         fastbp train houses.csv --target price --quantiles 0.1,0.5,0.9\n"
+        "         fastbp train mnist/ --layers 256 --epochs 20",
+        description="Train a net, say how well it predicts rows held out, and save it with all that is needed to\n"
+        "predict from another such file.\n\n"
+        "DATA is a CSV file with names in its first line (.gz too), a .npz file with arrays X and y, a folder with\n"
+        "MNIST's four files, or the word digits, as when it is left out, for the digits that come with fastbp.\n\n"
+        "Of a CSV numbers are scaled to mean 0 and deviation 1, and missing ones filled with the median; text, which\n"
+        "dates are too, becomes an input for each of its values. The rows held out have no say in that.",
     )
-    ours = last if epochs == options.epochs else first
-    error = abs(twin_last - ours) / max(abs(ours), 1e-30)
-    verdict = "agrees with" if error < 0.01 else "DIFFERS from"
-    print(f"                 its training loss in epoch {epochs}, {twin_last:.6f}, {verdict} {ours:.6f}")
+    train.add_argument("data", metavar="DATA", nargs="?", help="what to train on (default: digits)")
+    option = train.add_argument_group("what is learnt").add_argument
+    option("--target", metavar="NAME", help="the column to predict; of a .npz file the array (default: y)")
+    option("--drop", metavar="NAME", action="append", default=[], help="a column to leave out; may be repeated")
+    option("--text", metavar="NAME", action="append", default=[], help="a column of numbers to take as text: codes")
+    option(
+        "--task",
+        choices=["classification", "regression"],
+        help="default: classification of text and of at most 20 different integers, else regression",
+    )
+    option("--quantiles", type=_levels, metavar="Q,Q", help="learn quantiles of a number, such as 0.1,0.5,0.9")
+    option("--log-target", action="store_true", help="learn the logarithm of a number: prices, populations")
+    option("--balanced", action="store_true", help="let all classes weigh the same, however many rows they have")
+    option(
+        "--validation",
+        type=_share,
+        metavar="SHARE",
+        help="rows held out, which end the training and choose the best epoch (default: 0.2, at most 10,000 rows)",
+    )
+    option("--test", type=_share, metavar="SHARE", help="rows left alone until the end (default: 0; digits: 0.2)")
+    _add_reading(option)
+
+    option = train.add_argument_group("the net").add_argument
+    option(
+        "--layers",
+        type=_widths,
+        default=(128, 64),
+        metavar="N,N",
+        help="units of the hidden layers, or none for a linear model (default: 128,64)",
+    )
+    option("--activation", default="relu", metavar="NAME", help="relu (default), tanh, silu, gelu, selu, ...")
+    option("--dropout", type=_share, metavar="RATE", help="after each hidden layer (default: 0.1)")
+    option("--norm", choices=["layer", "batch"], help="normalise before each activation")
+    option("--dtype", choices=["float32", "float64"], default="float32", help="default: float32")
+
+    option = train.add_argument_group("training").add_argument
+    option(
+        "--loss",
+        choices=["mean_squared_error", "mean_absolute_error", "huber", "poisson"],
+        help="of numbers (default: mean_squared_error; poisson is for counts)",
+    )
+    option(
+        "--optimizer",
+        choices=["adamw", "adam", "sgd", "rmsprop", "adagrad", "lbfgs"],
+        default="adamw",
+        help="default: adamw; sgd has a momentum of 0.9; lbfgs takes all rows at once and needs SciPy",
+    )
+    option("--learning-rate", type=_number, metavar="X", help="default: 0.003 for adamw and adam")
+    option("--weight-decay", type=_number, metavar="X", help="default: 0.1 for adamw, else 0")
+    option(
+        "--schedule",
+        choices=["plateau", "cosine", "one_cycle", "exponential", "constant"],
+        help="of the learning rate (default: plateau, lower whenever the validation gets no better for a while)",
+    )
+    option("--clip-norm", type=_number, metavar="X", help="limit the norm of the gradient")
+    option("--epochs", type=_whole(1), default=200, metavar="N", help="at most so many (default: 200)")
+    option("--batch-size", type=_whole(1), metavar="N", help="rows in a minibatch (default: 32 to 256, by the rows)")
+    option(
+        "--patience",
+        type=_whole(0),
+        default=20,
+        metavar="N",
+        help="stop after so many epochs without a better validation, and keep the best; 0: never (default: 20)",
+    )
+    option("--seed", type=_whole(0, 2**64 - 1), default=0, metavar="N", help="one seed, one model (default: 0)")
+    option("--threads", type=_whole(1, 256), metavar="N", help="default: FASTBP_NUM_THREADS, else all cores")
+
+    option = train.add_argument_group("what is written").add_argument
+    option("-o", "--output", metavar="MODEL", help="the model, .npz or .safetensors (default: model.npz)")
+    option(
+        "--checkpoint", metavar="FILE", help="a .npz file written after each epoch; the same command goes on from it"
+    )
+    option("--log", metavar="FILE", help="a line for each epoch, .csv or .jsonl")
+    option("--plot", metavar="FILE", help="a picture of losses, learning rate and gradients, .png or .svg")
+    option("-v", "--verbose", action="store_true", help="print a line for each epoch")
+    option(
+        "--compare",
+        action=argparse.BooleanOptionalAction,
+        help="train the NumPy twin for three epochs, too: how long it takes, whether it agrees (default: with digits)",
+    )
 
 
-def _run(trainer, data, epochs, label, progress):
-    """Train, showing progress; the seconds it took, and the training loss of the first and of the last epoch."""
-    X, y, batch_size, validation = data
-    seconds, losses = 0.0, []
-    for epoch in range(epochs):
-        started = time.perf_counter()
-        history = trainer.fit(X, y, epochs=1, batch_size=batch_size, validation=validation)
-        seconds += time.perf_counter() - started
-        losses.append(history["loss"][0])
-        if progress.in_place or (epoch + 1) % max(1, epochs // 10) == 0:
-            both = f"loss {losses[-1]:.4f}  validation {history['val_loss'][0]:.4f}"
-            progress.show(f"{label} {epoch + 1}/{epochs}  {both}  {seconds:.2f} s")
-    progress.end()
-    return seconds, losses[0], losses[-1]
+def _add_of_model(commands):
+    predict = commands.add_parser(
+        "predict",
+        help="predict the rows of a file",
+        usage="%(prog)s MODEL DATA [-o FILE]",
+        example="Example: fastbp predict houses.npz new.csv -o predictions.csv",
+        description="Write a CSV with a line for each row of DATA, in its order: the class and the probability of\n"
+        "each class, or numbers in the units of the target, or a column for each quantile. DATA must have the columns\n"
+        "the model was trained on, in any order; others are ignored, and so is the target.",
+    )
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="say how well a model predicts data whose target is known",
+        usage="%(prog)s MODEL DATA",
+        example="Example: fastbp evaluate houses.npz sold.csv",
+        description="Predict the rows of DATA and compare with the target that stands there: accuracy and what is\n"
+        "found of each class, or R2 and the mean error in the units of the target, or how many rows lie below each\n"
+        "quantile.",
+    )
+    for command in (predict, evaluate):
+        command.add_argument("model", metavar="MODEL", help="a file that fastbp train wrote")
+        command.add_argument(
+            "data", metavar="DATA", help="of the kind the model was trained on; of MNIST the test images"
+        )
+        _add_reading(command.add_argument)
+    predict.add_argument("-o", "--output", metavar="FILE", help="default: print them")
+
+    info = commands.add_parser(
+        "info",
+        help="say what a model is, or what fastbp and machine these are",
+        usage="%(prog)s [MODEL]",
+        example="Example: fastbp info houses.npz",
+        description="Print a model's layers, what it predicts and from which columns. Without MODEL: version,\n"
+        "instruction sets, threads and build.",
+    )
+    info.add_argument("model", metavar="MODEL", nargs="?", help="a file that fastbp wrote")
 
 
-def _epochs(count):
-    return f"{count} epoch{'s' * (count != 1)}"
+def _add_reading(option):
+    option("--inputs", metavar="NAME", default="X", help="of a .npz file, the array to predict from (default: X)")
+    option("--delimiter", type=_character, metavar="C", help="of a CSV (default: , ; tab or |, by its first line)")
 
 
-def _check_out(path):
-    """Refuse, before training, where the model cannot go."""
-    storage.checked_path(path)
-    storage.check_destination("--out", path)
-    if path.endswith(".safetensors"):
-        storage.safetensors_package()
+def _add_bench(commands):
+    bench = commands.add_parser(
+        "bench",
+        help="time training against NumPy written by hand",
+        usage="%(prog)s [options]",
+        example="Example: fastbp bench --nets 784-128 --threads one",
+        description="Train a dozen nets, each checked first against the NumPy twin, and print microseconds a step\n"
+        "beside those of NumPy written by hand. About 20 seconds.",
+    )
+    option = bench.add_argument
+    option("--nets", metavar="TEXT", help="only nets whose name contains TEXT, such as 784-128")
+    option("--rounds", type=_whole(1), default=3, metavar="N", help="interleaved rounds (default: %(default)s)")
+    option(
+        "--threads",
+        choices=["one", "all", "both"],
+        default="both",
+        help="one thread on one core, as many as there are cores, or both in turn (default: %(default)s)",
+    )
+    option("--json", metavar="FILE", help="write everything found, every round's time included")
 
 
-def _bench(options, progress):
-    from .bench import command
+def _whole(least, most=2**31 - 1):
+    def whole(text):
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number in {least} .. {most}, got {text!r}")
+        return value
 
-    command.run(options.nets, options.rounds, options.threads, options.json, progress)
+    return whole
 
 
-def _info(options, progress):
-    available = _core.isas_available()
-    lines = {
-        "fastbp": __version__,
-        "instruction set": f"{_core.isa()} (available: {', '.join(available)})",
-        "threads": f"{_core.threads()} of {_core.cores()} cores",
-        "build": f"{_core.compiler()}, {os.path.abspath(_core.__file__)}",
-        "Python": sys.version.split()[0],
-        "NumPy": np.__version__,
-    }
-    for name, value in lines.items():
-        print(f"{name:<16} {value}")
+def _real(text, below):
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    return value if 0 <= value < below else None
+
+
+def _number(text):
+    value = _real(text, float("inf"))
+    if value is None:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
+    return value
+
+
+def _share(text):
+    value = _real(text, 1)
+    if value is None:
+        raise argparse.ArgumentTypeError(f"must be a share, at least 0 and below 1, got {text!r}")
+    return value
+
+
+def _levels(text):
+    levels = [_real(level, 1) for level in text.split(",")]
+    if None in levels or 0 in levels or sorted(set(levels)) != levels:
+        raise argparse.ArgumentTypeError(f"must be levels that increase, between 0 and 1, as 0.1,0.5,0.9, got {text!r}")
+    return levels
+
+
+def _widths(text):
+    if text == "none":
+        return ()
+    whole = _whole(1)
+    try:
+        return tuple(whole(width) for width in text.split(","))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"must be whole numbers from 1, as 128,64, or none, got {text!r}") from None
+
+
+def _character(text):
+    text = "\t" if text == "\\t" else text
+    if len(text) != 1:
+        raise argparse.ArgumentTypeError(f"must be one character, or \\t, got {text!r}")
+    return text

@@ -172,8 +172,10 @@ class Network:
 
         Parameters
         ----------
-        X : (rows, inputs) float32 or float64 array
-            Converted to the net's dtype where it differs; rows >= 1. Quickest when contiguous.
+        X : (rows, inputs) array, rows >= 1
+            Of float32 or float64, converted to the net's dtype where it differs, or of uint8: pixels, of which n stands
+            for n / 255. Or what NumPy makes such an array of by ``__array__`` or DLPack. It is converted block by
+            block, whatever its strides: no copy is made. Quickest when contiguous.
         allow_nonfinite : bool
             Take nan and inf in X for what they are, rather than refusing them.
 
@@ -186,7 +188,7 @@ class Network:
         Raises
         ------
         TypeError
-            When X is not an array of float32 or float64.
+            When X is not an array of float32, float64 or uint8.
         ValueError
             When X does not have two dimensions, a row at least and `inputs` columns, or holds nan or inf.
         """
@@ -209,19 +211,20 @@ class Network:
 
         Parameters
         ----------
-        X : (rows, inputs) float32 or float64 array, rows >= 1
-            Converted to the net's dtype where it differs.
+        X : (rows, inputs) array, rows >= 1
+            As for `predict`.
 
         Returns
         -------
         (rows, outputs, inputs) array of the net's dtype
-            J[r, o, i] = dy[r, o] / dX[r, i] with y = predict(X). Dropout passes all, and batch norms take their running
-            statistics, so that no row depends on another. At a kink, such as 0 of a ReLU, what training takes.
+            J[r, o, i] = dy[r, o] / dX[r, i] with y = predict(X); of pixels n it is with respect to n / 255.
+            Dropout passes all, and batch norms take their running statistics, so that no row depends on another. At a
+            kink, such as 0 of a ReLU, what training takes.
 
         Raises
         ------
         TypeError
-            When X is not an array of float32 or float64.
+            When X is not an array of float32, float64 or uint8.
         ValueError
             When X does not have two dimensions, a row at least and `inputs` columns, or holds nan or inf.
         MemoryError
@@ -281,8 +284,8 @@ class Network:
         return max(BLOCK, SLICE // max(len(self._parameters), self._inputs) // BLOCK * BLOCK)
 
     def checked_inputs(self, name, X, allow_nonfinite=None):
-        """X as the core takes it: (rows, inputs) with a row at least and, unless allowed, finite in the net's dtype. The core
-        converts what it gathers. None: the caller offers no such switch."""
+        """X as the core takes it, which converts what it gathers: (rows, inputs) with a row at least and, unless
+        allowed, finite in the net's dtype. None: the caller offers no such switch."""
         X = checks.inputs(name, X, self._inputs, "the network")
         if not len(X):
             raise ValueError(f"{name} must have at least 1 row, got shape {X.shape}")

@@ -79,8 +79,16 @@ class Trainer:
 
     Notes
     -----
-    X and x are arrays of float32 or float64, and of the net's dtype after conversion where it differs; anything else is
-    refused, and so are nan and inf. Targets, y, are
+    X and x, (rows, inputs), are
+
+    - arrays of float32 or float64, converted to the net's dtype where it differs;
+    - arrays of uint8, which are pixels: n in 0 .. 255 stands for n / 255.
+
+    Rows are converted minibatch by minibatch as they are gathered, so that no copy of X is made, whatever its dtype and
+    its strides: it may be Fortran-ordered or a slice, or larger than memory in an ``np.memmap``. Quickest is what is
+    contiguous in each row. Data, targets and weights may also be what NumPy makes an array of by ``__array__`` or
+    DLPack: a DataFrame, a tensor of PyTorch on the CPU, an array of JAX. Anything else is refused, and so are nan and
+    inf. Targets, y, are
 
     - for softmax cross-entropy integer class numbers (rows,), or probabilities (rows, outputs);
     - for the other losses floats (rows, outputs), or (rows,) when the net has one output;
@@ -272,9 +280,9 @@ class Trainer:
 
         Parameters
         ----------
-        X : (rows, inputs) float32 or float64 array, rows >= 1
-            Or an iterable of batches (x, y) or (x, y, sample_weight), such as a list, a DataLoader of PyTorch, or, for
-            one epoch, a generator. Each is a minibatch, in the order they come in.
+        X : (rows, inputs) array, rows >= 1
+            See the class. Or an iterable of batches (x, y) or (x, y, sample_weight), such as a list, a DataLoader of
+            PyTorch, or, for one epoch, a generator. Each is a minibatch, in the order they come in.
         y : array
             Targets: see the class. None for an iterable.
         epochs : int >= 1
@@ -454,8 +462,8 @@ class Trainer:
 
         Parameters
         ----------
-        x : (rows, inputs) float32 or float64 array, rows >= 1
-            Quickest when contiguous. With a `BatchNorm` two rows at least.
+        x : (rows, inputs) array, rows >= 1
+            See the class. Quickest when contiguous and of float32 or float64. With a `BatchNorm` two rows at least.
         y : array
             Targets: see the class. Quickest when contiguous, labels of int64 or int32.
         sample_weight : (rows,) array of floats >= 0, or None
@@ -543,7 +551,8 @@ class Trainer:
 
         Parameters
         ----------
-        x : (rows, inputs) float32 or float64 array, rows >= 1
+        x : (rows, inputs) array, rows >= 1
+            See the class.
         y : array
             Targets: see the class.
         inputs : bool
@@ -560,7 +569,7 @@ class Trainer:
         gradient : (P,) array
             In the order of `net.parameters`; 0 for frozen layers.
         dx : (rows, inputs) array
-            Only with inputs=True.
+            Only with inputs=True; of pixels n with respect to n / 255.
 
         Raises
         ------
@@ -588,7 +597,8 @@ class Trainer:
 
         Parameters
         ----------
-        x : (rows, inputs) float32 or float64 array, rows >= 1
+        x : (rows, inputs) array, rows >= 1
+            See the class.
         y : array
             Targets: see the class.
 
@@ -623,7 +633,8 @@ class Trainer:
 
         Parameters
         ----------
-        x : (rows, inputs) float32 or float64 array, rows >= 1
+        x : (rows, inputs) array, rows >= 1
+            See the class.
         y : array
             Targets: see the class.
 
@@ -657,7 +668,8 @@ class Trainer:
 
         Parameters
         ----------
-        X : (rows, inputs) float32 or float64 array, rows >= 1
+        X : (rows, inputs) array, rows >= 1
+            See the class.
         y : array
             Targets: see the class.
         sample_weight : (rows,) array of floats >= 0, or None

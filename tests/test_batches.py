@@ -58,7 +58,6 @@ def test_libraries_arrays_are_not():
     for name, make in (
         ("pandas", lambda m: m.DataFrame(X)),
         ("torch", lambda m: m.tensor(X)),
-        ("jax.numpy", lambda m: m.asarray(X)),
         ("scipy.sparse", lambda m: m.csr_matrix(X)),
         ("scipy.sparse", lambda m: m.coo_array(X)),
     ):

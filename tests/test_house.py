@@ -58,7 +58,24 @@ MAY_KNOW = {
     "derivatives": DECLARED | {"dual", "gradcheck", "network", "ops", "reference", "reference.", "trainer"},
     "bench.": {"", "_core", "bench.", "reference", "storage"},
     "bench": set(),
-    "cli": DECLARED | {"", "_core", "bench.", "datasets", "network", "reference", "storage", "trainer"},
+    "cells": set(),
+    "table": DECLARED | {"cells", "network", "storage"},
+    "commands.": DECLARED
+    | {
+        "",
+        "_core",
+        "callbacks",
+        "cells",
+        "commands.",
+        "datasets",
+        "network",
+        "reference",
+        "storage",
+        "table",
+        "trainer",
+    },
+    "commands": set(),
+    "cli": {"", "bench.", "commands.", "errors"},
     "": DECLARED
     | {"callbacks", "cpu", "datasets", "history", "derivatives", "gradcheck", "network", "ops", "reference", "trainer"},
     "__main__": {"cli"},
@@ -67,6 +84,7 @@ OPTIONAL = {
     "storage": {"safetensors"},
     "lbfgs": {"scipy"},
     "history": {"matplotlib", "pandas"},
+    "cells": {"pandas"},
     "callbacks": {"tqdm"},
     "reference.trainer": {"scipy"},
 }  # imported within a function, when it is needed
@@ -231,7 +249,19 @@ def test_import_loads_nothing_optional():
     )
     roots, ours = (line.split() for line in done.stdout.splitlines())
     assert [r for r in roots if r not in sys.stdlib_module_names and "cython" not in r] == ["fastbp"]
-    late = ["bench", "cli", "datasets", "derivatives", "dual", "gradcheck", "reference", "__main__"]
+    late = [
+        "bench",
+        "cells",
+        "cli",
+        "commands",
+        "datasets",
+        "derivatives",
+        "dual",
+        "gradcheck",
+        "reference",
+        "table",
+        "__main__",
+    ]
     assert not [name for name in ours if name.removeprefix("fastbp.").split(".")[0] in late], ours
 
 

@@ -828,9 +828,12 @@ def test_plan_checks_its_data():
         [[1.0] * 3] * 4,
         real(4, 2),
         real(3),
-        real(4, 3, dtype="float32"),
-        np.zeros((4, 3), "int64"),
-        real(4, 6)[:, ::2],
+        real(4, 3, 1),
+        *(
+            np.zeros((4, 3), dtype)
+            for dtype in ("int64", "int8", "bool", "float16", "complex128", "object", "S1", "V4", "M8[s]")
+        ),
+        np.zeros((4, 3), np.dtype("float64").newbyteorder()),
     ]
     bad_labels = [
         None,

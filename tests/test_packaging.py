@@ -69,7 +69,15 @@ def test_the_core_needs_no_particular_python():
 
 def test_the_wheel_holds_what_is_needed_and_no_sources():
     names = installed()[1]
-    for needed in ("py.typed", "data/digits.npz", "ops/gemm.py", "reference/gemm.py", "bench/nets.py", "cli.py"):
+    for needed in (
+        "py.typed",
+        "data/digits.npz",
+        "ops/gemm.py",
+        "reference/gemm.py",
+        "bench/nets.py",
+        "commands/train.py",
+        "cli.py",
+    ):
         assert f"fastbp/{needed}" in names
     assert not [name for name in names if name.endswith((".pyx", ".c", ".h"))]
     assert not [name for name in names if name.startswith(("tests", "benches", "src_c"))]

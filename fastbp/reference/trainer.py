@@ -64,8 +64,8 @@ class Trainer:
 
     Notes
     -----
-    X and x are float32, float64, or uint8, whose values are divided by 255. They, targets and weights may be anything that
-    NumPy makes an array of by ``__array__`` or DLPack.
+    X and x are float32, float64, or uint8, whose values are divided by 255. They, targets and weights may be anything
+    that NumPy makes an array of by ``__array__`` or DLPack.
 
     Targets are integer class numbers (B,) or probabilities (B, outputs) for softmax cross-entropy, and floats
     (B, outputs), or (B,) if there is one output, for the other losses. For Pinball with Q levels they may have
@@ -420,7 +420,7 @@ class Trainer:
         data = self._checked("x", x, "y", y)
         self._refuse_custom("example_gradients")
         with np.errstate(all="ignore"):
-            each = [self._gradient(_rows_of(data, slice(i, i + 1)), None) for i in range(len(x))]
+            each = [self._gradient(_rows_of(data, slice(i, i + 1)), None) for i in range(len(data.x))]
         return np.array([loss for loss, *_ in each]), np.array([gradient for _, gradient, *_ in each])
 
     def example_gradient_norms(self, x, y):

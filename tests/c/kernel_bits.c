@@ -830,6 +830,62 @@ static void check_reductions(void)
     end();
 }
 
+/* Element number i of data of a kind, and what a net is to take it for. */
+static double put_datum(void *p, size_t i, int kind, size_t bytes)
+{
+    const double x = ldexp(sin((double)i + 1), (int)(i * 37 % 301) - 150); /* some too large or too small for a float */
+    const float single = (float)x;
+    if (kind == FBP_BYTES) {
+        *(unsigned char *)p = (unsigned char)(i * 89);
+        return k->item == 4 ? (double)((float)(unsigned char)(i * 89) / 255) : (double)(unsigned char)(i * 89) / 255;
+    }
+    memcpy(p, bytes == 4 ? (const void *)&single : (const void *)&x, bytes);
+    return bytes == 4 || k->item == 4 ? (double)single : x;
+}
+
+/* Rows or columns next to each other, from the last to the first, with gaps that make no element aligned; every third row. */
+static void check_gather(void)
+{
+    static const char *const names[] = {"reals", "other_reals", "bytes"};
+    for (int kind = FBP_REALS; kind <= FBP_BYTES; kind++) {
+        const size_t bytes = kind == FBP_BYTES ? 1 : kind == FBP_REALS ? k->item : 12 - k->item;
+        begin("gather", names[kind]);
+        for (size_t l = 0; l < COUNT(LENGTHS); l++)
+            for (int layout = 0; layout < 6; layout++) {
+                const size_t R = 20, N = LENGTHS[l], gap = layout / 2 % 3 ? 1 + 2 * (layout / 2) : 0;
+                const int by_columns = layout % 2, backwards = layout >= 4;
+                const size_t inner = bytes + (gap && layout >= 4 ? gap : 0);
+                const size_t outer = (by_columns ? R : N) * inner + gap, room = (by_columns ? N : R) * outer;
+                unsigned char *memory = array(room + 1, 1);
+                struct fbp_rows x = {memory, (ptrdiff_t)(by_columns ? inner : outer), (ptrdiff_t)(by_columns ? outer : inner), kind};
+                struct matrix y = random_matrix(R, N, 3), some = random_matrix(7, N, 1), one = random_matrix(1, N, 0);
+                int64_t *order = array(7, sizeof *order);
+                if (backwards && N) {
+                    x.at = memory + (R - 1) * (size_t)x.row + (N - 1) * (size_t)x.column;
+                    x.row = -x.row, x.column = -x.column;
+                }
+                memset(memory, 0xff, room);
+                struct matrix expected = random_matrix(R, N, 3);
+                for (size_t b = 0; b < R; b++)
+                    for (size_t j = 0; j < N; j++)
+                        put(expected.at, b * expected.row + j,
+                            put_datum((unsigned char *)x.at + (ptrdiff_t)b * x.row + (ptrdiff_t)j * x.column, b * N + j, kind, bytes));
+                k->gather(&x, NULL, y.at, y.row, R, N);
+                same(y, expected, "gather converts wrongly");
+                for (size_t b = 0; b < 7; b++) order[b] = (int64_t)((b * 13 + 19) % R);
+                k->gather(&x, order, some.at, some.row, 7, N);
+                for (size_t b = 0; b < 7; b++) {
+                    k->gather(&x, order + b, one.at, one.row, 1, N);
+                    same_vector((unsigned char *)some.at + b * some.row * k->item, one.at, N, "gather depends on the rows beside");
+                    same_vector((unsigned char *)y.at + (size_t)order[b] * y.row * k->item, one.at, N, "gather takes another row");
+                }
+                take_matrix(y);
+                take_matrix(some);
+            }
+        end();
+    }
+}
+
 static void check(const struct fbp_kernels *kernels)
 {
     k = kernels;
@@ -847,6 +903,7 @@ static void check(const struct fbp_kernels *kernels)
     check_optimizers();
     check_around_the_update();
     check_reductions();
+    check_gather();
 }
 
 int main(void)

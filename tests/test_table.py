@@ -1,0 +1,383 @@
+"""Tables: how a CSV is read, what is learnt from its rows, and what a file remembers of it."""
+
+import gzip
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import fastbp as fb
+from fastbp import storage, table
+from fastbp.network import expected_vectors
+
+ENGINES = ["csv", "pandas"]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    if request.param == "pandas":
+        pytest.importorskip("pandas")
+    return request.param
+
+
+def written(tmp_path, text, name="table.csv"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def columns(cells):
+    return {name: cells.column(name).tolist() for name in cells.names}
+
+
+def rows_of(cells):
+    return np.arange(len(cells))
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a,b\n1,x\n2,y\n", {"a": ["1", "2"], "b": ["x", "y"]}),
+        ("a,b\r\n1,x\r\n\r\n2,y", {"a": ["1", "2"], "b": ["x", "y"]}),
+        ("\ufeffa,b\n1,é\n", {"a": ["1"], "b": ["é"]}),
+        (" a , b\n 1 ,  x y \n", {"a": ["1"], "b": ["x y"]}),
+        ('a,b\n"1","x, ""y""\nz"\n', {"a": ["1"], "b": ['x, "y"\nz']}),
+        ("a,b,c\n1\n2,y\n3,z,w\n", {"a": ["1", "2", "3"], "b": ["", "y", "z"], "c": ["", "", "w"]}),
+        ("a\n1\n\n  \n3\n", {"a": ["1", "3"]}),
+        ('a\n1\n""\n3', {"a": ["1", "", "3"]}),
+        ('a,b\n"1"0,x"y"z\nend\n', {"a": ["10", "end"], "b": ['x"y"z', ""]}),
+        ("a,b\nNA,nan\nN/A,Null\n?,None\n<NA>,\n", {"a": [""] * 4, "b": [""] * 4}),
+        (",a\n0,1.50\n1,2\n", {"a": ["1.50", "2"]}),
+        ("a;b\n1,5;x\n", {"a": ["1,5"], "b": ["x"]}),
+        ("a\tb\n1\tx\n", {"a": ["1"], "b": ["x"]}),
+        ("a|b\n1|x\n", {"a": ["1"], "b": ["x"]}),
+        ("a,b\n#1,'x'\n", {"a": ["#1"], "b": ["'x'"]}),
+        ("a,b\n007,TRUE\n1e3,False\n", {"a": ["007", "1e3"], "b": ["TRUE", "False"]}),
+    ],
+)
+def test_read(tmp_path, engine, text, expected):
+    cells = table.read(written(tmp_path, text), engine=engine)
+    assert columns(cells) == expected
+    assert len(cells) == len(next(iter(expected.values())))
+    path = written(tmp_path, gzip.compress(text.encode()), "table.csv.gz")
+    assert columns(table.read(path, engine=engine)) == expected
+
+
+def test_a_delimiter_of_ones_own(tmp_path, engine):
+    assert columns(table.read(written(tmp_path, "a:b,c\n1:2\n"), ":", engine)) == {"a": ["1"], "b,c": ["2"]}
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "table.csv: the first line must hold the names of the columns"),
+        ("a,b\n", "table.csv: has no rows under its header"),
+        ("a,b,a\n1,2,3\n", "table.csv: two columns have the name 'a'"),
+        ("a,b\n1,2\n\n3,4,5\n", "table.csv, line 4: has 3 cells; the header has 2"),
+        ("a,b\n1,2,3\n4,5,6\n", "table.csv, line 2: has 3 cells; the header has 2"),
+        ('a,b\n1,2\n1,"x\n3,4\n', "table.csv, line 3: a quote opens a cell and nothing closes it"),
+        ('a,b\n1,"', "table.csv, line 2: a quote opens"),
+        (b"a,b\n1,\xe9\n", "table.csv: is not text in UTF-8 \\(byte 0xe9\\)"),
+    ],
+)
+def test_what_is_no_table(tmp_path, engine, text, message):
+    with pytest.raises(ValueError, match=message):
+        table.read(written(tmp_path, text), engine=engine)
+
+
+def test_damaged_gzip(tmp_path, engine):
+    whole = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
+    for text in (whole[:-20], b"a,b\n1,2\n"):
+        with pytest.raises(ValueError, match="table.csv.gz: damaged gzip data"):
+            table.read(written(tmp_path, text, "table.csv.gz"), engine=engine)
+
+
+def test_without_pandas(tmp_path, monkeypatch):
+    monkeypatch.setattr(fb.cells, "PANDAS_FROM", 0)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    path = written(tmp_path, "a\n1\n")
+    assert columns(table.read(path)) == {"a": ["1"]}
+    with pytest.raises(ImportError):
+        table.read(path, engine="pandas")
+
+
+def test_columns_and_rows(tmp_path, engine):
+    cells = table.read(written(tmp_path, 'a,b\n1,x\n"2\n",y\n\n,z\nfour,w\n'), engine=engine)
+    assert cells.names == ["a", "b"] and len(cells) == 4
+    with pytest.raises(ValueError, match="table.csv has no column 'c'; it has 'a', 'b'$"):
+        cells.column("c")
+    # The second row takes two lines, and an empty one follows.
+    message = "table.csv, line 7, column 'a': 'four' is not a finite number"
+    with pytest.raises(ValueError, match=message):
+        cells.reals("a")
+    with pytest.raises(ValueError, match=message):
+        cells.take(np.array([False, False, True, True])).reals("a")
+    assert np.array_equal(cells.take(np.array([2, 0])).reals("a"), [np.nan, 1.0], equal_nan=True)
+
+
+@pytest.mark.parametrize("text", ["inf", "-Infinity", "1e999"])
+def test_infinite_numbers(tmp_path, text):
+    with pytest.raises(ValueError, match=f"line 3, column 'a': '{text}' is not a finite number"):
+        table.read(written(tmp_path, f"a\n1\n{text}\n")).reals("a")
+
+
+# ------------------------------------------------------------------------------------------------------------- inputs
+
+MIXED = "n,colour,m\n1,red,5\n2,blue,\n3,,5\n6,red,5\n100,green,7\n"
+
+
+def test_what_is_learnt(tmp_path, engine):
+    cells = table.read(written(tmp_path, MIXED), engine=engine)
+    rows = np.arange(4)  # the last has no say
+    inputs = table.learn_inputs(cells, cells.names, rows)
+    assert inputs == table.TableInputs(
+        [
+            table.NumberColumn("n", 2.5, 3.0, np.std([1, 2, 3, 6])),
+            table.TextColumn("colour", ["", "blue", "red"]),
+            table.NumberColumn("m", 5.0, 5.0, 0.0),
+        ]
+    )
+    assert inputs.width == 5
+    X = inputs.encode(cells.take(rows), np.float64)
+    deviation = np.std([1, 2, 3, 6])
+    expected = [[-2, 0, 0, 1, 0], [-1, 0, 1, 0, 0], [0, 1, 0, 0, 0], [3, 0, 0, 1, 0]] / np.array(
+        [deviation, 1, 1, 1, 1]
+    )
+    assert np.allclose(X, expected, rtol=1e-15, atol=0)
+    with pytest.warns(UserWarning, match="column 'colour' holds 'green' in 1 row, which no row trained on had"):
+        last = inputs.encode(cells.take(np.array([4])))
+    assert last.dtype == np.float32
+    assert np.allclose(last, [[97 / deviation, 0, 0, 0, 0]])  # and a column that never varied stays 0
+
+
+def test_both_engines_give_the_same(tmp_path):
+    pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(500, 3)) * 10.0 ** rng.integers(-300, 300, (500, 3))
+    lines = ["a,b,c,d"] + [
+        ",".join([repr(a) if a > -1e200 else "", f"{b:.17g}", f" {c:.3e}", f'"{i % 7},"' if i % 11 else "NA"])
+        for i, (a, b, c) in enumerate(numbers.tolist())
+    ]
+    path = written(tmp_path, "\n".join(lines))
+    found = [table.read(path, engine=engine) for engine in ENGINES]
+    assert columns(found[0]) == columns(found[1])
+    first, second = (table.learn_inputs(cells, ["d"], rows_of(cells)).encode(cells) for cells in found)
+    assert np.array_equal(first, second)
+    for name in "abc":
+        assert np.array_equal(found[0].reals(name), found[1].reals(name), equal_nan=True)
+    assert np.array_equal(found[0].reals("b"), numbers[:, 1])
+
+
+def test_missing_values_and_unknown_text(tmp_path):
+    cells = table.read(written(tmp_path, "n,t\n1,x\n3,y\n8,x\n"))
+    inputs = table.learn_inputs(cells, ["n", "t"], rows_of(cells))
+    new = table.read(written(tmp_path, "t,other,n\n,a,\nz,b,3\nw,c,3\n"))
+    with pytest.warns(UserWarning) as warned:
+        X = inputs.encode(new, np.float64)
+    assert X[0, 0] == X[1, 0] == (3 - 4) / np.std([1, 3, 8]) and not X[:, 1:].any()
+    (warning,) = warned
+    assert str(warning.message) == (
+        "column 't' holds a missing value, 'w', 'z' in 3 rows, which no row trained on had: taken as none of its "
+        "categories"
+    )
+
+
+def test_a_missing_column(tmp_path):
+    cells = table.read(written(tmp_path, "n,t\n1,x\n3,y\n"))
+    inputs = table.learn_inputs(cells, ["n", "t"], rows_of(cells))
+    with pytest.raises(ValueError, match="new.csv has no column 't'; it has 'n', 'u'"):
+        inputs.encode(table.read(written(tmp_path, "n,u\n1,x\n", "new.csv")))
+
+
+def test_kinds_of_columns(tmp_path):
+    cells = table.read(written(tmp_path, "code,mixed,day\n1,1,2020-01-01\n2,x,2020-01-02\n2,y,2020-01-02\n"))
+    inputs = table.learn_inputs(cells, cells.names, rows_of(cells), text=["code"])
+    assert inputs.columns == (
+        table.TextColumn("code", ["1", "2"]),
+        table.TextColumn("mixed", ["1", "x", "y"]),
+        table.TextColumn("day", ["2020-01-01", "2020-01-02"]),
+    )
+
+
+@pytest.mark.parametrize(
+    "cells, message",
+    [
+        (["1", "2", "3 EUR", "4"], "line 4, column 'my column': '3 EUR' is not a finite number, as 3 of the column's 4 "
+         "cells are: mend it, or use --text 'my column' or --drop 'my column'"),
+        (["", "", ""], "column 'my column' has no values: leave it out with --drop 'my column'"),
+        ([f"x{i}" for i in range(101)], "column 'my column' is text with 101 different values, and 100 are the most "
+         "that become inputs: leave it out with --drop 'my column'"),
+        ([f"{i % 12 + 1:02d}/{i % 28 + 1:02d}/{1990 + i}" for i in range(101)], "101 different values .dates are text"),
+        ([f'"{i},50"' for i in range(101)], "101 different values .numbers are written as 1234.5., and 100"),
+        (["1e308", "-1e308", "1e308"], "column 'my column' holds numbers too large to scale"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_refused(tmp_path, cells, message):
+    cells = table.read(written(tmp_path, "\n".join(["my column,b", *(f"{cell},1" for cell in cells)])))
+    with pytest.raises(ValueError, match=message):
+        table.learn_inputs(cells, cells.names, rows_of(cells))
+
+
+def test_no_value_among_the_rows_trained_on(tmp_path):
+    cells = table.read(written(tmp_path, "a,b\n,1\n,2\n3,3\n"))
+    with pytest.raises(ValueError, match="column 'a' has no value in the rows to train on"):
+        table.learn_inputs(cells, ["a"], np.arange(2))
+
+
+def test_arrays():
+    X = np.array([[1, 5], [3, 5], [np.nan, 5], [1, 5]])
+    inputs = table.ArrayInputs.learn(X)
+    assert inputs == table.ArrayInputs(2, [1, 5], [1.5, 5], [np.std([1, 3, 1, 1]), 0])
+    encoded = inputs.encode(X)
+    assert encoded.dtype == np.float32 and not encoded[:, 1].any()
+    assert np.allclose(encoded[:, 0], (np.array([1, 3, 1, 1]) - 1.5) / np.std([1, 3, 1, 1]))
+    with pytest.raises(ValueError, match=r"X must have 2 dimensions and 2 columns, got shape \(4, 3\)"):
+        inputs.encode(np.zeros((4, 3)))
+    pixels = np.zeros((2, 3), np.uint8)
+    assert table.ArrayInputs(3).encode(pixels) is pixels
+    assert table.ArrayInputs(3).encode(pixels.astype(float)).dtype == np.float32
+
+
+# ------------------------------------------------------------------------------------------------------------- target
+
+
+@pytest.mark.parametrize(
+    "values, task, expected",
+    [
+        (np.array(["b", "a", "b", "a"] * 3, object), None, table.Classes("y", ["a", "b"])),
+        (np.array([2.0, 0, 1] * 5), None, table.Classes("y", ["0", "1", "2"], True)),
+        (np.array([-1, 1] * 5), "classification", table.Classes("y", ["-1", "1"], True)),
+        (np.array([0.0, 2.0] * 8), "regression", table.Quantity(["y"], [1], [1])),
+        (np.array([0.0, 1.5, 3.0] * 5), None, table.Quantity(["y"], [1.5], [np.sqrt(1.5)])),
+        (np.repeat(np.arange(21.0), 5), None, table.Quantity(["y"], [10], [np.sqrt(110 / 3)])),
+        (np.arange(8.0), None, table.Quantity(["y"], [3.5], [np.sqrt(5.25)])),
+        (np.full(6, 2.0), "regression", table.Quantity(["y"], [2], [1])),
+        (np.array([[0.0, 1], [2, 5]]), None, table.Quantity(["y_0", "y_1"], [1, 3], [1, 2])),
+    ],
+)
+def test_the_task_is_chosen_from_the_target(values, task, expected):
+    found = table.learn_target("y", values, rows_of(values), task)
+    if isinstance(expected, table.Classes):
+        assert found == expected
+    else:
+        assert found.columns == expected.columns and np.allclose(found.mean, expected.mean)
+        assert np.allclose(found.deviation, expected.deviation)
+
+
+@pytest.mark.parametrize(
+    "values, options, message",
+    [
+        (np.array(["a", "b"], object), {"task": "regression"}, "target 'y' must be numbers for regression"),
+        (np.array([0.5, 1, 1, 1]), {"task": "classification"}, "target 'y' must be text or integers"),
+        (np.array(["a"] * 4, object), {}, "target 'y' is a in all rows: there is nothing to learn"),
+        (np.array(list("abcdef"), object), {}, "target 'y' has 6 classes in 6 rows: too few of each"),
+        (np.array([1.5, 0.0]), {"scale": "log"}, "target 'y' has no logarithm: its least value is 0"),
+        (np.array([1.5, -1.0]), {"scale": "counts"}, "target 'y' must be counts"),
+    ],
+)
+def test_targets_that_are_refused(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        table.learn_target("y", values, rows_of(values), **options)
+
+
+def test_target_values(tmp_path):
+    cells = table.read(written(tmp_path, "n,t,m\n1,a,1\n2,b,2\n3,c,x\n"))
+    assert np.array_equal(table.target_values(cells, "n"), [1.0, 2.0, 3.0])
+    assert table.target_values(cells, "t").tolist() == ["a", "b", "c"]
+    assert table.target_values(cells, "m", "classification").tolist() == ["1", "2", "x"]
+    with pytest.raises(ValueError, match="line 4, column 'm': 'x' is not a finite number: mend it, or use --task"):
+        table.target_values(cells, "m")
+    with pytest.raises(ValueError, match="line 2, column 't': 'a' is not a finite number$"):
+        table.target_values(cells, "t", "regression")
+
+
+def test_classes():
+    target = table.Classes("y", ["a", "b", "c"])
+    assert target.encode(np.array(["c", "a", "z"], object)).tolist() == [2, 0, -1]
+    outputs = np.log(np.array([[0.2, 0.5, 0.3], [0.7, 0.1, 0.2]], np.float32)) + 1000
+    decoded = target.decode(outputs)
+    assert list(decoded) == ["y", "probability_a", "probability_b", "probability_c"]
+    assert decoded["y"].tolist() == ["b", "a"]
+    assert np.allclose(decoded["probability_b"], [0.5, 0.1], rtol=1e-3)
+    integers = table.Classes("y", ["0", "7"], True)
+    assert integers.encode(np.array([7.0, 0.0, 7.5, 3.0])).tolist() == [1, 0, -1, -1]
+
+
+def test_quantities():
+    values = np.array([[1.0], [10.0], [100.0]])
+    target = table.Quantity.learn(["y"], values, "log")
+    assert np.allclose(target.encode(values), [[-np.sqrt(1.5)], [0], [np.sqrt(1.5)]])
+    assert np.allclose(target.decode(target.encode(values))["y"], values[:, 0])
+    counts = table.Quantity.learn(["y"], np.array([[0.0], [4.0]]), "counts")
+    assert np.exp(counts.encode(np.array([[0.0], [4.0]]))).tolist() == [[0.0], [2.0]]
+    assert np.allclose(counts.decode(np.zeros((1, 1)))["y"], 2)
+    levels = table.Quantity(["a", "b"], [0, 100], [1, 10], quantiles=[0.1, 0.9])
+    assert levels.outputs == 4
+    decoded = levels.decode(np.array([[1.0, 2, 4, 3]]))  # the last two cross
+    assert {name: of.tolist() for name, of in decoded.items()} == {
+        "a_0.1": [1.0],
+        "a_0.9": [2.0],
+        "b_0.1": [130.0],
+        "b_0.9": [140.0],
+    }
+    with pytest.raises(ValueError, match="quantiles must increase"):
+        table.Quantity(["a"], [0], [1], quantiles=[0.9, 0.1])
+
+
+# -------------------------------------------------------------------------------------------------------------- files
+
+
+@pytest.fixture
+def model():
+    inputs = table.TableInputs([table.NumberColumn("n", 2.5, 0.1, 1 / 3), table.TextColumn("t", ["", "ü", '"'])])
+    return fb.Network(4, [fb.Dense(3, "relu"), fb.Dense(2)], seed=1), table.Encoding(
+        inputs, table.Classes("y", ["no", "yes"])
+    )
+
+
+def test_a_file_holds_net_and_encoding(tmp_path, model):
+    net, encoding = model
+    path = tmp_path / "model.npz"
+    table.save(path, net, encoding)
+    again, found = table.load(path)
+    assert found == encoding and found.inputs.columns[0].mean == 0.1
+    X = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    assert np.array_equal(again.predict(X), net.predict(X))
+    assert np.array_equal(fb.load(path).parameters, net.parameters)
+    description, _ = storage.read(path, expected_vectors)
+    assert description["table"]["version"] == 1 and json.dumps(description["table"])
+    assert not [name for name in np.load(path).files if np.load(path)[name].dtype.hasobject]
+
+
+@pytest.mark.parametrize("target", [table.Quantity(["y"], [0.1], [2]), table.Classes("y", ["1", "2", "3"], True)])
+def test_files_of_arrays(tmp_path, target):
+    encoding = table.Encoding(table.ArrayInputs(2, [1, 2], [0.1, 0.2], [0, 3]), target)
+    net = fb.Network(2, [fb.Dense(target.outputs)])
+    table.save(tmp_path / "model.npz", net, encoding)
+    assert table.load(tmp_path / "model.npz")[1] == encoding
+
+
+def test_files_that_are_refused(tmp_path, model):
+    net, encoding = model
+    path = tmp_path / "model.npz"
+    net.save(path)
+    with pytest.raises(ValueError, match="model.npz: .*it holds a network and no table"):
+        table.load(path)
+
+    def write(**changes):
+        record = {"version": 1, **encoding.to_dict(), **changes}
+        storage.write(path, {"network": net.description(), "table": record}, net.vectors())
+
+    write(version=2)
+    with pytest.raises(ValueError, match="its table is of version 2; this fastbp reads version 1"):
+        table.load(path)
+    write(target={"kind": "sgd"})
+    with pytest.raises(ValueError, match="model.npz: its header makes no sense"):
+        table.load(path)
+    write(target=table.Classes("y", ["a"]).to_dict())
+    with pytest.raises(ValueError, match="its network and its table do not fit each other"):
+        table.load(path)
