@@ -50,6 +50,9 @@ __version__ = "0.1.0"
 # What a training script may do without is imported when it is first used. Name: its module.
 _LATER = {
     "reference": "reference",
+    "MLPClassifier": "estimators",  # not in __all__: `from fastbp import *` shall not need scikit-learn
+    "MLPRegressor": "estimators",
+    "QuantileMLPRegressor": "estimators",
     "check_gradient": "gradcheck",
     "check_network": "derivatives",
     "hessian_vector_product": "derivatives",

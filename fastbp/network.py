@@ -9,6 +9,7 @@ from . import layers as layers_
 from .initial import initial_values
 
 BLOCK = 256  # rows that the core takes through the net at once (FBP_BLOCK)
+MOST_THREADS = 256
 DTYPES = {"float32": checks.FLOAT32, "float64": checks.FLOAT64}
 # Multiply-adds between two looks at signals in what is not an epoch: some milliseconds, some tens on a slow machine.
 SLICE = 1 << 27
@@ -46,6 +47,9 @@ class Network:
     weights : tuple of (W, b) and (gamma, beta)
         Views of `parameters`, for each layer that has some: W (inputs, outputs), b (outputs,), or None for a layer
         without bias; gamma and beta (width,). They are changed in place: ``net.weights[0][0][:] = W``.
+    n_threads : int or None
+        Predictions take at most so many threads; None, as in a new net: as many as there are cores. May be assigned
+        to; neither files nor copies keep it.
 
     Raises
     ------
@@ -96,6 +100,7 @@ class Network:
         )
         self._plan = None
         self._plan_rows = 0
+        self._n_threads = None
         self._lock = threading.Lock()
 
     inputs = property(lambda self: self._inputs)
@@ -119,6 +124,18 @@ class Network:
             raise ValueError(f"parameters has {len(values)} elements; the network has {len(self._parameters)}")
         checks.finite("parameters", values, "parameters must be finite")
         self._parameters[...] = values
+
+    @property
+    def n_threads(self):
+        return self._n_threads
+
+    @n_threads.setter
+    def n_threads(self, value):
+        if value is not None:
+            value = declarative.integer("n_threads", value, 1, MOST_THREADS)
+        with self._lock:
+            if value != self._n_threads:
+                self._n_threads, self._plan = value, None
 
     def __repr__(self):
         return f"Network({self._inputs}, {list(self._layers)}, dtype={self._dtype.name!r}, seed={self._seed})"
@@ -241,7 +258,7 @@ class Network:
             self._dtype.name,
             [(*record[:6], 1, *record[7:]) for record in self._records],
             plan_rows(rows * outputs),
-            0,
+            self._n_threads or 0,
             -1,
             None,
             False,
@@ -268,7 +285,7 @@ class Network:
                     self._dtype.name,
                     self._records,
                     rows,
-                    0,
+                    self._n_threads or 0,
                     -1,
                     None,
                     False,

@@ -883,11 +883,13 @@ class Trainer:
         description, vectors = storage.read(path, expected_vectors)
         if "fit" not in description:
             raise ValueError(f"{path}: it is no checkpoint of a fit: read it with Trainer.load")
-        ours = {"network": self._net.description(), **self._description()}
-        theirs = {"network": description["network"], **description["trainer"]}
-        for name, value in ours.items():
-            if name not in ("steps", "epochs", "schedule_state") and theirs.get(name) != value:
-                raise ValueError(f"{path}: its trainer has another {name}: {theirs.get(name)}; this one has {value}")
+        if description["network"] != self._net.description():
+            theirs = Network.from_description(description["network"], vectors)
+            raise ValueError(f"{path}: its net is another: {_short(theirs)}; this one is {_short(self._net)}")
+        for name, value in self._description().items():
+            theirs = description["trainer"].get(name)
+            if name not in ("steps", "epochs", "schedule_state") and theirs != value:
+                raise ValueError(f"{path}: its trainer has another {name}: {theirs}; this one has {value}")
         _, state = _read_settings(description["trainer"], None)
         agrees(description["fit"])
         self.steps, self.epochs, self._schedule_state = state
@@ -962,6 +964,11 @@ class Trainer:
         import copy
 
         return copy.deepcopy(self)
+
+
+def _short(net):
+    text = repr(net)
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _rows_of(data, rows):

@@ -208,7 +208,7 @@ def test_the_fit_of_another_run_is_refused(script, tmp_path):
 
     refused("its trainer has another seed: 3; this one has 4", make(seed=4))
     net = fb.Network(6, [fb.Dense(3)])
-    refused("its trainer has another network", fb.Trainer(net))
+    refused("its net is another: Network.*; this one is Network", fb.Trainer(net))
     refused("its fit had batch_size 16, and this one has 32", keywords={"batch_size": 32})
     refused("its fit had rows 1200, and this one has 1350", keywords={"validation": 0.1, "batch_size": 16})
     refused("its fit had callbacks with a state", callbacks=[EarlyStopping()])

@@ -79,6 +79,8 @@ MAY_KNOW = {
     "": DECLARED
     | {"callbacks", "cpu", "datasets", "history", "derivatives", "gradcheck", "network", "ops", "reference", "trainer"},
     "__main__": {"cli"},
+    "estimators.": DECLARED | {"callbacks", "custom", "estimators.", "network", "ops", "trainer"},
+    "estimators": {"estimators."},
 }
 OPTIONAL = {
     "storage": {"safetensors"},
@@ -88,6 +90,8 @@ OPTIONAL = {
     "callbacks": {"tqdm"},
     "reference.trainer": {"scipy"},
 }  # imported within a function, when it is needed
+# What a folder is for, imported at the top: the folder is imported when it is first used. By rule.
+NEEDED = {"estimators": {"sklearn"}, "estimators.": {"joblib", "scipy", "sklearn"}}
 
 
 def name_of(path):
@@ -148,7 +152,7 @@ def wrong_imports(source, module):
                 wrong.append(name)
         else:
             root = name.split(".")[0]
-            optional = root in OPTIONAL.get(module, ()) and not at_top
+            optional = root in OPTIONAL.get(module, ()) and not at_top or root in NEEDED.get(rule_of(module), ())
             numpy_here = root == "numpy" and rule_of(module) not in DECLARED
             if root not in sys.stdlib_module_names and not numpy_here and not optional:
                 wrong.append(name)
@@ -201,6 +205,9 @@ def test_imports(module):
         ("gradcheck", "import fastbp.reference.rng", [".reference.rng"]),
         ("dual", "from .declarative import number", [".declarative"]),
         ("derivatives", "import scipy", ["scipy"]),
+        ("estimators.base", "import sklearn.base\nfrom ..trainer import Trainer\nfrom .words import documented", []),
+        ("estimators.base", "import pandas\nfrom ..cli import main", ["pandas", ".cli"]),
+        ("trainer", "from .estimators import MLPClassifier", [".estimators."]),
     ],
 )
 def test_the_scan_of_imports(module, source, wrong):
@@ -257,6 +264,7 @@ def test_import_loads_nothing_optional():
         "datasets",
         "derivatives",
         "dual",
+        "estimators",
         "gradcheck",
         "reference",
         "table",

@@ -335,6 +335,21 @@ def test_threads_may_predict_at_once():
     assert not wrong
 
 
+def test_threads_of_predictions():
+    net = fb.Network(64, [fb.Dense(256, "relu"), fb.Dense(10)])
+    X = np.random.default_rng(0).standard_normal((3000, 64), dtype=np.float32)
+    assert net.n_threads is None
+    expected = net.predict(X)
+    for n_threads in (1, 2, None):
+        net.n_threads = n_threads
+        assert net.n_threads == n_threads and np.array_equal(net.predict(X), expected)
+        assert net._plan.threads_for(256) <= (n_threads or fb.cpu.threads())
+    assert copy.copy(net).n_threads is None
+    for value, error in ((0, ValueError), (257, ValueError), ("2", TypeError), (1.0, TypeError)):
+        with pytest.raises(error, match="n_threads must be"):
+            net.n_threads = value
+
+
 def test_predictions_follow_the_instruction_set():
     net, X = make(), data(50)
     before, found = fb.cpu.isa(), {}

@@ -267,6 +267,8 @@ class Network:
     weights : tuple of (ndarray (I, O), ndarray (O,) or None) or (ndarray (O,), ndarray (O,))
         W and b of each dense layer, gamma and beta of each norm, P and None of each projection, in the order of the
         flat vector. Views into `parameters`, to be changed in place.
+    n_threads : None
+        The compiled network's: this one has a single thread.
 
     Notes
     -----
@@ -283,6 +285,7 @@ class Network:
         self.layers = tuple(layers)
         self.dtype = real_dtype(dtype)
         self.seed = check_seed("seed", seed)
+        self.n_threads = None
         self._parameters = np.zeros(count(self.steps), self.dtype)
         self.weights = views(self._parameters, self.steps)
         running = statistics_slices(self.steps)

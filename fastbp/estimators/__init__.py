@@ -1,0 +1,16 @@
+"""scikit-learn estimators: `MLPClassifier`, `MLPRegressor`, `QuantileMLPRegressor`.
+
+Their parameters, attributes and defaults are those of scikit-learn's own multi-layer perceptrons; a few parameters come
+on top. What differs is told in docs/from_scikit_learn.md. They need scikit-learn: the extra ``fastbp[sklearn]``.
+"""
+
+try:
+    import sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError("the estimators need scikit-learn: pip install 'fastbp[sklearn]'") from error
+
+from .classifier import MLPClassifier
+from .quantile import QuantileMLPRegressor
+from .regressor import MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor", "QuantileMLPRegressor"]

@@ -1,0 +1,255 @@
+"""The estimator for classes."""
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call,
+    check_classification_targets,
+    type_of_target,
+    unique_labels,
+)
+
+from ..custom import is_function
+from ..losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from ..ops import sigmoid_forward, softmax_forward
+from .base import BaseMLP, stochastic
+from .objective import Objective
+from .words import documented
+
+
+@documented
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Multi-layer perceptron for classification: scikit-learn's MLPClassifier on fastbp's core.
+
+    Parameters
+    ----------
+    {parameters}
+    class_weight : dict, list of dict or "balanced", default=None
+        What the rows of each class count, besides sample_weight: {class: weight}, or with "balanced" as much as makes
+        all classes count the same. For labels that do not exclude each other a list of dicts, one for each.
+    loss : "log_loss", loss or function, default="log_loss"
+        What is minimised. Also ``fb.SoftmaxCrossEntropy(label_smoothing=0.1)`` for three classes or more,
+        ``fb.BinaryCrossEntropy(pos_weight=...)`` for two or for labels that do not exclude each other, or a function
+        (output, target) -> (loss, doutput) as `fastbp.Trainer` takes it, which are minimised as they are.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes, or the numbers of the labels that do not exclude each other.
+    {attributes}
+
+    See Also
+    --------
+    MLPRegressor : For numbers.
+
+    Examples
+    --------
+    >>> from fastbp import MLPClassifier
+    >>> from sklearn.datasets import make_classification
+    >>> X, y = make_classification(n_samples=100, random_state=1)
+    >>> MLPClassifier(random_state=1, max_iter=300).fit(X, y).score(X, y) > 0.9
+    True
+    """
+
+    _parameter_constraints = {
+        **BaseMLP._parameter_constraints,
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
+        "loss": [StrOptions({"log_loss"}), Loss, callable],
+    }
+    _y_numeric = False
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        dropout=0.0,
+        normalization=None,
+        dtype=None,
+        n_threads=None,
+        class_weight=None,
+        loss="log_loss",
+    ):
+        self._keep(locals())
+
+    def fit(self, X, y, sample_weight=None, validation_set=None):
+        """Train on data.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Classes; or for labels that do not exclude each other 1 where a row has the label, else 0.
+        sample_weight : array-like of shape (n_samples,), default=None
+            What each row counts, at least 0.
+        validation_set : (X, y) or (X, y, sample_weight), default=None
+            Data whose accuracy is taken after every epoch, and with early_stopping decides, instead of a share of X.
+
+        Returns
+        -------
+        self : MLPClassifier
+        """
+        return self._fit(X, y, sample_weight, validation_set)
+
+    @available_if(stochastic)
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
+        """Train for one epoch, from where the training before ended.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        sample_weight : array-like of shape (n_samples,), default=None
+        classes : array-like of shape (n_classes,), default=None
+            All classes there are. Needed in the first call.
+
+        Returns
+        -------
+        self : MLPClassifier
+        """
+        if self.class_weight == "balanced":
+            raise ValueError("class_weight='balanced' does not go with partial_fit, which has not seen all classes yet")
+        if _check_partial_fit_first_call(self, classes):
+            multilabel = type_of_target(y).startswith("multilabel")
+            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X):
+        """Predict the classes of rows.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        """
+        outputs = self._outputs(X)
+        if self.out_activation_ == "softmax":
+            return self.classes_[outputs.argmax(axis=1)]
+        if self.n_outputs_ == 1:
+            outputs = outputs.ravel()
+        return self._label_binarizer.inverse_transform(outputs, threshold=0)
+
+    def predict_proba(self, X):
+        """Predict the probabilities of classes.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        p : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        outputs = self._outputs(X)
+        if self.out_activation_ == "softmax":
+            return softmax_forward(outputs)
+        if len(self.classes_) == 1:
+            return np.ones_like(outputs)
+        p = sigmoid_forward(outputs)
+        return np.hstack([1 - p, p]) if self.n_outputs_ == 1 else p
+
+    def predict_log_proba(self, X):
+        """Predict the logarithms of the probabilities of classes.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_p : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        p = self.predict_proba(X)
+        return np.log(p, out=p)
+
+    def _checked_target(self, y, dtype, reset):
+        """Class numbers (rows,) under softmax, else 0 and 1 (rows, outputs)."""
+        if reset:
+            check_classification_targets(y)
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            classes = unique_labels(y)
+            if self.warm_start and set(classes) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                    f"Previously got {self.classes_}, `y` has {classes}"
+                )
+            if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+                raise ValueError(
+                    f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
+                )
+        if self._label_binarizer.y_type_ == "multiclass":
+            return np.searchsorted(self.classes_, y)
+        return self._label_binarizer.transform(y).astype(dtype)
+
+    def _width(self, target):
+        return len(self.classes_) if target.ndim == 1 else target.shape[1]
+
+    def _output_activation(self):
+        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+
+    def _strata(self, target):
+        return target.astype(bool) if self.n_outputs_ == 1 else None
+
+    def _class_weights(self, target):
+        if self.class_weight is None:
+            return None
+        if self._label_binarizer.y_type_.startswith("multilabel"):
+            return compute_sample_weight(self.class_weight, target.astype(int))
+        numbers = target if target.ndim == 1 else target.ravel().astype(int)
+        return compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[numbers])[numbers]
+
+    def _objective(self, target, weights):
+        softmax = target.ndim == 1
+        outputs = self._width(target)
+        if isinstance(self.loss, str):
+            return Objective(SoftmaxCrossEntropy()) if softmax else Objective(BinaryCrossEntropy(), outputs, outputs)
+        expected = SoftmaxCrossEntropy if softmax else BinaryCrossEntropy
+        if not is_function(self.loss) and not isinstance(self.loss, expected):
+            raise ValueError(
+                f"loss must be of the class {expected.__name__} for classes_={self.classes_}, got {self.loss!r}"
+            )
+        return Objective(self.loss)
+
+    def _score_of(self, outputs, target, weights):
+        if target.ndim == 1:
+            right = outputs.argmax(axis=1) == target
+        else:
+            right = ((outputs > 0) == (target > 0)).all(axis=1)
+        return np.average(right, weights=weights)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
