@@ -37,7 +37,8 @@ PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.
 MATHEMATICS = ROOT / "docs" / "mathematics.md"
 DATA = "FASTBP_DATA"  # a block that names it needs it
 PACKAGES = {"joblib", "matplotlib", "pandas", "safetensors", "scipy", "sklearn", "torch", "tqdm"}
-NEEDED_BY = {DATA: DATA, ".plot(": "matplotlib", ".to_frame(": "pandas"}  # what tells without an import
+# What tells without an import.
+NEEDED_BY = {DATA: DATA, ".plot(": "matplotlib", ".to_frame(": "pandas", "MLPClass": "sklearn", "MLPRegr": "sklearn"}
 VALUE = re.compile(r"#\s*((?:[-+\d.eE,()\[\]\s]|nan|inf|True|False)*\d[\d.)\]]*|True|False)\s*$")
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w])")
 
