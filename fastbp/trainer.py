@@ -21,9 +21,8 @@ from . import (
 )
 from . import epochs as epochs_
 from .errors import DivergenceError
-from .network import BLOCK, Network, aligned_vector, expected_vectors, plan_rows
+from .network import BLOCK, MOST_THREADS, Network, aligned_vector, expected_vectors, plan_rows
 
-MOST_THREADS = 256
 OF_PROBABILITIES = ("softmax_cross_entropy", "binary_cross_entropy")  # float targets must lie in [0, 1]
 PLAIN = {"schedule": schedules.Constant(), "clip_norm": None, "clip_value": None, "average": None}
 
