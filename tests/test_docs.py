@@ -4,15 +4,25 @@ A page's ```python blocks run in order, in one namespace. What a block prints is
 follows it, and the value of a line that is an expression with a comment such as `# 0.123` after it. Numbers may
 differ by one in the last digit that is shown, and by 0.001 where fewer than three decimals are; integers and all other
 text are the same but for spaces.
+
+Of a ```sh block the commands of fastbp run, in the same folder, and must end well. They print, among others, the lines
+of the ```text block that follows, where ... stands for anything.
+
+A block may need data (it names FASTBP_DATA) or a package that fastbp does without; a block that uses what it has made
+needs it, too. They run where these are there.
 """
 
 import ast
 import contextlib
+import importlib.util
 import inspect
 import io
 import math
 import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,30 +33,90 @@ from fastbp import initializers, layers, losses, optimizers, schedules
 from fastbp.declarative import Declared
 
 ROOT = Path(fb.__file__).resolve().parents[1]
-PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
 MATHEMATICS = ROOT / "docs" / "mathematics.md"
 DATA = "FASTBP_DATA"  # a block that names it needs it
+PACKAGES = {"joblib", "matplotlib", "pandas", "safetensors", "scipy", "sklearn", "torch", "tqdm"}
+# What tells without an import.
+NEEDED_BY = {DATA: DATA, ".plot(": "matplotlib", ".to_frame(": "pandas", "MLPClass": "sklearn", "MLPRegr": "sklearn"}
 VALUE = re.compile(r"#\s*((?:[-+\d.eE,()\[\]\s]|nan|inf|True|False)*\d[\d.)\]]*|True|False)\s*$")
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w])")
 
 
 def blocks(text):
-    """(line, code, expected output or None) of each ```python block."""
-    fences = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```$)?", re.M | re.S)
+    """(line, kind, code, expected output or None) of each ```python and ```sh block."""
+    fences = re.compile(r"^```(python|sh)\n(.*?)^```\n(?:\s*^```text\n(.*?)^```$)?", re.M | re.S)
     for match in fences.finditer(text):
-        yield text[: match.start()].count("\n") + 2, match[1], match[2]
+        yield text[: match.start()].count("\n") + 2, *match.groups()
 
 
-def run(page, with_data):
-    """Run a page's blocks in the current folder: those that need data only on demand."""
+def run(page, there=()):
+    """Run a page's blocks in the current folder: those that need nothing but what is there. Returns the others."""
     namespace = {"__name__": page.stem}
+    left_out, missing = {}, {}  # line -> what its block lacks; the same for the names such blocks would have made
     with np.printoptions():
-        for line, code, expected in blocks(page.read_text(encoding="utf-8")):
-            if DATA in code and not with_data:
+        for line, kind, code, expected in blocks(page.read_text(encoding="utf-8")):
+            if kind == "sh":
+                printed = "".join(shell(command, f"{page.name}, block in line {line}") for command in commands(code))
+                contains(printed, expected or "", f"{page.name}, output of the block in line {line}")
+                continue
+            made, needed = needs(code, missing)
+            if needed - set(there):
+                left_out[line] = needed - set(there)
+                missing |= dict.fromkeys(made, needed)
                 continue
             printed = execute(code, namespace, f"{page.name}, block in line {line}")
             if expected is not None:
                 compare(printed, expected, f"{page.name}, output of the block in line {line}")
+    return left_out
+
+
+def needs(code, missing):
+    """The names that a block makes, and what it needs. missing: what names need that blocks before it did not make."""
+    nodes = list(ast.walk(ast.parse(code)))
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    made |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    imported = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    imported += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    made |= {
+        alias.asname or alias.name.split(".")[0]
+        for node in nodes
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    needed = {name.split(".")[0] for name in imported} & PACKAGES
+    needed |= {need for text, need in NEEDED_BY.items() if text in code}
+    used = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    return made, needed.union(*(missing[name] for name in used & missing.keys()))
+
+
+def there():
+    """Of all that a block may need, what there is."""
+    found = {package for package in PACKAGES if importlib.util.find_spec(package)}
+    return found | {DATA} if DATA in os.environ else found
+
+
+def commands(code):
+    """The commands of fastbp in a ```sh block."""
+    lines = code.replace("\\\n", " ").splitlines()
+    return [line for line in lines if re.match(r"(fastbp|python -m fastbp)\b", line)]
+
+
+def shell(command, where):
+    words = shlex.split(command.split(" # ")[0])
+    words = [sys.executable, "-m", *words[words.index("fastbp") :]]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{where}: {command}\n{done.stderr}"
+    return done.stdout
+
+
+def contains(printed, expected, where):
+    """Raise AssertionError unless each line that is expected is among those printed, ... standing for anything."""
+    for line in expected.splitlines():
+        pattern = r"\s+".join(".*".join(map(re.escape, word.split("..."))) for word in line.split())
+        assert re.search(rf"^\s*{pattern}\s*$", printed, re.M), f"{where}: there is no line\n{line}\nin\n{printed}"
 
 
 def execute(code, namespace, where):
@@ -96,18 +166,17 @@ def needs_checkout():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_pages(page):
     needs_checkout()
-    run(page, with_data=False)
+    run(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_pages_with_data(page):
+def test_pages_with_all_they_need(page, tmp_path_factory, monkeypatch):
     needs_checkout()
-    where = [line for line, code, _ in blocks(page.read_text(encoding="utf-8")) if DATA in code]
-    if not where:
+    if not run(page):
         return
-    if DATA not in os.environ:
-        pytest.skip(f"{page.name}: the blocks in lines {where} need data, and {DATA} names no folder that has them")
-    run(page, with_data=True)
+    monkeypatch.chdir(tmp_path_factory.mktemp("again"))
+    for line, missing in run(page, there()).items():
+        pytest.skip(f"{page.name}: the block in line {line} needs {', '.join(sorted(missing))}")
 
 
 def test_each_row_has_its_place():
@@ -164,16 +233,43 @@ def test_a_block_is_run_and_its_comments_are_read(tmp_path):
     first = "```python\nx = 1 / 3  # a third\nx  # 0.333\nprint(x)\n```\n\n```text\n0.33333\n```\n"
     text = f"{first}\n```python\nx + 1  # 1.333\n```\n"
     page.write_text(text)
-    assert [line for line, _, _ in blocks(text)] == [2, 12]
-    run(page, with_data=False)
+    assert [line for line, *_ in blocks(text)] == [2, 12]
+    run(page)
     for right, wrong in (("0.333\n", "0.335\n"), ("0.33333\n", "0.33336\n"), ("# 1.333", "# 1.335"), ("print", "p")):
         page.write_text(text.replace(right, wrong))
         with pytest.raises((AssertionError, NameError)):
-            run(page, with_data=False)
-    page.write_text(text.replace("x + 1", "FASTBP_DATA + 1"))
-    run(page, with_data=False)
-    with pytest.raises(NameError):
-        run(page, with_data=True)
+            run(page)
+
+
+def test_a_block_is_left_out_for_what_it_needs(tmp_path):
+    page = tmp_path / "page.md"
+    blocks = ["import torch\nx = 1", "def f():\n    return FASTBP_DATA", "y = x", "z = 2", "f(), y", "f()", "1 / 0"]
+    page.write_text("".join(f"```python\n{block}\n```\n" for block in blocks[:6]))
+    assert run(page) == {2: {"torch"}, 6: {DATA}, 10: {"torch"}, 16: {DATA, "torch"}, 19: {DATA}}
+    with pytest.raises(NameError, match=DATA):
+        run(page, {DATA})
+    page.write_text("".join(f"```python\n{block}\n```\n" for block in blocks))
+    with pytest.raises(ZeroDivisionError):
+        run(page)
+
+
+def test_commands_are_run(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```sh\npip install nothing\nfastbp --version # which one\npython -m fastbp \\\n  info\n```\n")
+    [(_, _, code, _)] = blocks(page.read_text())
+    assert [command.split() for command in commands(code)] == [
+        ["fastbp", "--version", "#", "which", "one"],
+        ["python", "-m", "fastbp", "info"],
+    ]
+    run(page)
+    page.write_text("```sh\nfastbp --version\n```\n\n```text\nfastbp 0...\n```\n")
+    run(page)
+    page.write_text(page.read_text().replace("fastbp 0...", "fastbp 0."))
+    with pytest.raises(AssertionError, match=r"there is no line\s+fastbp 0\."):
+        run(page)
+    page.write_text("```sh\nfastbp --vision\n```\n")
+    with pytest.raises(AssertionError, match="page.md, block in line 2: fastbp --vision\n"):
+        run(page)
 
 
 # ------------------------------------------------------------------------------------------- what there is, is named
