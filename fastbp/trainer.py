@@ -584,6 +584,7 @@ class Trainer:
             if training:
                 self._refuse_single_rows("x", len(data.x), len(data.x))
             plan = self._plan_for(data.code, len(data.x), whole=training)
+            self._clear_gradient()
             if self._custom:
                 loss = custom.gradient(self, plan, data, dx, training)
             else:
@@ -772,6 +773,11 @@ class Trainer:
                 "this trainer is in an epoch: what changes its parameters or gradient has to wait for its end"
             )
 
+    def _clear_gradient(self):
+        """Before a gradient that is read as a whole: what is frozen is not written, and may have learnt before."""
+        if any(step.frozen for step in self._planned):
+            self._gradient[...] = 0
+
     def _catch_up(self):
         """Count the updates of an epoch under way, for a handler that saves or copies; the epoch does not count."""
         if self._in_epoch:
@@ -781,7 +787,6 @@ class Trainer:
         """A plan for minibatches of so many rows; whole: they are to go through the net at once if the net is such."""
         if self._net._steps is not self._planned:
             self._drop_plans()
-            self._gradient[...] = 0  # what is frozen now is not written any more
         rows = rows if whole and self._whole else plan_rows(rows)
         plan, most = self._plans.get(code, (None, 0))
         if rows > most or plan.outdated:

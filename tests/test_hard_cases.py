@@ -314,6 +314,40 @@ def test_a_frozen_batch_norm_takes_single_rows(home):
     assert trainer.steps == 3
 
 
+@both
+@pytest.mark.parametrize("before", ["value_and_grad", "apply", "fit"])
+def test_the_gradient_of_what_was_frozen_is_0(before, home):
+    """Whatever was there before the layer was frozen, or came for it afterwards."""
+    rng = np.random.default_rng(1)
+    X, y = rng.standard_normal((8, 3)), rng.standard_normal((8, 2))
+    net = home.Network(3, [Dense(4, "tanh"), Dense(2)], dtype="float64")
+    trainer = home.Trainer(net, "mean_squared_error")
+    if before == "fit":
+        trainer.fit(X, y, callbacks=lambda run: net.freeze(0))
+    else:
+        trainer.value_and_grad(X, y)
+        net.freeze(0)
+    if before == "apply":
+        trainer.apply(np.ones(len(net.parameters)))
+    gradient = trainer.value_and_grad(X, y)[1]
+    assert not gradient[:16].any() and gradient[16:].all()
+
+
+@both
+def test_lbfgs_leaves_what_was_frozen_after_a_fit(home):
+    pytest.importorskip("scipy")
+    rng = np.random.default_rng(1)
+    X, y = rng.standard_normal((8, 3)), rng.standard_normal((8, 2))
+    net = home.Network(3, [Dense(4, "tanh"), Dense(2)], dtype="float64")
+    trainer = home.Trainer(net, "mean_squared_error", fb.LBFGS())
+    trainer.fit(X, y, epochs=1)
+    net.freeze(0)
+    before = net.parameters.copy()
+    trainer.fit(X, y, epochs=2)
+    moved = net.parameters != before
+    assert not moved[:16].any() and moved[16:].all()
+
+
 def test_lbfgs_refuses_batch_norm():
     pytest.importorskip("scipy")
     trainer = fb.Trainer(fb.Network(3, [BatchNorm(), Dense(2)]), "mean_squared_error", fb.LBFGS())
