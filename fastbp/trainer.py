@@ -583,7 +583,7 @@ class Trainer:
             self._refuse_in_epoch()
             if training:
                 self._refuse_single_rows("x", len(data.x), len(data.x))
-            plan = self._plan_for(data.code, len(data.x), whole=training)
+            plan = self._plan_for(data.code, len(data.x), whole=training or self._custom)
             self._clear_gradient()
             if self._custom:
                 loss = custom.gradient(self, plan, data, dx, training)

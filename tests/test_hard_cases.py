@@ -315,6 +315,25 @@ def test_a_frozen_batch_norm_takes_single_rows(home):
 
 
 @both
+@pytest.mark.parametrize("training", [True, False])
+def test_a_function_sees_all_rows_at_once(training, home):
+    """More rows than the core takes at once for other losses."""
+    seen = []
+
+    def loss(z, t):
+        seen.append(len(z))
+        return float(((z - t) ** 2).mean()), 2 * (z - t) / z.size
+
+    X, y = np.random.default_rng(1).standard_normal((2, 600, 3))
+    found = []
+    for f in (loss, "mean_squared_error"):
+        trainer = home.Trainer(home.Network(3, [Dense(4, "tanh"), Dropout(0.5), Dense(3)], dtype="float64"), f)
+        found.append(trainer.value_and_grad(X, y, training=training)[:2])
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-14) and seen == [600]
+    close(found[0][1], found[1][1], "float64")
+
+
+@both
 @pytest.mark.parametrize("before", ["value_and_grad", "apply", "fit"])
 def test_the_gradient_of_what_was_frozen_is_0(before, home):
     """Whatever was there before the layer was frozen, or came for it afterwards."""
