@@ -47,6 +47,14 @@ class Callback:
         """
         return {}, {}
 
+    def check_state(self, run, record, vectors):
+        """Refuse, before a checkpoint changes anything, what it kept but was no `state` of this callback.
+
+        Raises
+        ------
+        TypeError, ValueError, KeyError, AttributeError or OverflowError
+        """
+
     def set_state(self, record, vectors):
         """Go on from a `state` that a checkpoint kept."""
 
@@ -118,10 +126,21 @@ class EarlyStopping(Callback):
                 getattr(run.net, name)[...] = vector
 
     def state(self):
-        return {"best": self.best, "best_epoch": self.best_epoch}, self._weights
+        best = self.best if self.best is None or math.isfinite(self.best) else repr(self.best)  # JSON knows no inf
+        return {"best": best, "best_epoch": self.best_epoch}, self._weights
+
+    def check_state(self, run, record, vectors):
+        if record["best"] is not None:
+            float(record["best"])
+        integer("best_epoch", record["best_epoch"], least=0)
+        for name, vector in vectors.items():
+            there = {"parameters": run.net.parameters, "statistics": run.net.statistics}[name]
+            if vector.shape != there.shape:
+                raise ValueError(f"{name} has {len(vector)} elements; the network has {len(there)}")
 
     def set_state(self, record, vectors):
-        self.best, self.best_epoch, self._weights = record["best"], record["best_epoch"], vectors
+        self.best = None if record["best"] is None else float(record["best"])
+        self.best_epoch, self._weights = record["best_epoch"], vectors
 
 
 class MaxTime(Callback):

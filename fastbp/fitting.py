@@ -302,20 +302,27 @@ class Run:
 
     def restore(self, path):
         """Go on from a file that `save` wrote."""
-        record, vectors = self.trainer._restore(path, lambda record: self._agrees(path, record))
-        for i, callback in enumerate(self._keeping()):
-            prefix = f"callback{i}."
-            arrays = {name.removeprefix(prefix): of for name, of in vectors.items() if name.startswith(prefix)}
-            callback.set_state(record["callbacks"][i]["state"], arrays)
+        record, vectors = self.trainer._restore(
+            path, _check_record, lambda record, vectors: self._agrees(path, record, vectors)
+        )
+        for callback, state, arrays in self._states(record, vectors):
+            callback.set_state(state, arrays)
         for name, values in record["history"].items():
-            self.history[name][:] = [_from_plain(value) for value in values]
+            self.history[name][:] = [_from_plain(name, value) for value in values]
         self.epoch = record["epoch"]
 
     def _keeping(self):
         """The callbacks that have a state to be kept."""
         return [callback for callback in self._others if any(callback.state())]
 
-    def _agrees(self, path, record):
+    def _states(self, record, vectors):
+        """What a checkpoint kept of each callback: (callback, record, vectors)."""
+        for i, (callback, kept) in enumerate(zip(self._keeping(), record["callbacks"], strict=True)):
+            prefix = f"callback{i}."
+            arrays = {name.removeprefix(prefix): of for name, of in vectors.items() if name.startswith(prefix)}
+            yield callback, kept["state"], arrays
+
+    def _agrees(self, path, record, vectors):
         """Refuse, before anything changes, what another fit left."""
         for name, value in self._settings.items():
             there = record["settings"].get(name)
@@ -327,6 +334,34 @@ class Run:
             raise ValueError(f"{path}: its fit had callbacks with a state {there}, and this one has {names}")
         if list(record["history"]) != list(self.history):
             raise ValueError(f"{path}: its history has {list(record['history'])}, and this one {list(self.history)}")
+        for callback, state, arrays in self._states(record, vectors):
+            try:
+                callback.check_state(self, state, arrays)
+            except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+                raise ValueError(
+                    f"{path}: what it kept of {type(callback).__name__} makes no sense: {error}"
+                ) from error
+
+
+def _check_record(record):
+    """Refuse what is no record of a fit, as `Run.save` writes it.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+    """
+    epoch = integer("epoch", record["epoch"], least=0)
+    for name, kind in (("settings", dict), ("history", dict), ("callbacks", list), ("vectors", dict)):
+        if not isinstance(record[name], kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, got {described(record[name])}")
+    for callback in record["callbacks"]:
+        if not (isinstance(callback["name"], str) and isinstance(callback["state"], dict)):
+            raise TypeError("callbacks must have a name and a state")
+    for name, values in record["history"].items():
+        if not isinstance(values, list) or len(values) != epoch:
+            raise ValueError(f"history must have {epoch} figures of {name!r}")
+        for value in values:
+            _from_plain(name, value)
 
 
 def _figure(name, value):
@@ -343,5 +378,10 @@ def _to_plain(value):
     return value if math.isfinite(value) else repr(float(value))
 
 
-def _from_plain(value):
-    return [_from_plain(element) for element in value] if isinstance(value, list) else float(value)
+def _from_plain(name, value):
+    """An element of an entry of the history."""
+    if name not in LISTS:
+        return float(value)
+    if not isinstance(value, list):
+        raise TypeError(f"an element of {name!r} must be a list, got {described(value)}")
+    return [float(element) for element in value]

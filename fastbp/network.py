@@ -78,10 +78,7 @@ class Network:
         checks.finite("parameters", self._parameters, "an initialiser gave a number too large for the network's dtype")
 
     def _set_up(self, layers, steps, dtype, seed):
-        for step in steps:
-            checks.representable(f"the parameter of {step.activation!r}", step.activation.alpha, dtype)
-            for field in ("eps", "l1", "l2"):
-                checks.representable(f"{field} of {step.layer!r}", getattr(step.layer, field, 0.0), dtype)
+        _check_constants(steps, dtype)
         self._layers = layers
         self._steps = steps
         self._dtype = dtype
@@ -407,13 +404,15 @@ def expected_vectors(description):
     """Which vectors stand in a file of this description: for `storage.read`."""
     _, steps, dtype, _ = _parts(description["network"])
     size = layers_.count(steps)
+    _check_constants(steps, dtype)
     expected = {"parameters": (dtype, size, True)}
     running = layers_.statistics_slices(steps)
+    # A variance of large numbers may be inf in a net that is well, and so may the square of a large gradient, which
+    # Adam keeps.
     if running:
-        expected["statistics"] = (dtype, running[-1][1].stop, True)
+        expected["statistics"] = (dtype, running[-1][1].stop, False)
     if "trainer" in description:
-        # The moments are the trainer's business; here they only must fit. The square of a large gradient, which Adam
-        # keeps, may be inf in a run that goes on well.
+        # The moments are the trainer's business; here they only must fit.
         moments = declarative.integer("moments", description["trainer"]["moments"], least=0, most=3)
         expected |= {f"moment{i + 1}": (dtype, size, False) for i in range(moments)}
         if description["trainer"].get("average") is not None:
@@ -421,7 +420,7 @@ def expected_vectors(description):
         for name, length in description.get("fit", {}).get("vectors", {}).items():
             if not name.startswith("callback"):
                 raise ValueError(f"a fit keeps no vector {name!r}")
-            expected[name] = (dtype, declarative.integer(name, length, least=1), True)
+            expected[name] = (dtype, declarative.integer(name, length, least=1), False)
     return expected
 
 
@@ -446,6 +445,14 @@ def _parts(description):
     layers = tuple(layers_.Layer.from_dict(record) for record in description["layers"])
     steps = layers_.plan(description["inputs"], layers)
     return layers, steps, _dtype(description["dtype"]), declarative.seed("seed", description["seed"])
+
+
+def _check_constants(steps, dtype):
+    """Refuse numbers of layers that become infinite, or 0, in the net's dtype."""
+    for step in steps:
+        checks.representable(f"the parameter of {step.activation!r}", step.activation.alpha, dtype)
+        for field in ("eps", "l1", "l2"):
+            checks.representable(f"{field} of {step.layer!r}", getattr(step.layer, field, 0.0), dtype)
 
 
 def _dtype(value):

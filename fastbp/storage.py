@@ -87,7 +87,7 @@ def read(path, expect):
         try:
             reader = _read_npz if path.endswith(".npz") else _read_safetensors
             description, vectors = reader(path, file, expect)
-            if description.pop("checksum", None) != _checksum(description, vectors):
+            if description.pop("checksum", None) != _checksum_of_read(description, vectors):
                 raise _Wrong("its checksum is that of other contents: it is damaged, or was changed")
             return description, vectors
         except _Wrong as error:
@@ -116,6 +116,14 @@ def _checksum(description, vectors):
         digest.update(name.encode())
         digest.update(vectors[name])
     return digest.hexdigest()
+
+
+def _checksum_of_read(description, vectors):
+    """That of what a file held, where it is what `write` could have written."""
+    try:
+        return _checksum(description, vectors)
+    except (ValueError, RecursionError) as error:  # nan, inf, and half characters, which Python reads as JSON
+        raise _Wrong(f"its header is not JSON ({error})") from error
 
 
 class _Wrong(Exception):

@@ -879,12 +879,24 @@ class Trainer:
         self._schedule.to_dict()
         storage.check_destination("path", storage.checked_path(path))
 
-    def _restore(self, path, agrees):
+    def _restore(self, path, check, agrees):
         """Take over the state in a checkpoint of a trainer like this one; gives the fit's record and vectors.
 
-        agrees: a function of the record, which raises ValueError where it is not that of such a fit.
+        check: a function of the record, which raises an error where it is none of any fit.
+        agrees: a function of the record and the vectors, which raises ValueError where they are not those of such a
+            fit; nothing has been changed by then.
         """
-        description, vectors = storage.read(path, expected_vectors)
+        state = None
+
+        def expect(description):
+            nonlocal state
+            expected = expected_vectors(description)
+            if "fit" in description:
+                _, state = _read_settings(description["trainer"], None)
+                check(description["fit"])
+            return expected
+
+        description, vectors = storage.read(path, expect)
         if "fit" not in description:
             raise ValueError(f"{path}: it is no checkpoint of a fit: read it with Trainer.load")
         if description["network"] != self._net.description():
@@ -894,8 +906,7 @@ class Trainer:
             theirs = description["trainer"].get(name)
             if name not in ("steps", "epochs", "schedule_state") and theirs != value:
                 raise ValueError(f"{path}: its trainer has another {name}: {theirs}; this one has {value}")
-        _, state = _read_settings(description["trainer"], None)
-        agrees(description["fit"])
+        agrees(description["fit"], vectors)
         self.steps, self.epochs, self._schedule_state = state
         self._net.parameters[...] = vectors.pop("parameters")
         self._net.statistics[...] = vectors.pop("statistics", self._net.statistics)
@@ -940,12 +951,11 @@ class Trainer:
 
         description, vectors = storage.read(path, expect)
         net = Network.from_description(description["network"], vectors)
-        try:
-            settings["loss"].parameters(net.outputs)
-        except ValueError as error:
-            raise ValueError(f"{path}: its header makes no sense: {error}") from error
         moments = [vectors[f"moment{i + 1}"] for i in range(settings["optimizer"].moments)]
-        return cls._of(net, settings, state, moments, vectors.get("average"))
+        try:
+            return cls._of(net, settings, state, moments, vectors.get("average"))
+        except ValueError as error:  # the loss or the optimiser does not go with the net
+            raise ValueError(f"{path}: its header makes no sense: {error}") from error
 
     @classmethod
     def _of(cls, net, settings, state, moments, averaged):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp import reference, schedules
+from fastbp import reference, schedules, storage
 from fastbp.callbacks import Callback, Checkpoint, EarlyStopping, Log, MaxTime
 
 # A fit with all that has a state: norms, dropout, moments, an average, a schedule that reacts, callbacks.
@@ -44,6 +44,7 @@ if __name__ == "__main__":
     trainer.save(sys.argv[3])
 """
 EPOCHS = 300
+DROPPED = object()
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,17 @@ def same(trainer, history, uninterrupted):
         assert {k: v for k, v in history.items() if k not in drop} == {
             k: v for k, v in its_history.items() if k not in drop
         }
+
+
+def rewrite(path, changed, **vectors):
+    """Write a checkpoint anew with a changed header, its checksum, and these vectors besides."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name != "header"} | vectors
+        header = json.loads(str(file["header"]))
+    del header["checksum"]
+    header = changed(header)
+    header["checksum"] = storage._checksum(header, arrays)
+    np.savez(path, header=np.array(json.dumps(header)), **arrays)
 
 
 class Crash(Callback):
@@ -217,6 +229,89 @@ def test_the_fit_of_another_run_is_refused(script, tmp_path):
     refused("it is no checkpoint of a fit")
     path.write_bytes(path.read_bytes()[:-100])
     refused("truncated or damaged")
+
+
+@pytest.mark.parametrize(
+    "where, value, message",
+    [
+        ((), None, "makes no sense"),
+        ((), [1], "makes no sense"),
+        (("epoch",), -1, "makes no sense: epoch must be at least 0"),
+        (("epoch",), 3, "makes no sense: history must have 3 figures of 'loss'"),
+        (("epoch",), DROPPED, "its header lacks 'epoch'"),
+        (("settings",), None, "makes no sense: settings must be a dict"),
+        (("settings", "rows"), DROPPED, "its fit had rows None, and this one has 30"),
+        (("history",), DROPPED, "its header lacks 'history'"),
+        (("history", "loss"), [0.5], "makes no sense: history must have 2 figures of 'loss'"),
+        (("history", "loss"), [0.5, "much"], "makes no sense: could not convert"),
+        (("history", "loss"), [0.5, [0.5]], "makes no sense: float"),
+        (("history", "layer_gradient_norms"), [[1.0], 1.0], "makes no sense: an element of 'layer_gradient_norms'"),
+        (("history", "loss"), DROPPED, "its history has"),
+        (("callbacks",), {}, "makes no sense: callbacks must be a list"),
+        (("callbacks",), [], "its fit had callbacks with a state"),
+        (("callbacks", 0), 1, "makes no sense"),
+        (("callbacks", 0, "state"), None, "makes no sense: callbacks must have a name and a state"),
+        (("callbacks", 0, "state"), {}, "what it kept of EarlyStopping makes no sense: 'best'"),
+        (("callbacks", 0, "state", "best"), "good", "what it kept of EarlyStopping makes no sense"),
+        (("callbacks", 0, "state", "best_epoch"), 1.5, "what it kept of EarlyStopping makes no sense: best_epoch"),
+        (("vectors",), [], "makes no sense"),
+        (("vectors", "callback0.parameters"), 7, "its header says \\(7,\\)"),
+    ],
+)
+def test_a_record_that_makes_no_sense(tmp_path, where, value, message):
+    path = tmp_path / "run.npz"
+    X, y = np.ones((30, 2)), np.arange(30) % 3
+    arguments = {"epochs": 2, "callbacks": [EarlyStopping("loss"), Checkpoint(path)]}
+    fb.Trainer(fb.Network(2, [fb.Dense(3)])).fit(X, y, **arguments)
+
+    def changed(header):
+        record = inside = {"fit": header["fit"]}
+        *way, last = ("fit", *where)
+        for name in way:
+            inside = inside[name]
+        if value is DROPPED:
+            del inside[last]
+        else:
+            inside[last] = value
+        return {**header, **record}
+
+    rewrite(path, changed)
+    trainer = fb.Trainer(fb.Network(2, [fb.Dense(3)]))
+    before = trainer.net.parameters.tobytes()
+    with pytest.raises(ValueError, match=message) as caught:
+        trainer.fit(X, y, **arguments)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert (trainer.net.parameters.tobytes(), trainer.steps, trainer.epochs) == (before, 0, 0)
+
+
+@pytest.mark.parametrize("name, size", [("parameters", 1), ("parameters", 10), ("statistics", 3), ("steps", 9)])
+def test_vectors_that_are_not_the_nets(tmp_path, name, size):
+    """Of early stopping, which would put them into the net at the end."""
+    path = tmp_path / "run.npz"
+    X, y = np.ones((30, 2)), np.arange(30) % 3
+    arguments = {"epochs": 2, "callbacks": [EarlyStopping("loss"), Checkpoint(path)]}
+    fb.Trainer(fb.Network(2, [fb.Dense(3)])).fit(X, y, **arguments)
+
+    def changed(header):
+        header["fit"]["vectors"][f"callback0.{name}"] = size
+        return header
+
+    rewrite(path, changed, **{f"callback0.{name}": np.ones(size, np.float32)})
+    trainer = fb.Trainer(fb.Network(2, [fb.Dense(3)]))
+    with pytest.raises(ValueError, match="what it kept of EarlyStopping makes no sense") as caught:
+        trainer.fit(X, y, **arguments)
+    assert str(caught.value).startswith(f"{path}: ") and trainer.steps == 0
+
+
+def test_a_best_figure_that_is_inf(tmp_path):
+    X, y = np.ones((9, 2)), np.zeros((9, 1))
+    values = iter([np.inf, np.inf, 2.0])
+    for epochs in (1, 3):
+        trainer = fb.Trainer(fb.Network(2, [fb.Dense(1)]), "mean_squared_error")
+        stopping = EarlyStopping("figure")
+        callbacks = [stopping, Checkpoint(tmp_path / "run.npz")]
+        trainer.fit(X, y, epochs=epochs, metrics={"figure": lambda *_: next(values)}, callbacks=callbacks)
+    assert (stopping.best, stopping.best_epoch) == (2.0, 3)
 
 
 def test_what_no_checkpoint_can_hold(tmp_path):
