@@ -435,6 +435,7 @@ static void backward_norm(const struct run *run, const struct step *step, void *
     struct fbp_norm n = norm_of(run, step);
     const int learns = step->has_bias && !step->frozen;
     if (learns && squares) {
+        barrier(run); /* a projection whose input needs no gradient comes before, and all add the squares of their rows there */
         if (run->part == 0) norm_squares(run, step, &n, squares);
     } else {
         if (learns) {

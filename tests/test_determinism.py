@@ -202,6 +202,17 @@ def test_threads_are_used(name):
         assert plan.threads_for(1) == 1
 
 
+def test_norms_of_examples_past_a_projection():
+    """The projection's squares and the norm's go to the same rows, made by different parts: again and again, since a
+    part that does not wait for the others is in time mostly."""
+    net = fb.Network(512, [fb.Residual([fb.Dense(16), fb.LayerNorm()], projection=True)], dtype="float64", seed=1)
+    X = np.random.default_rng(0).standard_normal((256, 512))
+    alone, together = (fb.Trainer(net, "mean_squared_error", n_threads=threads) for threads in (1, 4))
+    expected = alone.example_gradient_norms(X, X[:, :16])[1].tobytes()
+    for _ in range(100):
+        assert together.example_gradient_norms(X, X[:, :16])[1].tobytes() == expected
+
+
 PARTS = """
 import os, sys
 if len(os.sched_getaffinity(0)) > 1:
