@@ -54,8 +54,11 @@ def refuse_with_batches(batch_size, validation, sample_weight, accumulate, class
     for name, value in (("batch_size", batch_size), ("sample_weight", sample_weight)):
         if value is not None:
             raise TypeError(f"{name} must be None where X is an iterable of batches, got {described(value)}")
-    if isinstance(validation, float):
-        raise TypeError("validation must be (X, y), (X, y, sample_weight) or None where X is an iterable of batches")
+    if validation is not None and not isinstance(validation, (tuple, list)):
+        raise TypeError(
+            "validation must be (X, y), (X, y, sample_weight) or None where X is an iterable of batches, "
+            f"got {described(validation)}"
+        )
     if accumulate != 1:
         raise ValueError(f"accumulate must be 1 where X is an iterable of batches, got {described(accumulate)}")
     if isinstance(class_weight, str):
@@ -106,8 +109,9 @@ def by_class(name, class_weight, labels, classes):
         if len(weights) != classes:
             raise ValueError(f"{name} has {len(weights)} elements; the network has {classes} outputs")
         weights = weights.astype(np.float64)
-        if not (np.isfinite(weights).all() and weights.min() >= 0):
-            raise ValueError(f"{name} must be finite and at least 0, got {weights[~(weights >= 0)][:1]}")
+        wrong = weights[~(np.isfinite(weights) & (weights >= 0))]
+        if len(wrong):
+            raise ValueError(f"{name} must be finite and at least 0, got {wrong[0]}")
     return weights[labels]
 
 
