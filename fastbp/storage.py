@@ -17,6 +17,7 @@ import numpy as np
 FORMAT = "fastbp"
 VERSION = 2
 _LONGEST_HEADER = 1 << 26  # bytes
+_LONGEST_NPY_HEADER = 1 << 16  # bytes before the numbers of a vector
 
 
 def write(path, description, vectors):
@@ -192,6 +193,8 @@ def _read_npz(path, file, expect):
             _same_names([name.removesuffix(".npy") for name in sizes if name != "header.npy"], expected)
             vectors = {}
             for name, wanted in expected.items():
+                if sizes[name + ".npy"] > _LONGEST_NPY_HEADER + wanted[1] * wanted[0].itemsize:
+                    raise _Wrong(f"{name} takes {sizes[name + '.npy']} bytes; its header says {wanted[1]} numbers")
                 with archive.open(name + ".npy") as entry:
                     vector = _read_npy(name, entry, partial(_fits, name, wanted))
                 vectors[name] = vector.astype(wanted[0], copy=False)

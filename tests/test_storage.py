@@ -9,6 +9,7 @@ import pickle
 import stat
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -532,6 +533,23 @@ def test_an_entry_shorter_or_longer_than_its_shape(tmp_path, extra):
     with zipfile.ZipFile(tmp_path / "net.npz", "a") as archive:
         archive.writestr("parameters.npy", raw.getvalue() + extra if extra else raw.getvalue()[:-1])
     refused(tmp_path / "net.npz", "parameters has more data" if extra else "parameters is truncated")
+
+
+def test_an_entry_far_longer_than_its_shape_takes_no_memory(tmp_path):
+    """NumPy would read what the .npy says is its header before it looks at it."""
+    net, size = make_net(), 1 << 28
+    np.savez(tmp_path / "net.npz", header=np.array(json.dumps(header_of(net))))
+    with zipfile.ZipFile(tmp_path / "net.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("parameters.npy", "w") as entry:
+            entry.write(b"\x93NUMPY\x02\x00" + size.to_bytes(4, "little"))
+            for _ in range(size >> 20):
+                entry.write(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        refused(tmp_path / "net.npz", r"parameters takes 268435468 bytes; its header says 68 numbers")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
 
 
 def test_truncated_anywhere(tmp_path, ending):
