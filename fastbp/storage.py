@@ -222,6 +222,8 @@ def _checked_header(shape, dtype):
 
 def _read_npy(name, file, check):
     """The array in a .npy stream; check(shape, dtype) comes before memory is taken for it."""
+    import tokenize
+
     try:
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
@@ -230,7 +232,7 @@ def _read_npy(name, file, check):
             shape, _, dtype = np.lib.format.read_array_header_2_0(file)
         else:
             raise ValueError(f"of .npy version {version}")
-    except ValueError as error:
+    except (ValueError, SyntaxError, tokenize.TokenError) as error:  # NumPy looks for Python 2's numbers in it
         raise _Wrong(f"{name} is not an array NumPy can read ({error})") from error
     if dtype.hasobject:
         raise _Wrong(f"{name} holds Python objects, which are never read")

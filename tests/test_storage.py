@@ -552,6 +552,16 @@ def test_an_entry_far_longer_than_its_shape_takes_no_memory(tmp_path):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    "header", ["{'shape': (3,", "  1\n 2", "3", "{'descr': 3, 'fortran_order': False, 'shape': (68,)}"]
+)
+def test_an_entry_whose_header_makes_no_sense(tmp_path, header):
+    np.savez(tmp_path / "net.npz", header=np.array(json.dumps(header_of(make_net()))))
+    with zipfile.ZipFile(tmp_path / "net.npz", "a") as archive:
+        archive.writestr("parameters.npy", b"\x93NUMPY\x01\x00" + bytes([len(header), 0]) + header.encode())
+    refused(tmp_path / "net.npz", "parameters is not an array NumPy can read")
+
+
 def test_truncated_anywhere(tmp_path, ending):
     path = tmp_path / f"run{ending}"
     make_trainer().save(path)
