@@ -71,6 +71,14 @@ static double add_penalties_and_square(const struct run *run, int penalties, dou
 
 /* ---------------------------------------------------------------------------------------------------- update */
 
+static void average_piece(const struct run *run, size_t start, size_t size, uint64_t t) {
+    const struct fbp_plan *plan = run->plan;
+    void *average = (void *)reals(plan, run->vectors->average, start);
+    const void *w = reals(plan, run->vectors->parameters, start);
+    if (t == 1) memcpy(average, w, size * plan->kernels->item);
+    else plan->kernels->average(average, w, plan->average_decay, size);
+}
+
 static void update_piece(const struct run *run, size_t start, size_t size, double rate, uint64_t t, double factor) {
     const struct fbp_plan *plan = run->plan;
     const struct fbp_kernels *k = plan->kernels;
@@ -82,11 +90,7 @@ static void update_piece(const struct run *run, size_t start, size_t size, doubl
     if (plan->clip_value > 0) k->clip(g, plan->clip_value, size);
     if (factor < 1) k->scale(g, factor, size);
     k->optimizer[plan->optimizer.kind](&plan->optimizer, w, g, moments, t, rate, size);
-    if (v->average) {
-        void *average = (void *)reals(plan, v->average, start);
-        if (t == 1) memcpy(average, w, size * k->item);
-        else k->average(average, w, plan->average_decay, size);
-    }
+    if (v->average) average_piece(run, start, size, t);
 }
 
 /* This part's share of the parameters that are trained; of the whole vector, so that it does not depend on which are. */
@@ -104,16 +108,16 @@ static void update(const struct run *run, double rate, uint64_t t, double square
     }
 }
 
-/* Frozen parameters have an average, too: themselves. */
-static void average_frozen(const struct run *run) {
+/* Frozen parameters have an average, too, which may be on its way to them still. This part's share of them. */
+static void average_frozen(const struct run *run, uint64_t t) {
     const struct fbp_plan *plan = run->plan;
-    size_t from = 0;
+    size_t first, end;
+    share(run, plan->parameters, UPDATE_GRAIN, &first, &end);
+    size_t from = first;
     for (size_t i = 0; i <= plan->n_trained; i++) {
-        const size_t to = i < plan->n_trained ? plan->trained[i].start : plan->parameters;
-        if (to > from)
-            memcpy((void *)reals(plan, run->vectors->average, from), reals(plan, run->vectors->parameters, from),
-                   (to - from) * plan->kernels->item);
-        if (i < plan->n_trained) from = plan->trained[i].end;
+        const size_t next = i < plan->n_trained ? plan->trained[i].start : plan->parameters, to = next < end ? next : end;
+        if (from < to) average_piece(run, from, to - from, t);
+        if (i < plan->n_trained && from < plan->trained[i].end) from = plan->trained[i].end;
     }
 }
 
@@ -147,12 +151,12 @@ static int finish_update(const struct run *run, struct fbp_epoch *e, double loss
         return status;
     }
     update(run, e->learning_rates[e->step], e->t + 1, squared_norm);
+    if (run->vectors->average) average_frozen(run, e->t + 1);
     if (run->part == 0) {
         const double *squares = at(plan, plan->norms);
         if (e->layer_squares)
             for (size_t c = 0; c < plan->n_chunks; c++) e->layer_squares[plan->chunks[c].layer] += squares[c];
         if (run->moves_statistics && plan->statistics) take_statistics(run);
-        if (run->vectors->average && e->t == 0) average_frozen(run);
     }
     e->last_loss = loss;
     e->loss_sum += loss * e->mass;

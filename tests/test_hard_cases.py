@@ -334,6 +334,26 @@ def test_a_function_sees_all_rows_at_once(training, home):
 
 
 @both
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_average_of_what_was_frozen_goes_on(threads, home):
+    """Towards the parameters, as that of the rest: an average that stayed would be of another net than its own head."""
+    options = {"n_threads": threads} if home is fb else {}
+    net = home.Network(256, [Dense(64, "tanh"), Dense(64, "tanh"), Dense(2)], dtype="float64", seed=1)
+    trainer = home.Trainer(net, "mean_squared_error", average=0.75, **options)
+    X, y = np.random.default_rng(1).standard_normal((64, 256)), np.zeros((64, 2))
+    trainer.step(X, y)
+    trainer.step(X, y)
+    net.freeze(1)
+    expected = trainer.averaged.copy()
+    for _ in range(4):
+        trainer.step(X, y)
+        expected += 0.25 * (net.parameters - expected)
+    close(trainer.averaged, expected, "float64")
+    frozen = slice(256 * 64 + 64, 256 * 64 + 64 + 64 * 64 + 64)
+    assert np.any(trainer.averaged[frozen] != net.parameters[frozen])
+
+
+@both
 @pytest.mark.parametrize("before", ["value_and_grad", "apply", "fit"])
 def test_the_gradient_of_what_was_frozen_is_0(before, home):
     """Whatever was there before the layer was frozen, or came for it afterwards."""

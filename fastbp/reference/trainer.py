@@ -565,9 +565,7 @@ class Trainer:
         if self.averaged is not None and self.steps == 0:
             self.averaged[...] = self.net.parameters
         elif self.averaged is not None:
-            averaged = self.averaged[learns]
-            optimizers.weight_average(averaged, w, self.average)
-            self.averaged[learns] = averaged
+            optimizers.weight_average(self.averaged, self.net.parameters, self.average)
         self.steps += 1
 
     def _learning_rate(self):
