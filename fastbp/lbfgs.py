@@ -27,7 +27,7 @@ def minimize(trainer, data, run):
     optimize = scipy_optimize()
     net, optimizer = trainer.net, trainer.optimizer
     plan = trainer._plan_for(data.code, len(data.x), whole=True)
-    trainer._clear_gradient()
+    trainer._gradient[...] = 0  # of what is frozen it stays 0
     parts = [slice(W.start, (b or W).stop) for W, _, b in layers_.slices(net._steps)]
     best = net.parameters.copy()  # the last iteration's
     last = {}

@@ -174,6 +174,7 @@ class Trainer:
         self._fast = None  # the plan of the last step, for one like it
         self._planned = steps = self._net._steps  # what they were made for: freezing makes others
         self._batch_norms = any(step.kind == "batch_norm" and not step.frozen for step in steps)
+        self._some_frozen = any(step.frozen for step in steps)
         self._whole = self._batch_norms or self._custom  # minibatches go through the net at once
 
     net = property(lambda self: self._net)
@@ -584,7 +585,8 @@ class Trainer:
             if training:
                 self._refuse_single_rows("x", len(data.x), len(data.x))
             plan = self._plan_for(data.code, len(data.x), whole=training or self._custom)
-            self._clear_gradient()
+            if self._some_frozen:
+                self._gradient[...] = 0  # what is frozen is not written, and may have learnt before
             if self._custom:
                 loss = custom.gradient(self, plan, data, dx, training)
             else:
@@ -772,11 +774,6 @@ class Trainer:
             raise RuntimeError(
                 "this trainer is in an epoch: what changes its parameters or gradient has to wait for its end"
             )
-
-    def _clear_gradient(self):
-        """Before a gradient that is read as a whole: what is frozen is not written, and may have learnt before."""
-        if any(step.frozen for step in self._planned):
-            self._gradient[...] = 0
 
     def _catch_up(self):
         """Count the updates of an epoch under way, for a handler that saves or copies; the epoch does not count."""
