@@ -10,6 +10,7 @@ always whole. Reading trusts nothing: sizes are compared with the description be
 """
 
 import os
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -306,7 +307,9 @@ def write_whole(path, fill):
             os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        # Ctrl-C may be heard right after the renaming, when there is nothing left to remove.
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

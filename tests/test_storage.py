@@ -248,6 +248,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["net.npz"]
 
 
+def test_ctrl_c_right_after_the_renaming(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def interrupted(*paths):
+        replace(*paths)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_net().save(tmp_path / "net.npz")
+    assert os.listdir(tmp_path) == ["net.npz"]
+    fb.load(tmp_path / "net.npz")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
 def test_mode(tmp_path):
     path = tmp_path / "net.npz"
