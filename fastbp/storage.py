@@ -68,7 +68,8 @@ def read(path, expect):
     path : str or path
     expect : function of the description (dict), returns a dict of str to (dtype, size, finite)
         The vectors there must be, no more and no fewer, and whether inf is refused; nan always is. It may raise
-        TypeError, ValueError, KeyError and the like for a description that makes no sense.
+        TypeError, ValueError, KeyError and the like for a description that makes no sense, OtherContents for one that
+        does.
 
     Returns
     -------
@@ -119,6 +120,10 @@ def _checksum(description, vectors):
     return digest.hexdigest()
 
 
+class OtherContents(ValueError):
+    """What `expect` raises for a description that makes sense, but is not of what is wanted."""
+
+
 class _Wrong(Exception):
     """What is wrong with a file."""
 
@@ -138,6 +143,8 @@ def _described(text, expect):
         raise _Wrong(f"is of format version {version}; this fastbp reads version {VERSION}")
     try:
         return description, expect(description)
+    except OtherContents as error:
+        raise _Wrong(error) from error
     except KeyError as error:
         raise _Wrong(f"its header lacks {error}") from error
     except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:

@@ -614,11 +614,13 @@ def load(path):
     def expect(description):
         nonlocal encoding
         if "table" not in description:
-            raise ValueError("it holds a network and no table: fastbp.load reads it, and its outputs stay numbers")
+            raise storage.OtherContents(
+                "it holds a network and no table: fastbp.load reads it, and its outputs stay numbers"
+            )
         record = dict(description["table"])
         version = record.pop("version")
         if version != VERSION:
-            raise ValueError(f"its table is of version {version}; this fastbp reads version {VERSION}")
+            raise storage.OtherContents(f"its table is of version {version}; this fastbp reads version {VERSION}")
         encoding = Encoding.from_dict(record)
         return expected_vectors(description)
 

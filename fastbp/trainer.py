@@ -928,7 +928,7 @@ class Trainer:
         def expect(description):
             nonlocal settings, state
             if "network" in description and "trainer" not in description:
-                raise ValueError("it holds a network and no trainer: read it with fastbp.load")
+                raise storage.OtherContents("it holds a network and no trainer: read it with fastbp.load")
             expected = expected_vectors(description)
             settings, state = _read_settings(description["trainer"], n_threads)
             return expected

@@ -599,7 +599,7 @@ def test_predictions_that_are_refused(folder, capsys):
     refused(capsys, "predict", "no.npz", "new.csv", message="no.npz: No such file or directory$")
     refused(capsys, "info", "new.csv", message="path must end in .npz or .safetensors, got new.csv")
     fb.Network(3, [fb.Dense(1)]).save("bare.npz")
-    refused(capsys, "predict", "bare.npz", "new.csv", message="bare.npz: .* it holds a network and no table")
+    refused(capsys, "predict", "bare.npz", "new.csv", message="bare.npz: it holds a network and no table")
     code, out, _ = called(capsys, "info", "bare.npz")
     assert code == 0 and "predicts         numbers: the file holds no table, fastbp.load reads it" in out
     Path("torn.npz").write_bytes(Path("model.npz").read_bytes()[:-100])

@@ -144,6 +144,13 @@ def test_the_net_of_a_run(tmp_path, ending):
     assert fb.load(path).parameters.tobytes() == trainer.net.parameters.tobytes()
 
 
+def test_the_net_alone_is_no_run(tmp_path, ending):
+    path = tmp_path / f"net{ending}"
+    make_net().save(path)
+    with pytest.raises(ValueError, match=f"net{ending}: it holds a network and no trainer: read it with fastbp.load$"):
+        fb.Trainer.load(path)
+
+
 @pytest.mark.parametrize("loss", [fb.Pinball([0.1, 0.5, 0.9]), fb.Pinball(0.3, "sum"), fb.BinaryCrossEntropy()])
 def test_losses_come_back(tmp_path, loss):
     fb.Trainer(make_net(), loss).save(tmp_path / "run.npz")
