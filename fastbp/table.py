@@ -548,7 +548,8 @@ def learn_target(column, values, rows, task=None, scale="standard", quantiles=No
         target = Classes.learn(column, values)
         if 2 * len(target.classes) > len(values):
             raise ValueError(
-                f"target {column!r} has {len(target.classes)} classes in {len(values)} rows: too few of each"
+                f"target {column!r} has {len(target.classes)} classes in {len(values)} rows"
+                f"{_hint(values) if is_text else ''}: too few of each"
             )
         if len(target.classes) < 2:
             raise ValueError(f"target {column!r} is {target.classes[0]} in all rows: there is nothing to learn")

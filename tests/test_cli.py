@@ -480,6 +480,24 @@ def test_classes(folder, capsys):
     )
 
 
+def test_classes_that_were_never_seen(folder, capsys):
+    trained(capsys, "houses.csv", "--target", "size", "--epochs", 2)
+    houses("new.csv", 3, 1, size=["large", "vast", "vast"])
+    code, out, err = called(capsys, "evaluate", "model.npz", "new.csv")
+    assert code == 0 and "new.csv: 3 rows\n" in out and "mean -log(probability of the right class)" in out
+    assert err == (
+        "fastbp: warning: column 'size' holds 'vast' in 2 rows, which no row trained on had: "
+        "no prediction of theirs is right\n"
+    )
+    houses("new.csv", 2, 1, size=["vast", "huge"])
+    code, out, err = called(capsys, "evaluate", "model.npz", "new.csv")
+    assert code == 0 and "accuracy 0.00% (0 of 2)" in out and "probability" not in out
+    assert "column 'size' holds 'huge', 'vast' in 2 rows" in err
+    trained(capsys, "houses.csv", "--target", "rooms", "--epochs", 2)
+    houses("new.csv", 3, 1, rooms=["3", "12", "2.5"])
+    assert "column 'rooms' holds 2.5, 12 in 2 rows" in called(capsys, "evaluate", "model.npz", "new.csv")[2]
+
+
 def test_quantiles(folder, capsys):
     houses("many.csv", 4000)
     arguments = ("many.csv", "--target", "price", "--quantiles", "0.1,0.5,0.9", "--log-target", "--test", "0.2")
@@ -547,6 +565,12 @@ def test_what_was_never_seen(folder, capsys):
     )
 
 
+def test_what_is_held_out_is_spoken_of_once(folder, capsys):
+    houses("houses.csv", place=[f"street {i}" if i < 50 else "square" for i in range(400)])
+    _, _, err = called(capsys, "train", "houses.csv", "--target", "price", "--epochs", 2)
+    assert err.count("\n") == 1 and "column 'place' holds 'street" in err
+
+
 def test_rows_without_a_target_are_left_out(folder, capsys):
     houses("gaps.csv", 50, size=["small", "large", "", "NA", "small"] * 10)
     code, out, err = called(capsys, "train", "gaps.csv", "--target", "size", "--epochs", 2)
@@ -564,6 +588,8 @@ def test_rows_without_a_target_are_left_out(folder, capsys):
         ({}, ("--target", "cost"), "houses.csv has no column 'cost'; it has 'area', "),
         ({}, ("--target", "price", "--drop", "cost"), "--drop: houses.csv has no column 'cost'"),
         ({}, ("--target", "price", "--text", "cost"), "--text: houses.csv has no column 'cost'"),
+        ({}, ("--target", "price", "--drop", "price"), "--drop: 'price' is the target: --task says"),
+        ({}, ("--target", "rooms", "--text", "rooms"), "--text: 'rooms' is the target: --task says"),
         ({}, ("--target", "size", "--quantiles", "0.5"), "houses.csv, line 2, column 'size': '.*' is not a finite"),
         ({}, ("--target", "size", "--loss", "huber"), "line 2, column 'size': '.*' is not a finite number"),
         ({}, ("--target", "price", "--task", "classification"), "target 'price' must be text or integers"),
@@ -571,6 +597,8 @@ def test_rows_without_a_target_are_left_out(folder, capsys):
         ({"age": ["7"] * 11 + ["7 years"] + ["8"] * 388}, ("--target", "price"), "line 13, column 'age': '7 years' is "
          "not a finite number, as 399 of the column's 400 cells are: mend it, or use --text age or --drop age"),
         ({"price": ["7"] * 11 + ["7 EUR"] + ["8"] * 388}, ("--target", "price"), "line 13, column 'price': '7 EUR' is"),
+        ({"price": [f"{i},50" for i in range(400)]}, ("--target", "price"), "target 'price' has 400 classes in 400 "
+         "rows .numbers are written as 1234.5.: too few of each"),
         ({"id": [f"no. {i}" for i in range(400)]}, ("--target", "price"), "column 'id' is text with 320 different "
          "values, and 100 are the most that become inputs: leave it out with --drop id"),
         ({"sold on": [f"{1600 + i}-01-01" for i in range(400)]}, ("--target", "price"),
@@ -581,6 +609,24 @@ def test_tables_that_are_refused(folder, capsys, column, arguments, message):
     houses("houses.csv", **column)
     refused(capsys, "train", "houses.csv", *arguments, message=message)
     assert not Path("model.npz").exists()
+
+
+def test_nothing_is_written_over_what_is_read(folder, capsys):
+    same = "must be another file than"
+    np.savez("arrays.npz", X=np.zeros((9, 2)), y=np.arange(9.0))
+    before = {name: Path(name).read_bytes() for name in ("arrays.npz", "houses.csv")}
+    train = ("train", "houses.csv", "--target", "price")
+    refused(capsys, "train", "arrays.npz", "-o", "arrays.npz", message=f"--output {same} DATA, got arrays.npz for both")
+    refused(capsys, *train, "--log", "./houses.csv", message=f"--log {same} DATA, got ./houses.csv for both")
+    refused(
+        capsys, *train, "--checkpoint", "model.npz", message=f"--checkpoint {same} --output, got model.npz for both"
+    )
+    trained(capsys, *train[1:], "--epochs", 1)
+    before["model.npz"] = Path("model.npz").read_bytes()
+    predict = ("predict", "model.npz", "houses.csv", "-o")
+    refused(capsys, *predict, "houses.csv", message=f"--output {same} DATA, got houses.csv for both")
+    refused(capsys, *predict, "model.npz", message=f"--output {same} MODEL, got model.npz for both")
+    assert {name: Path(name).read_bytes() for name in before} == before
 
 
 def test_predictions_that_are_refused(folder, capsys):

@@ -45,6 +45,26 @@ def kind(path):
     return "arrays" if path.endswith(ARRAYS) else "table"
 
 
+def refuse_same(files):
+    """Refuse to write over what is read, or two things to one file.
+
+    Parameters
+    ----------
+    files : dict of str to str or None
+        The paths by what they were given as, those that are read first.
+
+    Raises
+    ------
+    ValueError
+    """
+    found = {}
+    for name, path in files.items():
+        if path is not None:
+            first = found.setdefault(os.path.realpath(path), name)
+            if first != name:
+                raise ValueError(f"{name} must be another file than {first}, got {path} for both")
+
+
 def of_training(options):
     """The rows to train on, and those to test with where the data has its own, or None; and the target's name."""
     path = options.data
