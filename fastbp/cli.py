@@ -120,6 +120,12 @@ class _Parser(argparse.ArgumentParser):
     def format_help(self):
         return f"{self.example}\n\n{super().format_help()}"
 
+    def parse_known_args(self, args=None, namespace=None):
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:  # said here, a command's error names the command's help
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
     def error(self, message):
         self.exit(2, f"{PROGRAM}: error: {message} ({self.prog} --help shows the options)\n")
 

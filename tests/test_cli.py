@@ -264,6 +264,9 @@ def test_there_is_a_program():
         (("train", "--seed", str(2**64)), "--seed: must be a whole number in 0 .. "),
         (("train", "--threads", "0"), "--threads"),
         (("train", "--delimiter", ",,"), "--delimiter: must be one character"),
+        (("train", "digits", "--lr", "0.1"), r"unrecognized arguments: --lr 0.1 \(fastbp train --help shows"),
+        (("info", "a.npz", "b.npz"), r"unrecognized arguments: b.npz \(fastbp info --help shows"),
+        (("--epochs", "3", "train"), r"argument COMMAND: invalid choice: '3'"),
         (("predict", "model.npz"), "the following arguments are required: DATA"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import sys
 
 import numpy as np
@@ -87,6 +88,12 @@ def test_a_delimiter_of_ones_own(tmp_path, engine):
 def test_what_is_no_table(tmp_path, engine, text, message):
     with pytest.raises(ValueError, match=message):
         table.read(written(tmp_path, text), engine=engine)
+
+
+def test_a_pipe(tmp_path, engine):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(ValueError, match="a.csv: must be a file, which is read more than once: a pipe will not do"):
+        table.read(tmp_path / "a.csv", engine=engine)
 
 
 def test_damaged_gzip(tmp_path, engine):
