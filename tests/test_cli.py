@@ -665,8 +665,9 @@ def test_arrays(folder, capsys):
     X[::10, 0] = np.nan
     names = np.where(X[:, 1] > 0, "above", "below")
     np.savez(
-        "data.npz", X=X, y=y, names=names, images=(rng.random((300, 2, 3)) * 255).astype("uint8"), text=np.array("a")
-    )
+        "data.npz", X=X, y=y, names=names, images=(rng.random((300, 2, 3)) * 255).astype("uint8"), text=np.array("a"),
+        objects=names.astype(object),
+    )  # fmt: skip
     out = trained(capsys, "data.npz")
     assert "data.npz: 300 rows of 4 numbers\npredicting 'y_0', 'y_1', numbers\n" in out
     assert float(re.search(r"R2 of 'y_1' ([\d.]+)", out)[1]) > 0.9
@@ -684,7 +685,8 @@ def test_arrays(folder, capsys):
     refused(capsys, "predict", "model.npz", "data.npz", message="X must have 2 dimensions and 6 columns, got shape")
     refused(capsys, "predict", "model.npz", "new.csv", message="trained on arrays: DATA must be a .npz file or images")
     for arguments, message in (
-        (("--target", "z"), "data.npz has no array 'z'; it has 'X', 'y', 'names', 'images', 'text'"),
+        (("--target", "z"), "data.npz has no array 'z'; it has 'X', 'y', 'names', 'images', 'text', 'objects'"),
+        (("--target", "objects"), "data.npz: 'objects' cannot be read .Object arrays .* with .astype.str."),
         (("--inputs", "names"), "'names' must be numbers .rows, columns., got <U5"),
         (("--target", "text"), "'text' must be numbers or text, one for each of the 300 rows, got <U1 of shape"),
     ):
