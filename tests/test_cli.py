@@ -765,6 +765,15 @@ def test_checkpoint(folder, capsys):
     refused(capsys, "train", *arguments, "x.npz", "--checkpoint", "run.npz", "--seed", 1, message="run.npz: its ")
 
 
+def test_the_checkpoint_of_another_target_is_refused(folder, capsys):
+    """Where the nets have the same shape, too."""
+    trained(capsys, "houses.csv", "--target", "price", "--epochs", 2, "--checkpoint", "run.npz")
+    message = "run.npz: it was written for another target or other data: give another --checkpoint"
+    refused(capsys, "train", "houses.csv", "--target", "age", "--checkpoint", "run.npz", message=message)
+    Path("houses.csv").write_bytes(Path("houses.csv").read_bytes().replace(b"city", b"town"))
+    refused(capsys, "train", "houses.csv", "--target", "price", "--checkpoint", "run.npz", message=message)
+
+
 def test_safetensors(folder, capsys):
     pytest.importorskip("safetensors")
     trained(capsys, "houses.csv", "--target", "price", "--epochs", 2, "-o", "model.safetensors")

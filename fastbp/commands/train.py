@@ -51,6 +51,8 @@ def run(options, progress):
     if len(validation) and options.patience:
         stopping = callbacks.EarlyStopping(patience=options.patience)
         callbacks_.append(stopping)
+    if options.checkpoint is not None:
+        callbacks_.append(_SameData(options.checkpoint, encoding))
     try:
         history = trainer.fit(*training, **fit, callbacks=[*callbacks_, ended])
     except KeyboardInterrupt:
@@ -84,6 +86,22 @@ class _Ended(callbacks.Callback):
 
     def epoch_end(self, run):
         self.epochs = run.epoch
+
+
+class _SameData(callbacks.Callback):
+    """Refuses the checkpoint of a run that learnt other columns, other scales or another target."""
+
+    def __init__(self, path, encoding):
+        self._path, self._record = path, encoding.to_dict()
+
+    def state(self):
+        return {"encoding": self._record}, {}
+
+    def set_state(self, record, vectors):
+        if record["encoding"] != self._record:
+            raise ValueError(
+                f"{self._path}: it was written for another target or other data: give another --checkpoint"
+            )
 
 
 def _check_files(options, output):
