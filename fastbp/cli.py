@@ -25,6 +25,9 @@ def main(arguments=None):
         The exit status: 0; 2 for wrong usage or wrong data, 1 for training that diverged and for what else failed, both
         with one line on stderr; 130 after Ctrl-C.
     """
+    for name in ("stdout", "stderr"):  # None where they were closed, as with >&-
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
     options = _parser().parse_args(arguments)
     progress = _Progress()
     try:

@@ -313,10 +313,12 @@ def write_whole(path, fill):
         if mode is not None:
             os.chmod(temporary, mode)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         # Ctrl-C may be heard right after the renaming, when there is nothing left to remove.
         with suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say of which file
+            error.filename = path
         raise
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

@@ -881,7 +881,8 @@ class Trainer:
         """
         description, vectors = storage.read(path, expected_vectors)
         if "fit" not in description:
-            raise ValueError(f"{path}: it is no checkpoint of a fit: read it with Trainer.load")
+            reader = "fastbp.Trainer.load" if "trainer" in description else "fastbp.load"
+            raise ValueError(f"{path}: it is no checkpoint of a fit: read it with {reader}")
         if description["network"] != self._net.description():
             theirs = Network.from_description(description["network"], vectors)
             raise ValueError(f"{path}: its net is another: {_short(theirs)}; this one is {_short(self._net)}")

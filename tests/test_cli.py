@@ -371,6 +371,16 @@ def test_a_reader_that_leaves(tmp_path):
     process.stderr.close()
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams(tmp_path, closed):
+    """What is closed is None in Python, where print would take the other one."""
+    for command, status in (("info", 0), ("info no.npz", 2)):
+        line = f'"$0" -m fastbp {command} {closed}'
+        ended = subprocess.run(["sh", "-c", line, sys.executable], cwd=tmp_path, env=ENVIRONMENT, capture_output=True)
+        assert ended.returncode == status and b"Traceback" not in ended.stderr
+        assert (not ended.stdout) or (status == 0 and closed == "2>&-")
+
+
 # -------------------------------------------------------------------------------------------------------------- tables
 
 
