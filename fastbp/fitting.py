@@ -54,8 +54,11 @@ def refuse_with_batches(batch_size, validation, sample_weight, accumulate, class
     for name, value in (("batch_size", batch_size), ("sample_weight", sample_weight)):
         if value is not None:
             raise TypeError(f"{name} must be None where X is an iterable of batches, got {described(value)}")
-    if isinstance(validation, float):
-        raise TypeError("validation must be (X, y), (X, y, sample_weight) or None where X is an iterable of batches")
+    if validation is not None and not isinstance(validation, (tuple, list)):
+        raise TypeError(
+            "validation must be (X, y), (X, y, sample_weight) or None where X is an iterable of batches, "
+            f"got {described(validation)}"
+        )
     if accumulate != 1:
         raise ValueError(f"accumulate must be 1 where X is an iterable of batches, got {described(accumulate)}")
     if isinstance(class_weight, str):
@@ -100,14 +103,18 @@ def by_class(name, class_weight, labels, classes):
             label = integer(f"a class in {name}", label, least=0, most=classes - 1)
             weights[label] = number(f"{name}[{label}]", weight, least=0)
     else:
-        weights = np.asarray(class_weight)
+        try:
+            weights = np.asarray(class_weight)
+        except ValueError:  # lists of several lengths
+            weights = np.array(None)
         if weights.dtype.kind not in "fiu" or weights.ndim != 1:
             raise TypeError(f"{name} must be 'balanced', an array or a dict, got {described(class_weight)}")
         if len(weights) != classes:
             raise ValueError(f"{name} has {len(weights)} elements; the network has {classes} outputs")
         weights = weights.astype(np.float64)
-        if not (np.isfinite(weights).all() and weights.min() >= 0):
-            raise ValueError(f"{name} must be finite and at least 0, got {weights[~(weights >= 0)][:1]}")
+        wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+        if len(wrong):
+            raise ValueError(f"{name} must be finite and at least 0, got {weights[wrong[0]]} for class {wrong[0]}")
     return weights[labels]
 
 
