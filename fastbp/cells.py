@@ -108,7 +108,7 @@ def read(path, delimiter=None, engine=None):
     ------
     ValueError
         When the file is not such a table: two columns of one name, a line with more cells than the header, bytes that
-        are not UTF-8, no rows.
+        are not UTF-8, no rows. When it is a pipe.
     OSError, ImportError
         When it cannot be read; without pandas, when it was asked for.
 
@@ -118,7 +118,10 @@ def read(path, delimiter=None, engine=None):
     and ?, in capitals or not, are values that are missing.
     """
     path = str(path)
-    if engine is None and os.path.getsize(path) < PANDAS_FROM:
+    size = os.path.getsize(path)
+    if not os.path.isfile(path):
+        raise ValueError(f"{path}: must be a file, which is read more than once: a pipe will not do")
+    if engine is None and size < PANDAS_FROM:
         engine = "csv"
     try:
         with _opened(path) as file:

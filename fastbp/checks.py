@@ -256,7 +256,10 @@ def integers(name, y):
     if y.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an integer array of class numbers, got {kind(y)}")
     if y.ndim != 1:
-        raise ValueError(f"{name} must have 1 dimension, got shape {y.shape}")
+        advice = (
+            ": rows of probabilities, as one-hot ones are, must be floats" if y.ndim == 2 and y.shape[1] > 1 else ""
+        )
+        raise ValueError(f"{name} must have 1 dimension, got shape {y.shape}{advice}")
     if y.dtype is not INT64:
         return y.astype(INT64)
     flags = y.flags

@@ -25,6 +25,9 @@ def main(arguments=None):
         The exit status: 0; 2 for wrong usage or wrong data, 1 for training that diverged and for what else failed, both
         with one line on stderr; 130 after Ctrl-C.
     """
+    for name in ("stdout", "stderr"):  # None where they were closed, as with >&-
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
     options = _parser().parse_args(arguments)
     progress = _Progress()
     try:
@@ -119,6 +122,12 @@ class _Parser(argparse.ArgumentParser):
 
     def format_help(self):
         return f"{self.example}\n\n{super().format_help()}"
+
+    def parse_known_args(self, args=None, namespace=None):
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:  # said here, a command's error names the command's help
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message):
         self.exit(2, f"{PROGRAM}: error: {message} ({self.prog} --help shows the options)\n")

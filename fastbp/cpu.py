@@ -8,7 +8,18 @@ support is chosen when fastbp is imported. The environment variable ``FASTBP_ISA
 Those with fused multiply-add (avx2, avx512, neon) give the same bits; portable rounds each multiplication.
 """
 
-from . import _core
+import os
+from importlib import import_module
+
+try:
+    _core = import_module("._core", __package__)
+except ModuleNotFoundError as error:
+    if error.name != f"{__package__}._core":
+        raise
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    raise ImportError(
+        f"fastbp in {folder} is not compiled: run 'pip install .' there, or start Python elsewhere"
+    ) from None
 
 __all__ = ["available", "cores", "isa", "threads", "use"]
 

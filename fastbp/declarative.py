@@ -79,6 +79,8 @@ def described(value):
     kind = type(value).__name__
     if value is None:
         return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     if isinstance(value, (bool, int, float, complex, str)):
         text = repr(value)
         return f"{text} ({kind})" if len(text) <= 40 else kind

@@ -103,15 +103,18 @@ def by_class(name, class_weight, labels, classes):
             label = integer(f"a class in {name}", label, least=0, most=classes - 1)
             weights[label] = number(f"{name}[{label}]", weight, least=0)
     else:
-        weights = np.asarray(class_weight)
+        try:
+            weights = np.asarray(class_weight)
+        except ValueError:  # lists of several lengths
+            weights = np.array(None)
         if weights.dtype.kind not in "fiu" or weights.ndim != 1:
             raise TypeError(f"{name} must be 'balanced', an array or a dict, got {described(class_weight)}")
         if len(weights) != classes:
             raise ValueError(f"{name} has {len(weights)} elements; the network has {classes} outputs")
         weights = weights.astype(np.float64)
-        wrong = weights[~(np.isfinite(weights) & (weights >= 0))]
+        wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
         if len(wrong):
-            raise ValueError(f"{name} must be finite and at least 0, got {wrong[0]}")
+            raise ValueError(f"{name} must be finite and at least 0, got {weights[wrong[0]]} for class {wrong[0]}")
     return weights[labels]
 
 

@@ -10,6 +10,7 @@ always whole. Reading trusts nothing: sizes are compared with the description be
 """
 
 import os
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -68,7 +69,8 @@ def read(path, expect):
     path : str or path
     expect : function of the description (dict), returns a dict of str to (dtype, size, finite)
         The vectors there must be, no more and no fewer, and whether inf is refused; nan always is. It may raise
-        TypeError, ValueError, KeyError and the like for a description that makes no sense.
+        TypeError, ValueError, KeyError and the like for a description that makes no sense, OtherContents for one that
+        does.
 
     Returns
     -------
@@ -127,6 +129,10 @@ def _checksum_of_read(description, vectors):
         raise _Wrong(f"its header is not JSON ({error})") from error
 
 
+class OtherContents(ValueError):
+    """What `expect` raises for a description that makes sense, but is not of what is wanted."""
+
+
 class _Wrong(Exception):
     """What is wrong with a file."""
 
@@ -146,6 +152,8 @@ def _described(text, expect):
         raise _Wrong(f"is of format version {version}; this fastbp reads version {VERSION}")
     try:
         return description, expect(description)
+    except OtherContents as error:
+        raise _Wrong(error) from error
     except KeyError as error:
         raise _Wrong(f"its header lacks {error}") from error
     except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
@@ -318,8 +326,12 @@ def write_whole(path, fill):
         if mode is not None:
             os.chmod(temporary, mode)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as error:
+        # Ctrl-C may be heard right after the renaming, when there is nothing left to remove.
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say of which file
+            error.filename = path
         raise
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

@@ -42,10 +42,11 @@ __all__ = [
 VERSION = 1  # of what a file says under "table"
 MOST_CATEGORIES = 100  # of a column of text
 MOST_CLASSES = 20  # of a target of integers that nobody said is one of classes
+NUMBERS = re.compile(r"[-+]?\d[\d.,' ]*$")  # that a person reads as one
 # Text that a person may take for something else, and what to say of it.
 HINTS = {
     re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?[./]\d\d?[./]\d\d(\d\d)?"): " (dates are text)",
-    re.compile(r"[-+]?\d[\d.,' ]*$"): " (numbers are written as 1234.5)",
+    NUMBERS: " (numbers are written as 1234.5)",
 }
 
 
@@ -464,6 +465,11 @@ def learn_inputs(cells, names, rows, text=()):
     ValueError
         Naming a column that does not exist, has no value, is text with more than 100 different values, or holds numbers
         for the most part and something else in some line.
+
+    Warns
+    -----
+    UserWarning
+        For a column of text that looks like numbers: with a decimal comma, say.
     """
     columns = []
     for name in names:
@@ -474,6 +480,12 @@ def learn_inputs(cells, names, rows, text=()):
             raise ValueError(f"column {name!r} has no values: leave it out with --drop {shlex.quote(name)}")
         if name in text or 2 * len(wrong) >= present:
             columns.append(TextColumn.learn(name, texts[rows]))
+            hint = _hint(texts)
+            if name not in text and hint == HINTS[NUMBERS] and all(map(NUMBERS.match, filter(None, texts))):
+                warnings.warn(
+                    f"column {name!r} is taken as text{hint}; if that is right, say --text {shlex.quote(name)}",
+                    stacklevel=2,
+                )
         elif len(wrong):
             raise ValueError(
                 f"{cells.cell(name, wrong[0])} is not a finite number, as {present - len(wrong)} of the column's "
@@ -548,7 +560,8 @@ def learn_target(column, values, rows, task=None, scale="standard", quantiles=No
         target = Classes.learn(column, values)
         if 2 * len(target.classes) > len(values):
             raise ValueError(
-                f"target {column!r} has {len(target.classes)} classes in {len(values)} rows: too few of each"
+                f"target {column!r} has {len(target.classes)} classes in {len(values)} rows"
+                f"{_hint(values) if is_text else ''}: too few of each"
             )
         if len(target.classes) < 2:
             raise ValueError(f"target {column!r} is {target.classes[0]} in all rows: there is nothing to learn")
@@ -614,11 +627,13 @@ def load(path):
     def expect(description):
         nonlocal encoding
         if "table" not in description:
-            raise ValueError("it holds a network and no table: fastbp.load reads it, and its outputs stay numbers")
+            raise storage.OtherContents(
+                "it holds a network and no table: fastbp.load reads it, and its outputs stay numbers"
+            )
         record = dict(description["table"])
         version = record.pop("version")
         if version != VERSION:
-            raise ValueError(f"its table is of version {version}; this fastbp reads version {VERSION}")
+            raise storage.OtherContents(f"its table is of version {version}; this fastbp reads version {VERSION}")
         encoding = Encoding.from_dict(record)
         return expected_vectors(description)
 

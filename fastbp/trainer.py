@@ -895,7 +895,8 @@ class Trainer:
 
         description, vectors = storage.read(path, expect)
         if "fit" not in description:
-            raise ValueError(f"{path}: it is no checkpoint of a fit: read it with Trainer.load")
+            reader = "fastbp.Trainer.load" if "trainer" in description else "fastbp.load"
+            raise ValueError(f"{path}: it is no checkpoint of a fit: read it with {reader}")
         if description["network"] != self._net.description():
             theirs = Network.from_description(description["network"], vectors)
             raise ValueError(f"{path}: its net is another: {_short(theirs)}; this one is {_short(self._net)}")
@@ -941,7 +942,7 @@ class Trainer:
         def expect(description):
             nonlocal settings, state
             if "network" in description and "trainer" not in description:
-                raise ValueError("it holds a network and no trainer: read it with fastbp.load")
+                raise storage.OtherContents("it holds a network and no trainer: read it with fastbp.load")
             expected = expected_vectors(description)
             settings, state = _read_settings(description["trainer"], n_threads)
             return expected

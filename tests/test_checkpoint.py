@@ -226,7 +226,7 @@ def test_the_fit_of_another_run_is_refused(script, tmp_path):
     refused("its fit had callbacks with a state", callbacks=[EarlyStopping()])
     refused("its history has", keywords={"metrics": "top_2"})
     make().save(path)
-    refused("it is no checkpoint of a fit")
+    refused("it is no checkpoint of a fit: read it with fastbp.Trainer.load$")
     path.write_bytes(path.read_bytes()[:-100])
     refused("truncated or damaged")
 

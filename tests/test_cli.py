@@ -264,6 +264,9 @@ def test_there_is_a_program():
         (("train", "--seed", str(2**64)), "--seed: must be a whole number in 0 .. "),
         (("train", "--threads", "0"), "--threads"),
         (("train", "--delimiter", ",,"), "--delimiter: must be one character"),
+        (("train", "digits", "--lr", "0.1"), r"unrecognized arguments: --lr 0.1 \(fastbp train --help shows"),
+        (("info", "a.npz", "b.npz"), r"unrecognized arguments: b.npz \(fastbp info --help shows"),
+        (("--epochs", "3", "train"), r"argument COMMAND: invalid choice: '3'"),
         (("predict", "model.npz"), "the following arguments are required: DATA"),
     ],
 )
@@ -366,6 +369,16 @@ def test_a_reader_that_leaves(tmp_path):
     assert process.wait(timeout=120) == 1
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams(tmp_path, closed):
+    """What is closed is None in Python, where print would take the other one."""
+    for command, status in (("info", 0), ("info no.npz", 2)):
+        line = f'"$0" -m fastbp {command} {closed}'
+        ended = subprocess.run(["sh", "-c", line, sys.executable], cwd=tmp_path, env=ENVIRONMENT, capture_output=True)
+        assert ended.returncode == status and b"Traceback" not in ended.stderr
+        assert (not ended.stdout) or (status == 0 and closed == "2>&-")
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
@@ -480,6 +493,24 @@ def test_classes(folder, capsys):
     )
 
 
+def test_classes_that_were_never_seen(folder, capsys):
+    trained(capsys, "houses.csv", "--target", "size", "--epochs", 2)
+    houses("new.csv", 3, 1, size=["large", "vast", "vast"])
+    code, out, err = called(capsys, "evaluate", "model.npz", "new.csv")
+    assert code == 0 and "new.csv: 3 rows\n" in out and "mean -log(probability of the right class)" in out
+    assert err == (
+        "fastbp: warning: column 'size' holds 'vast' in 2 rows, which no row trained on had: "
+        "no prediction of theirs is right\n"
+    )
+    houses("new.csv", 2, 1, size=["vast", "huge"])
+    code, out, err = called(capsys, "evaluate", "model.npz", "new.csv")
+    assert code == 0 and "accuracy 0.00% (0 of 2)" in out and "probability" not in out
+    assert "column 'size' holds 'huge', 'vast' in 2 rows" in err
+    trained(capsys, "houses.csv", "--target", "rooms", "--epochs", 2)
+    houses("new.csv", 3, 1, rooms=["3", "12", "2.5"])
+    assert "column 'rooms' holds 2.5, 12 in 2 rows" in called(capsys, "evaluate", "model.npz", "new.csv")[2]
+
+
 def test_quantiles(folder, capsys):
     houses("many.csv", 4000)
     arguments = ("many.csv", "--target", "price", "--quantiles", "0.1,0.5,0.9", "--log-target", "--test", "0.2")
@@ -547,6 +578,12 @@ def test_what_was_never_seen(folder, capsys):
     )
 
 
+def test_what_is_held_out_is_spoken_of_once(folder, capsys):
+    houses("houses.csv", place=[f"street {i}" if i < 50 else "square" for i in range(400)])
+    _, _, err = called(capsys, "train", "houses.csv", "--target", "price", "--epochs", 2)
+    assert err.count("\n") == 1 and "column 'place' holds 'street" in err
+
+
 def test_rows_without_a_target_are_left_out(folder, capsys):
     houses("gaps.csv", 50, size=["small", "large", "", "NA", "small"] * 10)
     code, out, err = called(capsys, "train", "gaps.csv", "--target", "size", "--epochs", 2)
@@ -564,6 +601,8 @@ def test_rows_without_a_target_are_left_out(folder, capsys):
         ({}, ("--target", "cost"), "houses.csv has no column 'cost'; it has 'area', "),
         ({}, ("--target", "price", "--drop", "cost"), "--drop: houses.csv has no column 'cost'"),
         ({}, ("--target", "price", "--text", "cost"), "--text: houses.csv has no column 'cost'"),
+        ({}, ("--target", "price", "--drop", "price"), "--drop: 'price' is the target: --task says"),
+        ({}, ("--target", "rooms", "--text", "rooms"), "--text: 'rooms' is the target: --task says"),
         ({}, ("--target", "size", "--quantiles", "0.5"), "houses.csv, line 2, column 'size': '.*' is not a finite"),
         ({}, ("--target", "size", "--loss", "huber"), "line 2, column 'size': '.*' is not a finite number"),
         ({}, ("--target", "price", "--task", "classification"), "target 'price' must be text or integers"),
@@ -571,6 +610,8 @@ def test_rows_without_a_target_are_left_out(folder, capsys):
         ({"age": ["7"] * 11 + ["7 years"] + ["8"] * 388}, ("--target", "price"), "line 13, column 'age': '7 years' is "
          "not a finite number, as 399 of the column's 400 cells are: mend it, or use --text age or --drop age"),
         ({"price": ["7"] * 11 + ["7 EUR"] + ["8"] * 388}, ("--target", "price"), "line 13, column 'price': '7 EUR' is"),
+        ({"price": [f"{i},50" for i in range(400)]}, ("--target", "price"), "target 'price' has 400 classes in 400 "
+         "rows .numbers are written as 1234.5.: too few of each"),
         ({"id": [f"no. {i}" for i in range(400)]}, ("--target", "price"), "column 'id' is text with 320 different "
          "values, and 100 are the most that become inputs: leave it out with --drop id"),
         ({"sold on": [f"{1600 + i}-01-01" for i in range(400)]}, ("--target", "price"),
@@ -581,6 +622,24 @@ def test_tables_that_are_refused(folder, capsys, column, arguments, message):
     houses("houses.csv", **column)
     refused(capsys, "train", "houses.csv", *arguments, message=message)
     assert not Path("model.npz").exists()
+
+
+def test_nothing_is_written_over_what_is_read(folder, capsys):
+    same = "must be another file than"
+    np.savez("arrays.npz", X=np.zeros((9, 2)), y=np.arange(9.0))
+    before = {name: Path(name).read_bytes() for name in ("arrays.npz", "houses.csv")}
+    train = ("train", "houses.csv", "--target", "price")
+    refused(capsys, "train", "arrays.npz", "-o", "arrays.npz", message=f"--output {same} DATA, got arrays.npz for both")
+    refused(capsys, *train, "--log", "./houses.csv", message=f"--log {same} DATA, got ./houses.csv for both")
+    refused(
+        capsys, *train, "--checkpoint", "model.npz", message=f"--checkpoint {same} --output, got model.npz for both"
+    )
+    trained(capsys, *train[1:], "--epochs", 1)
+    before["model.npz"] = Path("model.npz").read_bytes()
+    predict = ("predict", "model.npz", "houses.csv", "-o")
+    refused(capsys, *predict, "houses.csv", message=f"--output {same} DATA, got houses.csv for both")
+    refused(capsys, *predict, "model.npz", message=f"--output {same} MODEL, got model.npz for both")
+    assert {name: Path(name).read_bytes() for name in before} == before
 
 
 def test_predictions_that_are_refused(folder, capsys):
@@ -599,7 +658,7 @@ def test_predictions_that_are_refused(folder, capsys):
     refused(capsys, "predict", "no.npz", "new.csv", message="no.npz: No such file or directory$")
     refused(capsys, "info", "new.csv", message="path must end in .npz or .safetensors, got new.csv")
     fb.Network(3, [fb.Dense(1)]).save("bare.npz")
-    refused(capsys, "predict", "bare.npz", "new.csv", message="bare.npz: .* it holds a network and no table")
+    refused(capsys, "predict", "bare.npz", "new.csv", message="bare.npz: it holds a network and no table")
     code, out, _ = called(capsys, "info", "bare.npz")
     assert code == 0 and "predicts         numbers: the file holds no table, fastbp.load reads it" in out
     Path("torn.npz").write_bytes(Path("model.npz").read_bytes()[:-100])
@@ -616,8 +675,9 @@ def test_arrays(folder, capsys):
     X[::10, 0] = np.nan
     names = np.where(X[:, 1] > 0, "above", "below")
     np.savez(
-        "data.npz", X=X, y=y, names=names, images=(rng.random((300, 2, 3)) * 255).astype("uint8"), text=np.array("a")
-    )
+        "data.npz", X=X, y=y, names=names, images=(rng.random((300, 2, 3)) * 255).astype("uint8"), text=np.array("a"),
+        objects=names.astype(object),
+    )  # fmt: skip
     out = trained(capsys, "data.npz")
     assert "data.npz: 300 rows of 4 numbers\npredicting 'y_0', 'y_1', numbers\n" in out
     assert float(re.search(r"R2 of 'y_1' ([\d.]+)", out)[1]) > 0.9
@@ -635,7 +695,8 @@ def test_arrays(folder, capsys):
     refused(capsys, "predict", "model.npz", "data.npz", message="X must have 2 dimensions and 6 columns, got shape")
     refused(capsys, "predict", "model.npz", "new.csv", message="trained on arrays: DATA must be a .npz file or images")
     for arguments, message in (
-        (("--target", "z"), "data.npz has no array 'z'; it has 'X', 'y', 'names', 'images', 'text'"),
+        (("--target", "z"), "data.npz has no array 'z'; it has 'X', 'y', 'names', 'images', 'text', 'objects'"),
+        (("--target", "objects"), "data.npz: 'objects' cannot be read .Object arrays .* with .astype.str."),
         (("--inputs", "names"), "'names' must be numbers .rows, columns., got <U5"),
         (("--target", "text"), "'text' must be numbers or text, one for each of the 300 rows, got <U1 of shape"),
     ):
@@ -712,6 +773,15 @@ def test_checkpoint(folder, capsys):
         trained(capsys, *again, name)
     assert Path("first.npz").read_bytes() == Path("second.npz").read_bytes()
     refused(capsys, "train", *arguments, "x.npz", "--checkpoint", "run.npz", "--seed", 1, message="run.npz: its ")
+
+
+def test_the_checkpoint_of_another_target_is_refused(folder, capsys):
+    """Where the nets have the same shape, too."""
+    trained(capsys, "houses.csv", "--target", "price", "--epochs", 2, "--checkpoint", "run.npz")
+    message = "run.npz: it was written for another target or other data: give another --checkpoint"
+    refused(capsys, "train", "houses.csv", "--target", "age", "--checkpoint", "run.npz", message=message)
+    Path("houses.csv").write_bytes(Path("houses.csv").read_bytes().replace(b"city", b"town"))
+    refused(capsys, "train", "houses.csv", "--target", "price", "--checkpoint", "run.npz", message=message)
 
 
 def test_safetensors(folder, capsys):

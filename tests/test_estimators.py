@@ -754,6 +754,8 @@ def test_workers_take_one_thread():
         ({"normalization": "group"}, "The 'normalization' parameter"),
         ({"n_threads": 0}, "The 'n_threads' parameter"),
         ({"dtype": "float16"}, "The 'dtype' parameter"),
+        ({"hidden_layer_sizes": (3, "4")}, r"hidden_layer_sizes must hold integers, got '4' \(str\)"),
+        ({"hidden_layer_sizes": (3.5,)}, r"hidden_layer_sizes must hold integers, got 3.5 \(float\)"),
         ({"hidden_layer_sizes": (3, 0)}, r"hidden_layer_sizes must be > 0, got \[3, 0\]"),
         ({"loss": "hinge"}, "The 'loss' parameter"),
         ({"loss": fb.Huber()}, "loss must be of the class SoftmaxCrossEntropy"),

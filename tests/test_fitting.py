@@ -150,9 +150,10 @@ def test_class_weight_refuses(home):
     for weight, kind, message in [
         ("equal", ValueError, "class_weight must be 'balanced'"),
         ([1, 2], ValueError, "class_weight has 2 elements; the network has 3 outputs"),
-        ([1, -1, 1], ValueError, "class_weight must be finite and at least 0, got -1.0"),
-        ([1, math.nan, 1], ValueError, "class_weight must be finite and at least 0, got nan"),
-        ([1, math.inf, 1], ValueError, "class_weight must be finite and at least 0, got inf"),
+        ([1, -1, 1], ValueError, "class_weight must be finite and at least 0, got -1.0 for class 1"),
+        ([1, math.nan, 1], ValueError, "class_weight must be finite and at least 0, got nan for class 1"),
+        ([1, 1, math.inf], ValueError, "class_weight must be finite and at least 0, got inf for class 2"),
+        ([[1], [1, 2], 1], TypeError, "class_weight must be 'balanced', an array or a dict, got list"),
         ({3: 1}, ValueError, "a class in class_weight must be at most 2"),
         ({0: -1}, ValueError, r"class_weight\[0\] must be at least 0"),
         (3, TypeError, "class_weight must be 'balanced'"),
@@ -255,7 +256,7 @@ def test_callbacks_refuses():
     for callbacks, kind, message in [
         (3, TypeError, "callbacks must be callbacks or functions"),
         ([3], TypeError, "callbacks must hold callbacks and functions of the run, got 3"),
-        ([EarlyStopping], TypeError, "callbacks must hold callbacks and functions"),
+        ([EarlyStopping], TypeError, "callbacks must hold callbacks and functions .* got the class EarlyStopping"),
         (Wrong(), ValueError, "stride must be at least 1"),
         (EarlyStopping("val_loss"), ValueError, "monitor is 'val_loss'; the history has loss, gradient_norm"),
     ]:
@@ -520,8 +521,8 @@ def test_batches_refuse(home):
         ({"batch_size": 16}, TypeError, "batch_size must be None where X is an iterable"),
         ({"sample_weight": np.ones(70)}, TypeError, "sample_weight must be None where X is an iterable"),
         ({"validation": 0.1}, TypeError, r"validation must be \(X, y\), \(X, y, sample_weight\) or None where"),
-        ({"validation": np.float32(0.1)}, TypeError, "validation must be .* None where X is an .*, got float32"),
-        ({"validation": 3}, TypeError, r"validation must be .* None where X is an iterable of batches, got 3 \(int\)"),
+        ({"validation": 3}, TypeError, r"validation must be .* got 3 \(int\)"),
+        ({"validation": iter([])}, TypeError, "validation must be .* got list_iterator"),
         ({"accumulate": 2}, ValueError, "accumulate must be 1 where X is an iterable"),
         ({"class_weight": "balanced"}, ValueError, "class_weight must be an array or a dict where"),
         ({"metrics": "accuracy"}, ValueError, "metrics need validation where the data come from an iterable"),

@@ -273,6 +273,10 @@ def test_labels_of_wrong_shape():
         ops.softmax_cross_entropy(z, np.arange(3))
     with pytest.raises(ValueError, match=r"^target must have 1 dimension, got shape \(4, 1\)$"):
         ops.softmax_cross_entropy(z, np.zeros((4, 1), "int64"))
+    with pytest.raises(
+        ValueError, match=r"got shape \(4, 5\): rows of probabilities, as one-hot ones are, must be floats$"
+    ):
+        ops.softmax_cross_entropy(z, np.eye(4, 5, dtype="int64"))
 
 
 # ----------------------------------------------------------------------------------------------- hyperparameters

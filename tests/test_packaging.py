@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -176,6 +177,14 @@ def test_unknown_instruction_sets():
     last = run.stderr.strip().splitlines()[-1]
     assert run.returncode
     assert re.match("ValueError: the environment variable FASTBP_ISA must be one of portable.*'mmx'", last)
+
+
+def test_a_checkout_that_is_not_compiled(tmp_path):
+    source = Path(fastbp.__file__).parent
+    shutil.copytree(source, tmp_path / "fastbp", ignore=shutil.ignore_patterns("_core*", "__pycache__"))
+    run = subprocess.run([sys.executable, "-c", "import fastbp"], cwd=tmp_path, capture_output=True, text=True)
+    last = run.stderr.strip().splitlines()[-1]
+    assert run.returncode and last.startswith(f"ImportError: fastbp in {tmp_path} is not compiled: run 'pip install .'")
 
 
 def test_number_of_threads():

@@ -404,7 +404,7 @@ def test_what_stands_for_a_schedule():
         (lambda: Warmup(0), ValueError, "length must be at least 1, got 0"),
         (lambda: Warmup(3, start=1), ValueError, "start must be less than 1, got 1"),
         (lambda: Warmup(3, "cosine"), TypeError, "then must be a schedule, got 'cosine' (str)"),
-        (lambda: Warmup(3, Cosine), TypeError, "then must be a schedule, got type"),
+        (lambda: Warmup(3, Cosine), TypeError, "then must be a schedule, got the class Cosine"),
         (
             lambda: Warmup(3, Cosine(3, unit="epoch")),
             ValueError,
@@ -421,7 +421,7 @@ def test_what_stands_for_a_schedule():
         (lambda: ReduceOnPlateau(cooldown=1.0), TypeError, "cooldown must be an integer, got 1.0 (float)"),
         (lambda: ReduceOnPlateau(least=1), ValueError, "least must be less than 1, got 1"),
         (lambda: Function(3), TypeError, "function must be a function of the position, got 3 (int)"),
-        (lambda: Function(int), TypeError, "function must be a function of the position, got type"),
+        (lambda: Function(int), TypeError, "function must be a function of the position, got the class int"),
         (
             lambda: Schedule.from_dict({"kind": "cosine"}),
             ValueError,

@@ -146,6 +146,13 @@ def test_the_net_of_a_run(tmp_path, ending):
     assert fb.load(path).parameters.tobytes() == trainer.net.parameters.tobytes()
 
 
+def test_the_net_alone_is_no_run(tmp_path, ending):
+    path = tmp_path / f"net{ending}"
+    make_net().save(path)
+    with pytest.raises(ValueError, match=f"net{ending}: it holds a network and no trainer: read it with fastbp.load$"):
+        fb.Trainer.load(path)
+
+
 @pytest.mark.parametrize("loss", [fb.Pinball([0.1, 0.5, 0.9]), fb.Pinball(0.3, "sum"), fb.BinaryCrossEntropy()])
 def test_losses_come_back(tmp_path, loss):
     fb.Trainer(make_net(), loss).save(tmp_path / "run.npz")
@@ -250,7 +257,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     for name in ("fsync", "replace"):
         with monkeypatch.context() as patch:
             patch.setattr(os, name, full)
-            with pytest.raises(OSError, match="No space left"):
+            with pytest.raises(OSError, match="No space left on device: '.*net.npz'"):
                 make_net(seed=8).save(path)
         assert path.read_bytes() == before and os.listdir(tmp_path) == ["net.npz"]
     with monkeypatch.context() as patch:
@@ -258,6 +265,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             make_net(seed=8).save(path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["net.npz"]
+
+
+def test_ctrl_c_right_after_the_renaming(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def interrupted(*paths):
+        replace(*paths)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_net().save(tmp_path / "net.npz")
+    assert os.listdir(tmp_path) == ["net.npz"]
+    fb.load(tmp_path / "net.npz")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import sys
 
 import numpy as np
@@ -89,6 +90,12 @@ def test_what_is_no_table(tmp_path, engine, text, message):
         table.read(written(tmp_path, text), engine=engine)
 
 
+def test_a_pipe(tmp_path, engine):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(ValueError, match="a.csv: must be a file, which is read more than once: a pipe will not do"):
+        table.read(tmp_path / "a.csv", engine=engine)
+
+
 def test_damaged_gzip(tmp_path, engine):
     whole = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
     for text in (whole[:-20], b"a,b\n1,2\n"):
@@ -165,7 +172,7 @@ def test_both_engines_give_the_same(tmp_path):
     path = written(tmp_path, "\n".join(lines))
     found = [table.read(path, engine=engine) for engine in ENGINES]
     assert columns(found[0]) == columns(found[1])
-    first, second = (table.learn_inputs(cells, ["d"], rows_of(cells)).encode(cells) for cells in found)
+    first, second = (table.learn_inputs(cells, ["d"], rows_of(cells), ["d"]).encode(cells) for cells in found)
     assert np.array_equal(first, second)
     for name in "abc":
         assert np.array_equal(found[0].reals(name), found[1].reals(name), equal_nan=True)
@@ -220,6 +227,18 @@ def test_columns_that_are_refused(tmp_path, cells, message):
     cells = table.read(written(tmp_path, "\n".join(["my column,b", *(f"{cell},1" for cell in cells)])))
     with pytest.raises(ValueError, match=message):
         table.learn_inputs(cells, cells.names, rows_of(cells))
+
+
+def test_text_that_looks_like_numbers(tmp_path, recwarn):
+    path = written(tmp_path, "a;b;c\n1,5;x1;1.2.2020\n;x2;2.2.2020\n1.234,5;x1;2.2.2020\n")
+    cells = table.read(path)
+    message = r"column 'a' is taken as text .numbers are written as 1234.5.; if that is right, say --text a$"
+    with pytest.warns(UserWarning, match=message) as warned:
+        inputs = table.learn_inputs(cells, cells.names, rows_of(cells))
+    assert len(warned) == 1 and inputs.columns[0] == table.TextColumn("a", ["", "1,5", "1.234,5"])
+    recwarn.clear()
+    table.learn_inputs(cells, cells.names, rows_of(cells), text=["a"])
+    assert not recwarn
 
 
 def test_no_value_among_the_rows_trained_on(tmp_path):

@@ -45,6 +45,26 @@ def kind(path):
     return "arrays" if path.endswith(ARRAYS) else "table"
 
 
+def refuse_same(files):
+    """Refuse to write over what is read, or two things to one file.
+
+    Parameters
+    ----------
+    files : dict of str to str or None
+        The paths by what they were given as, those that are read first.
+
+    Raises
+    ------
+    ValueError
+    """
+    found = {}
+    for name, path in files.items():
+        if path is not None:
+            first = found.setdefault(os.path.realpath(path), name)
+            if first != name:
+                raise ValueError(f"{name} must be another file than {first}, got {path} for both")
+
+
 def of_training(options):
     """The rows to train on, and those to test with where the data has its own, or None; and the target's name."""
     path = options.data
@@ -123,13 +143,22 @@ def _arrays(path, inputs, target):
             for name in (inputs, target):
                 if name is not None and name not in file:
                     raise ValueError(f"{path} has no array {name!r}; it has {', '.join(map(repr, file.files))}")
-            X = file[inputs]
-            y = None if target is None else file[target]
+            X = _array(path, file, inputs)
+            y = None if target is None else _array(path, file, target)
     except (zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{path}: truncated or damaged, or not a .npz file ({error})") from None
     if X.dtype.kind not in "fiub" or X.ndim < 2 or not X.size:
         raise ValueError(f"{path}: {inputs!r} must be numbers (rows, columns), got {X.dtype} of shape {X.shape}")
     return Rows(X.reshape(len(X), -1), y)
+
+
+def _array(path, file, name):
+    try:
+        return file[name]
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: {name!r} cannot be read ({error}): save numbers, or text as of a str dtype with .astype(str)"
+        ) from None
 
 
 def _with_target(rows, name):

@@ -4,11 +4,12 @@ import csv
 import io
 import os
 import sys
+import warnings
 
 import numpy as np
 
 from .. import __version__, _core, network, storage, table
-from ..cells import counted
+from ..cells import counted, shortened
 from . import data, words
 
 DIGITS = {"float32": 7, "float64": 15}  # that are written
@@ -16,6 +17,7 @@ DIGITS = {"float32": 7, "float64": 15}  # that are written
 
 def predict(options, progress):
     """Write a line of predictions for each row."""
+    data.refuse_same({"MODEL": options.model, "DATA": options.data, "--output": options.output})
     if options.output is not None:
         storage.check_destination("--output", options.output)
     net, encoding, rows = _read(options, target=False)
@@ -40,12 +42,26 @@ def predict(options, progress):
 def evaluate(options, progress):
     """Say how well a model predicts data whose target is known."""
     net, encoding, rows = _read(options, target=True)
+    if isinstance(encoding.target, table.Classes):
+        _warn_of_unknown(encoding.target, rows.target)
     outputs = net.predict(encoding.inputs.encode(rows.inputs, net.dtype))
     print(f"{options.data}: {counted(len(rows), 'row')}")
     for line in words.scores(encoding.target, outputs, rows.target):
         print(line)
     if isinstance(encoding.target, table.Classes):
         print("\n".join(words.of_each_class(encoding.target, outputs, rows.target)))
+
+
+def _warn_of_unknown(target, values):
+    """Say which values are no class of the target."""
+    unknown = values[target.encode(values) < 0]
+    if len(unknown):
+        names = shortened(sorted(set(unknown)), lambda value: repr(value) if isinstance(value, str) else f"{value:g}")
+        warnings.warn(
+            f"column {target.column!r} holds {names} in {counted(len(unknown), 'row')}, which no row trained on had: "
+            "no prediction of theirs is right",
+            stacklevel=2,
+        )
 
 
 def _read(options, target):

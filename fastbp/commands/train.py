@@ -51,6 +51,8 @@ def run(options, progress):
     if len(validation) and options.patience:
         stopping = callbacks.EarlyStopping(patience=options.patience)
         callbacks_.append(stopping)
+    if options.checkpoint is not None:
+        callbacks_.append(_SameData(options.checkpoint, encoding))
     try:
         history = trainer.fit(*training, **fit, callbacks=[*callbacks_, ended])
     except KeyboardInterrupt:
@@ -66,12 +68,12 @@ def run(options, progress):
     best = f"; epoch {stopping.best_epoch} was the best, and is kept" if stopping is not None else ""
     print(f"trained {counted(history.epochs, 'epoch')} in {sum(history['seconds']):.2f} s on {_core.isa()}{best}")
     if test is not None:
-        _score("left alone until now", net, encoding, test)
+        _score("left alone until now", net, encoding, encoding.inputs.encode(test.inputs, net.dtype), test)
     elif len(validation):
         chosen = ", by which the best epoch was chosen" if stopping is not None else ""
-        _score(f"held out{chosen}", net, encoding, rows.take(validation))
+        _score(f"held out{chosen}", net, encoding, fit["validation"][0], rows.take(validation))
     else:
-        _score("trained on, as none was held out", net, encoding, rows)
+        _score("trained on, as none was held out", net, encoding, training[0], rows)
     print(f"model: {output}", flush=True)
     if options.compare or options.compare is None and data.kind(options.data) == "digits":
         _compare(trainer, training, fit, history)
@@ -86,9 +88,26 @@ class _Ended(callbacks.Callback):
         self.epochs = run.epoch
 
 
+class _SameData(callbacks.Callback):
+    """Refuses the checkpoint of a run that learnt other columns, other scales or another target."""
+
+    def __init__(self, path, encoding):
+        self._path, self._record = path, encoding.to_dict()
+
+    def state(self):
+        return {"encoding": self._record}, {}
+
+    def set_state(self, record, vectors):
+        if record["encoding"] != self._record:
+            raise ValueError(
+                f"{self._path}: it was written for another target or other data: give another --checkpoint"
+            )
+
+
 def _check_files(options, output):
     """Refuse, before the work, what cannot be written after it."""
     files = {"--output": output, "--checkpoint": options.checkpoint, "--log": options.log, "--plot": options.plot}
+    data.refuse_same({"DATA": options.data, **files})
     for option, path in files.items():
         if path is None:
             continue
@@ -141,6 +160,8 @@ def _encoding(rows, train, name, options):
             for each in names:
                 if each not in rows.inputs.names:
                     raise ValueError(f"{option}: {options.data} has no column {each!r}")
+                if each == name:
+                    raise ValueError(f"{option}: {each!r} is the target: --task says what it is taken for")
         names = [each for each in rows.inputs.names if each != name and each not in options.drop]
         if not names:
             raise ValueError(f"{options.data} has no column to predict {name!r} from")
@@ -164,8 +185,8 @@ def _encoded(rows, encoding, net, options):
     return X, (np.exp(y) if options.loss == "poisson" else y).astype(net.dtype)
 
 
-def _score(which, net, encoding, rows):
-    outputs = net.predict(encoding.inputs.encode(rows.inputs, net.dtype))
+def _score(which, net, encoding, X, rows):
+    outputs = net.predict(X)
     print(f"on {counted(len(rows), 'row')} {which}:")
     for line in words.scores(encoding.target, outputs, rows.target):
         print(f"  {line}")

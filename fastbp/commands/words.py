@@ -94,14 +94,16 @@ def _of_classes(target, outputs, values):
     labels = target.encode(values)
     right = outputs.argmax(axis=1) == labels
     known = labels >= 0
-    log_loss = -np.log(np.maximum(probabilities(outputs)[known, labels[known]], 1e-300)).mean() if known.any() else 0.0
     counts = np.bincount(labels[known], minlength=target.outputs)
     most = int(counts.argmax())
-    return [
+    lines = [
         f"accuracy {right.mean():.2%} ({right.sum():,} of {len(right):,}); "
-        f"always {target.classes[most]!r} would be right in {counts[most] / len(labels):.2%}",
-        f"mean -log(probability of the right class) {log_loss:.4f}; of guessing {np.log(target.outputs):.4f}",
+        f"always {target.classes[most]!r} would be right in {counts[most] / len(labels):.2%}"
     ]
+    if known.any():
+        loss = -np.log(np.maximum(probabilities(outputs)[known, labels[known]], 1e-300)).mean()
+        lines.append(f"mean -log(probability of the right class) {loss:.4f}; of guessing {np.log(target.outputs):.4f}")
+    return lines
 
 
 def of_each_class(target, outputs, values):

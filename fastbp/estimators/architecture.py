@@ -1,8 +1,9 @@
 """The layers of an estimator's net, from its parameters."""
 
-from numbers import Real
+from numbers import Integral, Real
 
 from .. import layers as layers_
+from ..declarative import described
 from ..layers import Activation, BatchNorm, Dense, Dropout, LayerNorm
 
 ACTIVATIONS = {cls.name for cls in layers_.ACTIVATIONS} | {"logistic"}
@@ -12,6 +13,9 @@ NORMS = {"layer": LayerNorm, "batch": BatchNorm}
 def widths(hidden_layer_sizes):
     """The widths of the hidden layers: a list of int."""
     sizes = list(hidden_layer_sizes) if hasattr(hidden_layer_sizes, "__iter__") else [hidden_layer_sizes]
+    for size in sizes:
+        if isinstance(size, bool) or not isinstance(size, Integral):
+            raise ValueError(f"hidden_layer_sizes must hold integers, got {described(size)}")
     if any(size <= 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     return [int(size) for size in sizes]
