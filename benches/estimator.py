@@ -23,10 +23,11 @@ from .commands import Parser, finish
 PROGRAM = "python -m benches.estimator"
 ACCURACY, RATIO = 0.98, 3.0
 MNIST = {
-    "hidden_layer_sizes": (256, 128),
+    "hidden_layer_sizes": (256,),
     "solver": "sgd",
-    "learning_rate_init": 0.1,
-    "max_iter": 15,
+    "learning_rate_init": 0.05,
+    "batch_size": 64,
+    "max_iter": 10,
     "random_state": 0,
 }
 DIGITS = {"max_iter": 100, "random_state": 0}
