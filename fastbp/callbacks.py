@@ -185,8 +185,9 @@ class Checkpoint(Callback):
     Notes
     -----
     A fit goes on to the same bits when it is given the same data and arguments; the file of another net, loss,
-    optimiser, number of rows and the like is refused. It is written at ends of epochs: what was done of an epoch is
-    done again. It does not go with `LBFGS`, whose memory of gradients is SciPy's.
+    optimiser, number of rows, targets, weights of rows and the like is refused. Other X are not noticed. It is written
+    at ends of epochs: what was done of an epoch is done again. It does not go with `LBFGS`, whose memory of gradients
+    is SciPy's.
     """
 
     def __init__(self, path, epochs=1, seconds=None, resume=True):

@@ -134,6 +134,8 @@ class Run:
         None: there is no validation.
     outputs : function () -> (output, target), or None
         What metrics are of; None: nothing.
+    marks : function () -> dict
+        What tells other data from these, for a checkpoint: called once, where there is one.
 
     Attributes
     ----------
@@ -155,7 +157,7 @@ class Run:
         In `train_end`: what ended the fit before its time.
     """
 
-    def __init__(self, trainer, settings, metrics, callbacks, tolerance, verbose, validation_loss, outputs):
+    def __init__(self, trainer, settings, metrics, callbacks, tolerance, verbose, validation_loss, outputs, marks=dict):
         self.trainer, self.net = trainer, trainer.net
         self.epochs, self.rows, self.batch_size = settings["epochs"], settings["rows"], settings["batch_size"]
         self.updates_an_epoch = self.rows and -(-self.rows // (self.batch_size * settings["accumulate"]))
@@ -163,7 +165,7 @@ class Run:
         self._settings = {name: value for name, value in settings.items() if name != "epochs"}
         self._tolerance = None if tolerance is None else number("tolerance", tolerance, least=0)
         self._verbose = flag("verbose", verbose)
-        self._validation_loss, self._outputs = validation_loss, outputs
+        self._validation_loss, self._outputs, self._marks = validation_loss, outputs, marks
         self._metrics = metrics_.resolve(metrics, trainer.loss)
         if self._metrics and outputs is None:
             raise ValueError("metrics need validation where the data come from an iterable")
@@ -288,6 +290,7 @@ class Run:
         if write is None:
             raise TypeError("a checkpoint needs fastbp.Trainer: its twin writes no files")
         write(path)
+        self._data_marks = self._marks()
 
     def save(self, path):
         """Write the trainer, and what this fit needs to be gone on with."""
@@ -301,6 +304,7 @@ class Run:
         record = {
             "epoch": self.epoch,
             "settings": self._settings,
+            "marks": self._data_marks,
             "history": {name: [_to_plain(value) for value in values] for name, values in self.history.items()},
             "callbacks": [{"name": name, "state": state} for name, state, _ in kept],
             "vectors": {name: len(vector) for name, vector in vectors.items()},
@@ -335,6 +339,9 @@ class Run:
             there = record["settings"].get(name)
             if there != value:
                 raise ValueError(f"{path}: its fit had {name} {there}, and this one has {value}")
+        for name, mark in self._data_marks.items():
+            if record["marks"].get(name) != mark:
+                raise ValueError(f"{path}: its fit had other {name}")
         names = [type(callback).__name__ for callback in self._keeping()]
         there = [callback["name"] for callback in record["callbacks"]]
         if names != there:
@@ -358,7 +365,7 @@ def _check_record(record):
     TypeError, ValueError, KeyError
     """
     epoch = integer("epoch", record["epoch"], least=0)
-    for name, kind in (("settings", dict), ("history", dict), ("callbacks", list), ("vectors", dict)):
+    for name, kind in (("settings", dict), ("marks", dict), ("history", dict), ("callbacks", list), ("vectors", dict)):
         if not isinstance(record[name], kind):
             raise TypeError(f"{name} must be a {kind.__name__}, got {described(record[name])}")
     for callback in record["callbacks"]:

@@ -33,6 +33,7 @@ def fit(trainer, epochs, *callbacks, **keywords):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1500, 6)).astype("float32")
     y = (X[:, 0] * X[:, 1] > 0).astype(int) + (X[:, 2] > 1)
+    y = keywords.pop("labels", np.copy)(y)
     settings = dict(batch_size=16, validation=0.2, metrics="accuracy") | keywords
     stopping = EarlyStopping("val_accuracy", patience=200)
     return trainer.fit(X, y, epochs=epochs, callbacks=[stopping, *callbacks], **settings)
@@ -223,6 +224,8 @@ def test_the_fit_of_another_run_is_refused(script, tmp_path):
     refused("its net is another: Network.*; this one is Network", fb.Trainer(net))
     refused("its fit had batch_size 16, and this one has 32", keywords={"batch_size": 32})
     refused("its fit had rows 1200, and this one has 1350", keywords={"validation": 0.1, "batch_size": 16})
+    refused("its fit had other weights of rows", keywords={"class_weight": {1: 2}})
+    refused("its fit had other targets", keywords={"labels": lambda y: y[::-1]})
     refused("its fit had callbacks with a state", callbacks=[EarlyStopping()])
     refused("its history has", keywords={"metrics": "top_2"})
     make().save(path)
