@@ -1546,8 +1546,8 @@ def dropout_forward(x, rate, seed, stream, draw, first_row, y=..., mask=...):
         release(&args)
 
 
-def multiply(a, b, c=...):
-    """c = a b."""
+cdef object of_two(a, b, c, bint multiplies):
+    """c, which is new where it is `...`: a b or a + b."""
     cdef Arguments args
     cdef size_t N
     args.count = args.item = 0
@@ -1563,11 +1563,16 @@ def multiply(a, b, c=...):
         kernels = kernels_for(args.item)
         if N:
             state = let_go(N)
-            kernels.multiply(a_.buf, b_.buf, c_.buf, N)
+            (kernels.multiply if multiplies else kernels.add)(a_.buf, b_.buf, c_.buf, N)
             take_back(state)
         return c
     finally:
         release(&args)
+
+
+def multiply(a, b, c=...):
+    """c = a b."""
+    return of_two(a, b, c, True)
 
 
 # ----------------------------------------------------------------------------------- optimizer, reduce and rng
@@ -1793,26 +1798,7 @@ def weight_average(average, w, decay):
 
 def add(a, b, c=...):
     """c = a + b."""
-    cdef Arguments args
-    cdef size_t N
-    args.count = args.item = 0
-    try:
-        a_ = real(&args, "a", a, ANY)
-        b_ = real(&args, "b", b, ANY)
-        match_shape("b", b_, a_)
-        if c is ...:
-            c = new_array(a.shape, args.item)
-        c_ = real_out(&args, "c", c, ANY)
-        N = elements(a_)
-        match_size("c", c_, N)
-        kernels = kernels_for(args.item)
-        if N:
-            state = let_go(N)
-            kernels.add(a_.buf, b_.buf, c_.buf, N)
-            take_back(state)
-        return c
-    finally:
-        release(&args)
+    return of_two(a, b, c, False)
 
 
 def sum_squares(x):

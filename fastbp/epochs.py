@@ -34,8 +34,7 @@ def train_batches(trainer, run, source, allow_nonfinite, class_weight):
         run.begin_epoch()
         layers, total, masses, squares = 0.0, 0.0, 0.0, 0.0
         for number, (x, y, weights) in enumerate(source.epoch(), 1):
-            names = (f"{name} of batch {number}" for name in ("x", "y", "sample_weight"))
-            x_name, y_name, weights_name = names
+            x_name, y_name, weights_name = (f"{name} of batch {number}" for name in ("x", "y", "sample_weight"))
             data = trainer._data(x_name, y_name, x, y, weights_name, weights, allow_nonfinite)
             if class_weight is not None:
                 data = trainer._class_weighted(data, class_weight)

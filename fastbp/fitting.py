@@ -126,8 +126,8 @@ class Run:
     trainer : Trainer
         Of ``fastbp`` or ``fastbp.reference``.
     settings : dict
-        "epochs", "rows" (None: unknown), "batch_size", "accumulate", "shuffle", "validation" (rows held out or given):
-        what a checkpoint must agree with, but for the epochs.
+        "epochs", "rows" (None: unknown), "batch_size", "accumulate", and whatever else a checkpoint must agree with; it
+        need not in the epochs.
     metrics, callbacks, tolerance, verbose
         As `Trainer.fit` takes them.
     validation_loss : function () -> float, or None

@@ -108,6 +108,3 @@ class History(dict):
             elif name != "seconds":
                 groups["metrics"][name.replace("val_", "validation ", 1).replace("_", " ")] = values
         return {title: curves for title, curves in groups.items() if curves}
-
-    def __reduce__(self):
-        return type(self), (dict(self),)

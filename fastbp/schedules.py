@@ -45,7 +45,7 @@ class Schedule(Declared):
         -------
         float
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no factor")  # each schedule has its own
 
     def advance(self, state, value):
         """The state after another epoch. The one given is not changed.

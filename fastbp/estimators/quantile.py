@@ -6,10 +6,9 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.metaestimators import available_if
 
 from ..losses import Pinball
-from .base import BaseMLP, stochastic
+from .base import BaseMLP
 from .objective import Objective
 from .regressor import NumbersMLP
 from .words import documented
@@ -90,40 +89,6 @@ class QuantileMLPRegressor(RegressorMixin, NumbersMLP):
         monotone=True,
     ):
         self._keep(locals())
-
-    def fit(self, X, y, sample_weight=None, validation_set=None):
-        """Train on data.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-        sample_weight : array-like of shape (n_samples,), default=None
-            What each row counts, at least 0.
-        validation_set : (X, y) or (X, y, sample_weight), default=None
-            Data whose score is taken after every epoch, and with early_stopping decides, instead of a share of X.
-
-        Returns
-        -------
-        self : QuantileMLPRegressor
-        """
-        return self._fit(X, y, sample_weight, validation_set)
-
-    @available_if(stochastic)
-    def partial_fit(self, X, y, sample_weight=None):
-        """Train for one epoch, from where the training before ended.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        Returns
-        -------
-        self : QuantileMLPRegressor
-        """
-        return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X):
         """Predict the quantiles of rows.

@@ -35,6 +35,40 @@ class NumbersMLP(BaseMLP):
     def _output_activation(self):
         return "identity"
 
+    def fit(self, X, y, sample_weight=None, validation_set=None):
+        """Train on data.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+            What each row counts, at least 0.
+        validation_set : (X, y) or (X, y, sample_weight), default=None
+            Data whose score is taken after every epoch, and with early_stopping decides, instead of a share of X.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, validation_set)
+
+    @available_if(stochastic)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one epoch, from where the training before ended.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
 
 @documented
 class MLPRegressor(RegressorMixin, NumbersMLP):
@@ -104,40 +138,6 @@ class MLPRegressor(RegressorMixin, NumbersMLP):
         n_threads=None,
     ):
         self._keep(locals())
-
-    def fit(self, X, y, sample_weight=None, validation_set=None):
-        """Train on data.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like of shape (n_samples,), default=None
-            What each row counts, at least 0.
-        validation_set : (X, y) or (X, y, sample_weight), default=None
-            Data whose score is taken after every epoch, and with early_stopping decides, instead of a share of X.
-
-        Returns
-        -------
-        self : MLPRegressor
-        """
-        return self._fit(X, y, sample_weight, validation_set)
-
-    @available_if(stochastic)
-    def partial_fit(self, X, y, sample_weight=None):
-        """Train for one epoch, from where the training before ended.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        Returns
-        -------
-        self : MLPRegressor
-        """
-        return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X):
         """Predict the targets of rows.
