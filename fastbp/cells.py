@@ -1,4 +1,4 @@
-"""CSV files as columns of text: through pandas where it is installed, else through the csv module, with one result."""
+"""CSV files as columns of text: large ones through pandas where it is installed, else by the csv module; one result."""
 
 import csv
 import gzip
