@@ -7,8 +7,8 @@ each is checked against the NumPy twin: an epoch must end at the same weights, a
 import sys
 from time import perf_counter, strftime
 
-from fastbp import storage
-from fastbp.bench import cores, words
+from fastbp._support import storage
+from fastbp.bench import cores, report
 from fastbp.bench.files import write_json
 
 from . import cells, measure, results
@@ -72,8 +72,8 @@ def _run(options):
     missing = [peer for peer in peers if not peer.installed()]
     peers = [peer for peer in peers if peer.installed()]
     core = cores.bench_core()
-    print(words.machine())
-    for name, value in words.environment().items():
+    print(report.machine())
+    for name, value in report.environment().items():
         print(f"{name}={value}")
     print(f"{date}; one thread: core {core}; about {_minutes(options, kinds, peers)}", flush=True)
 
@@ -108,7 +108,7 @@ def _run(options):
     found = {
         "date": date,
         "seconds": perf_counter() - started,
-        "machine": words.facts(),
+        "machine": report.facts(),
         "flags": measure.build_flags(),
         "settings": {kind: settings(1 if kind == "one" else None) for kind in ("one", "all")},
         "core": core,

@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from fastbp import storage
+from fastbp._support import storage
 
 from .results import MODES, THREADS
 

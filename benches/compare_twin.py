@@ -4,7 +4,7 @@ import argparse
 import sys
 from time import perf_counter
 
-from fastbp.bench import contestants, cores, nets, timing, verify, words
+from fastbp.bench import contestants, cores, nets, report, timing, verify
 
 from . import measure
 
@@ -65,7 +65,7 @@ def main(arguments=None):
         parser.error(f"no net's name contains {options.nets!r}")
 
     started = perf_counter()
-    print(words.machine())
+    print(report.machine())
     with cores.one_core() as core:
         peak = measure.peak().gflops
         print(f"multiply-add peak {peak:.1f} GFLOP/s float32, from {measure.peak().source}, on core {core}")
@@ -81,11 +81,11 @@ def main(arguments=None):
         "the rounds. One thread on one core, then all cores, with NumPy at the better of one thread and all.\n"
         "noise: median over best. least: the ratio to the twin demanded, in each of best, median and on all cores.\n"
     )
-    print("\n".join(words.table(HEADER, rows)))
+    print("\n".join(report.table(HEADER, rows)))
     with cores.one_core():
         measure.peak.cache_clear()
         print(f"\npeak again {measure.peak().gflops:.1f} GFLOP/s, ", end="")
-    print(f"load {words.load()}; {perf_counter() - started:.0f} s")
+    print(f"load {report.load()}; {perf_counter() - started:.0f} s")
     return 1 if misses and options.strict else 0
 
 

@@ -7,7 +7,7 @@ import pytest
 # fastbp takes its number of threads when it is imported.
 os.environ.setdefault("FASTBP_NUM_THREADS", "1")
 
-from fastbp.bench import cores, timing, words
+from fastbp.bench import cores, report, timing
 
 from . import measure
 
@@ -86,11 +86,11 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section("fastbp: speed")
     peak, wide = measure.peak(), measure.peak("float64")
     for line in (
-        words.machine(),
+        report.machine(),
         f"peak {peak.gflops:.1f} GFLOP/s float32, {wide.gflops:.1f} float64, from {peak.source}; memory "
         f"{measure.bandwidth() / 1e9:.1f} GB/s; fastbp threads: {os.environ['FASTBP_NUM_THREADS']}, NumPy: 1",
         "best microseconds a call; noise: median over best; twin ratio: time of the NumPy twin over fastbp's",
         "",
-        *words.table(["", "us", "noise", *columns], rows),
+        *report.table(["", "us", "noise", *columns], rows),
     ):
         terminalreporter.write_line(line)

@@ -13,8 +13,8 @@ from time import perf_counter, strftime
 from typing import NamedTuple
 
 import fastbp as fb
-from fastbp import storage
-from fastbp.bench import cores, timing, words
+from fastbp._support import storage
+from fastbp.bench import cores, report, timing
 from fastbp.bench.files import write_json
 from fastbp.bench.nets import Net
 
@@ -159,8 +159,8 @@ def lines(found):
     for sweep in found["sweeps"]:
         sizes, seconds, flops = sweep["sizes"], sweep["seconds"], sweep["flops"]
         shown = sorted({round(i * (len(sizes) - 1) / 7) for i in range(8)})
-        rows = [[str(sizes[i]), words.microseconds(seconds[i]), f"{flops[i] / seconds[i] / 1e9:.1f}"] for i in shown]
-        text += ["", f"{sweep['name']}: {sweep['what']}", *words.table(["size", "us", "GFLOP/s"], rows)]
+        rows = [[str(sizes[i]), report.microseconds(seconds[i]), f"{flops[i] / seconds[i] / 1e9:.1f}"] for i in shown]
+        text += ["", f"{sweep['name']}: {sweep['what']}", *report.table(["size", "us", "GFLOP/s"], rows)]
         for kind, said in (("over_the_line", "the line between its neighbours"), ("over_smaller", "a smaller size's")):
             worst = max(range(len(sizes)), key=sweep[kind].__getitem__)
             per = " per operation" if kind == "over_smaller" else ""
@@ -195,8 +195,8 @@ def _run(options):
 
         chart.check(options.chart)
     started = perf_counter()
-    found = {"date": strftime("%Y-%m-%d %H:%M %Z"), "machine": words.facts(), "tolerance": options.tolerance}
-    print(words.machine(), flush=True)
+    found = {"date": strftime("%Y-%m-%d %H:%M %Z"), "machine": report.facts(), "tolerance": options.tolerance}
+    print(report.machine(), flush=True)
     with cores.one_core() as core:
         peak, found["sweeps"] = 0.0, []
         for sweep in sweeps(options.quick):
@@ -207,7 +207,7 @@ def _run(options):
     print(f"One thread, core {core}: multiply-add peak {peak / 1e9:.1f} GFLOP/s float32")
     found |= {"core": core, "peak": peak, "rounds": options.rounds, "seconds": perf_counter() - started}
     print("\n".join(lines(found)))
-    print(f"\nload {words.load()}; {found['seconds']:.0f} s")
+    print(f"\nload {report.load()}; {found['seconds']:.0f} s")
     if options.json:
         write_json(options.json, found)
     if options.chart:

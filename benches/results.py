@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from fastbp.bench import timing, words
+from fastbp.bench import report, timing
 
 from .peers import FASTBP
 
@@ -149,7 +149,7 @@ def lines(found):
 
 def _table(records, peers):
     header = ["", "update", *peers.values(), "best", "median", "GFLOP/s", "limit", "noise"]
-    lines = words.table(header, [_row(record, peers) for record in records])
+    lines = report.table(header, [_row(record, peers) for record in records])
     reasons = {}
     for record in records:
         for name, (status, why) in record["refused"].items():
@@ -162,7 +162,7 @@ def _row(record, peers):
     for name in peers:
         times = record["seconds"].get(name)
         if times:
-            cells.append(words.microseconds(min(times)))
+            cells.append(report.microseconds(min(times)))
         else:
             status, _ = record["refused"][name]
             cells.append("-" if status == "cannot" else status)

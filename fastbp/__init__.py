@@ -12,7 +12,6 @@ from importlib import import_module
 
 from . import callbacks, cpu, initializers, ops, schedules
 from .errors import DivergenceError, GradientError
-from .history import History
 from .layers import (
     ELU,
     GELU,
@@ -44,6 +43,7 @@ from .losses import (
 from .network import Network, load
 from .optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop
 from .trainer import Trainer
+from .training.history import History
 
 __version__ = "0.1.0"
 
@@ -53,14 +53,14 @@ _LATER = {
     "MLPClassifier": "estimators",  # not in __all__: `from fastbp import *` shall not need scikit-learn
     "MLPRegressor": "estimators",
     "QuantileMLPRegressor": "estimators",
-    "check_gradient": "gradcheck",
+    "check_gradient": "derivatives",
     "check_network": "derivatives",
     "hessian_vector_product": "derivatives",
-    "numerical_gradient": "gradcheck",
-    "numerical_jacobian": "gradcheck",
+    "numerical_gradient": "derivatives",
+    "numerical_jacobian": "derivatives",
     "load_digits": "datasets",
     "load_mnist": "datasets",
-    "table": "table",
+    "tabular": "tabular",
 }
 
 __all__ = [
@@ -114,7 +114,7 @@ __all__ = [
     "ops",
     "reference",
     "schedules",
-    "table",
+    "tabular",
 ]
 
 

@@ -4,9 +4,9 @@ import math
 import os
 import time
 
-from .declarative import choice, described, flag, integer, number
-from .history import LISTS
+from ._support.declarative import choice, described, flag, integer, number
 from .metrics import LARGER_IS_BETTER
+from .training.history import LISTS
 
 
 class Callback:

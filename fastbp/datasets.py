@@ -7,7 +7,8 @@ import zlib
 
 import numpy as np
 
-from . import _core, declarative
+from . import _core
+from ._support import declarative
 
 _SPLIT_STREAM = 3 << 40  # random numbers of train_test_split; streams.py uses 1 << 40 and 2 << 40
 

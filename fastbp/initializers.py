@@ -1,10 +1,10 @@
 """Initialisers: how the parameters of a layer begin.
 
-They say what is drawn; `fastbp.initial` and ``fastbp.reference.initial`` draw it. For a dense layer of I inputs and O
+They say what is drawn; `fastbp._support.initial_values` and ``fastbp.reference.initial_values`` draw it. For a dense layer of I inputs and O
 outputs, W and b alike:
 """
 
-from .declarative import Declared, named, number
+from ._support.declarative import Declared, named, number
 
 RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
 

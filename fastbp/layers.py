@@ -8,7 +8,7 @@ import math
 from collections import namedtuple
 
 from . import initializers
-from .declarative import Declared, described, flag, integer, named, number
+from ._support.declarative import Declared, described, flag, integer, named, number
 
 MOST = 2**31 - 1  # widest layer
 

@@ -1,6 +1,6 @@
 """Losses: what is minimised, and how a minibatch's terms become one number. The formulas are in ops and reference."""
 
-from .declarative import Declared, choice, described, named, number
+from ._support.declarative import Declared, choice, described, named, number
 
 
 class Loss(Declared):

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from .declarative import described, listed
+from ._support.declarative import described, listed
 
 NAMES = ("accuracy", "top_k, k a number", "r2", "mean_absolute_error", "mean_squared_error")
 LARGER_IS_BETTER = ("accuracy", "r2", "top_")  # names that begin so

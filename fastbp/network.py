@@ -4,13 +4,14 @@ import threading
 
 import numpy as np
 
-from . import _core, checks, declarative, initializers, storage, streams
+from . import _core, initializers
 from . import layers as layers_
-from .initial import initial_values
+from ._support import arguments, declarative, random_streams, storage
+from ._support.initial_values import initial_values
 
 BLOCK = 256  # rows that the core takes through the net at once (FBP_BLOCK)
 MOST_THREADS = 256
-DTYPES = {"float32": checks.FLOAT32, "float64": checks.FLOAT64}
+DTYPES = {"float32": arguments.FLOAT32, "float64": arguments.FLOAT64}
 # Multiply-adds between two looks at signals in what is not an epoch: some milliseconds, some tens on a slow machine.
 SLICE = 1 << 27
 
@@ -72,10 +73,12 @@ class Network:
             of_W, of_b = initializers.of_step(step)
             widths = step.inputs, step.outputs
             with np.errstate(over="ignore", under="ignore"):  # inf is refused below
-                W[...] = initial_values(of_W, W.shape, *widths, seed, streams.initialisation(number))
+                W[...] = initial_values(of_W, W.shape, *widths, seed, random_streams.initialisation(number))
                 if b is not None:
-                    b[...] = initial_values(of_b, b.shape, *widths, seed, streams.bias_initialisation(number))
-        checks.finite("parameters", self._parameters, "an initialiser gave a number too large for the network's dtype")
+                    b[...] = initial_values(of_b, b.shape, *widths, seed, random_streams.bias_initialisation(number))
+        arguments.finite(
+            "parameters", self._parameters, "an initialiser gave a number too large for the network's dtype"
+        )
 
     def _set_up(self, layers, steps, dtype, seed):
         _check_constants(steps, dtype)
@@ -116,10 +119,10 @@ class Network:
     def parameters(self, values):
         if values is self._parameters:  # net.parameters += ...
             return
-        values = checks.converted(checks.array("parameters", values, 1), self._dtype)
+        values = arguments.converted(arguments.array("parameters", values, 1), self._dtype)
         if values.shape != self._parameters.shape:
             raise ValueError(f"parameters has {len(values)} elements; the network has {len(self._parameters)}")
-        checks.finite("parameters", values, "parameters must be finite")
+        arguments.finite("parameters", values, "parameters must be finite")
         self._parameters[...] = values
 
     @property
@@ -300,13 +303,13 @@ class Network:
     def checked_inputs(self, name, X, allow_nonfinite=None):
         """X as the core takes it, which converts what it gathers: (rows, inputs) with a row at least and, unless
         allowed, finite in the net's dtype. None: the caller offers no such switch."""
-        X = checks.inputs(name, X, self._inputs, "the network")
+        X = arguments.inputs(name, X, self._inputs, "the network")
         if not len(X):
             raise ValueError(f"{name} must have at least 1 row, got shape {X.shape}")
         if allow_nonfinite is None:
-            checks.finite_inputs(name, X, self._dtype, f"{name} must be finite")
+            arguments.finite_inputs(name, X, self._dtype, f"{name} must be finite")
         elif not allow_nonfinite:
-            checks.finite_inputs(name, X, self._dtype)
+            arguments.finite_inputs(name, X, self._dtype)
         return X
 
     def save(self, path):
@@ -324,7 +327,7 @@ class Network:
         ImportError, OSError
             Without the safetensors package; when the file cannot be written.
         """
-        checks.finite("parameters", self._parameters, "a file holds finite parameters only")
+        arguments.finite("parameters", self._parameters, "a file holds finite parameters only")
         storage.write(path, {"network": self.description()}, self.vectors())
 
     @classmethod
@@ -450,9 +453,9 @@ def _parts(description):
 def _check_constants(steps, dtype):
     """Refuse numbers of layers that become infinite, or 0, in the net's dtype."""
     for step in steps:
-        checks.representable(f"the parameter of {step.activation!r}", step.activation.alpha, dtype)
+        arguments.representable(f"the parameter of {step.activation!r}", step.activation.alpha, dtype)
         for field in ("eps", "l1", "l2"):
-            checks.representable(f"{field} of {step.layer!r}", getattr(step.layer, field, 0.0), dtype)
+            arguments.representable(f"{field} of {step.layer!r}", getattr(step.layer, field, 0.0), dtype)
 
 
 def _dtype(value):

@@ -1,6 +1,6 @@
 """Optimisers: their hyperparameters. Names, defaults and formulas are PyTorch's."""
 
-from .declarative import Declared, flag, integer, named, number
+from ._support.declarative import Declared, flag, integer, named, number
 
 
 class Optimizer(Declared):

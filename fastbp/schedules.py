@@ -8,7 +8,7 @@ bit, on every machine.
 
 import math
 
-from .declarative import Declared, choice, described, integer, number
+from ._support.declarative import Declared, choice, described, integer, number
 
 UNITS = ("step", "epoch")
 

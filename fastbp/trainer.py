@@ -5,23 +5,13 @@ from collections import namedtuple
 
 import numpy as np
 
-from . import (
-    _core,
-    batches,
-    checks,
-    custom,
-    declarative,
-    fitting,
-    lbfgs,
-    losses,
-    optimizers,
-    schedules,
-    storage,
-    streams,
-)
-from . import epochs as epochs_
+from . import _core, losses, optimizers, schedules
+from ._support import arguments, declarative, random_streams, storage
 from .errors import DivergenceError
 from .network import BLOCK, MOST_THREADS, Network, aligned_vector, expected_vectors, plan_rows
+from .training import batches, full_batch, python_loss
+from .training import in_core as epochs_
+from .training import run as fitting
 
 OF_PROBABILITIES = ("softmax_cross_entropy", "binary_cross_entropy")  # float targets must lie in [0, 1]
 PLAIN = {"schedule": schedules.Constant(), "clip_norm": None, "clip_value": None, "average": None}
@@ -119,7 +109,7 @@ class Trainer:
         if clip_norm is not None and clip_value is not None:
             raise ValueError("clip_norm and clip_value must not both be given")
         settings = {
-            "loss": loss if custom.is_function(loss) else losses.loss(loss),
+            "loss": loss if python_loss.is_function(loss) else losses.loss(loss),
             "optimizer": optimizers.optimizer(optimizer),
             "seed": declarative.seed("seed", seed),
             "n_threads": n_threads,
@@ -137,13 +127,13 @@ class Trainer:
     def _set_up(self, net, settings, steps=0, epochs=0, schedule_state=None):
         loss, optimizer = settings["loss"], settings["optimizer"]
         _check_constants(optimizer, net.dtype)
-        if not custom.is_function(loss):
+        if not python_loss.is_function(loss):
             for value in loss.parameters(net.outputs):  # which raises where they do not fit
-                checks.representable(f"a parameter of {loss!r}", value, net.dtype)
+                arguments.representable(f"a parameter of {loss!r}", value, net.dtype)
         self._net = net
         self._settings = settings
         self._loss = loss
-        self._custom = custom.is_function(loss)
+        self._custom = python_loss.is_function(loss)
         self._optimizer = optimizer
         self._seed = settings["seed"]
         self._schedule = settings["schedule"]
@@ -360,7 +350,7 @@ class Trainer:
         }
         run = self._run(settings, data, validation, metrics, callbacks, tolerance, verbose)
         if whole:
-            return self._while_locked(run, lambda: lbfgs.minimize(self, data, run))
+            return self._while_locked(run, lambda: full_batch.minimize(self, data, run))
         return self._while_locked(run, lambda: epochs_.train(self, run, data, chosen, batch_size, accumulate, shuffle))
 
     def _fit_batches(
@@ -497,7 +487,7 @@ class Trainer:
             rate = self._rate(updates.done)
             try:
                 if self._custom:
-                    status, loss = custom.step(self, plan, data, rate, updates.done)
+                    status, loss = python_loss.step(self, plan, data, rate, updates.done)
                 else:
                     if not self._batch_norms:  # whose plan may have to grow with the minibatch
                         self._fast = plan
@@ -527,10 +517,10 @@ class Trainer:
         TypeError, ValueError
             When it is not a finite array of that shape.
         """
-        gradient = checks.converted(checks.array("gradient", gradient, 1), self._dtype)
+        gradient = arguments.converted(arguments.array("gradient", gradient, 1), self._dtype)
         if gradient.shape != self._gradient.shape:
             raise ValueError(f"gradient has {len(gradient)} elements; the network has {len(self._gradient)}")
-        checks.finite("gradient", gradient, "a gradient must be finite")
+        arguments.finite("gradient", gradient, "a gradient must be finite")
         with self._updates as updates:
             self._refuse_in_epoch()
             self._refuse_lbfgs("apply")
@@ -589,7 +579,7 @@ class Trainer:
             if self._some_frozen:
                 self._gradient[...] = 0  # what is frozen is not written, and may have learnt before
             if self._custom:
-                loss = custom.gradient(self, plan, data, dx, training)
+                loss = python_loss.gradient(self, plan, data, dx, training)
             else:
                 loss = plan.gradient(data.x, data.target, dx, data.weights, training, self._updates.done)
             gradient = self._gradient.copy()
@@ -694,7 +684,7 @@ class Trainer:
 
     def _evaluate(self, data):
         if self._custom:
-            return custom.value(self, data)
+            return python_loss.value(self, data)
         plan = self._plan_for(data.code, len(data.x))
         total = mass = 0.0
         for part in self._parts(len(data.x)):
@@ -718,7 +708,7 @@ class Trainer:
         x, target, code = self._checked(x_name, y_name, x, y, allow_nonfinite)
         if weights is not None:
             self._refuse_custom(weights_name)
-            weights = checks.row_weights(weights_name, checks.arrayed(weights_name, weights), len(x), x_name)
+            weights = arguments.row_weights(weights_name, arguments.arrayed(weights_name, weights), len(x), x_name)
         return Data(x, target, code, weights)
 
     @property
@@ -731,8 +721,8 @@ class Trainer:
         loss, outputs = self._loss, self._outputs
         if self._custom:
             x = self._net.checked_inputs(x_name, x, allow_nonfinite)
-            return x, custom.checked_target(y_name, y, len(x), x_name), -1
-        y = checks.arrayed(y_name, y)
+            return x, python_loss.checked_target(y_name, y, len(x), x_name), -1
+        y = arguments.arrayed(y_name, y)
         code = loss.code if loss.code_labels is None or getattr(y, "ndim", None) == 2 else loss.code_labels
         if not allow_nonfinite and _core.ready(x, y, self._dtype.itemsize, self._inputs, outputs, code):
             return x, y, code
@@ -740,9 +730,9 @@ class Trainer:
         rows = len(x)
         if loss.code_labels is not None:
             if not (isinstance(y, np.ndarray) and y.ndim == 2 and y.dtype.kind == "f"):
-                return x, checks.labels(y_name, y, rows, outputs, x_name), loss.code_labels
-        target = checks.targets(y_name, self._for_levels(y), rows, outputs, self._dtype, x_name)
-        checks.finite(y_name, target, "targets must be finite")
+                return x, arguments.labels(y_name, y, rows, outputs, x_name), loss.code_labels
+        target = arguments.targets(y_name, self._for_levels(y), rows, outputs, self._dtype, x_name)
+        arguments.finite(y_name, target, "targets must be finite")
         if loss.name in OF_PROBABILITIES and not (target.min() >= 0 and target.max() <= 1):
             where = np.unravel_index(np.argmax((target < 0) | (target > 1)), target.shape)
             raise ValueError(
@@ -818,7 +808,7 @@ class Trainer:
             clip_value=settings["clip_value"] or 0.0,
             average_decay=settings["average"] or 0.0,
             seed=self._seed,
-            dropout_stream=streams.dropout(0),
+            dropout_stream=random_streams.dropout(0),
             whole=self._whole,
         )
 
@@ -843,7 +833,7 @@ class Trainer:
 
     def _write(self, path, fit=None, fit_vectors=None):
         """`save`, with the record of a fit under way and its vectors for a checkpoint."""
-        checks.finite("parameters", self._net.parameters, "a file holds finite parameters only")
+        arguments.finite("parameters", self._net.parameters, "a file holds finite parameters only")
         if self._custom:
             raise TypeError("loss is a function, which a file cannot hold: save the network alone with net.save")
         vectors = {f"moment{i + 1}": moment for i, moment in enumerate(self._moments)}
@@ -1003,7 +993,7 @@ def _rows_of(data, rows):
 
 def _check_constants(optimizer, dtype):
     for field in optimizer.fields:
-        checks.representable(f"{field} of the optimizer", getattr(optimizer, field), dtype)
+        arguments.representable(f"{field} of the optimizer", getattr(optimizer, field), dtype)
 
 
 def _read_settings(record, n_threads):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastbp.batches import Batches, are_batches
+from fastbp.training.batches import Batches, are_batches
 
 X, Y = np.arange(12.0).reshape(6, 2), np.arange(6)
 PAIRS = [(X[:4], Y[:4]), (X[4:], Y[4:])]

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp import reference, schedules, storage
+from fastbp import reference, schedules
+from fastbp._support import storage
 from fastbp.callbacks import Callback, Checkpoint, EarlyStopping, Log, MaxTime
 
 # A fit with all that has a state: norms, dropout, moments, an average, a schedule that reacts, callbacks.

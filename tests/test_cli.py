@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-import fastbp.commands.settings
-from fastbp import cli, table
+import fastbp.cli.settings
+from fastbp.cli import program
+from fastbp.tabular import columns as table
 
 ROOT = Path(fb.__file__).resolve().parents[1]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, modes and terminals of POSIX")
@@ -59,7 +60,7 @@ def fails(*arguments, cwd, status, message):
 def called(capsys, *arguments):
     """A command in this process: its status, and what it prints."""
     try:
-        code = cli.main([str(argument) for argument in arguments])
+        code = program.main([str(argument) for argument in arguments])
     except SystemExit as end:
         code = end.code
     captured = capsys.readouterr()
@@ -210,7 +211,7 @@ def test_help(capsys, command):
     for example in filter(None, examples):
         program, *arguments = example.split()
         assert program == "fastbp" and arguments[0] == (command or arguments[0])
-        cli._parser().parse_args(arguments)
+        program._parser().parse_args(arguments)
     assert "None" not in out and "%(" not in out
     if command is None:
         assert all(f"    {name} " in out for name in COMMANDS)
@@ -226,9 +227,9 @@ def test_version(capsys):
 def test_help_needs_little(tmp_path):
     """What a command needs is imported when it is carried out."""
     code = (
-        "import sys\nfrom fastbp import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys\nfrom fastbp import cli\ntry: program.main(['--help'])\nexcept SystemExit: pass\n"
         "print(*(name for name in sys.modules if name.split('.')[0] in ('pandas', 'matplotlib', 'tqdm', 'sklearn')),"
-        " *(name for name in sys.modules if name.startswith(('fastbp.commands', 'fastbp.table', 'fastbp.bench'))))"
+        " *(name for name in sys.modules if name.startswith(('fastbp.cli.train', 'fastbp.tabular', 'fastbp.bench'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "" and "usage: fastbp" in done.stdout
@@ -238,7 +239,7 @@ def test_there_is_a_program():
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="fastbp") or [None]
     if script is None:
         pytest.skip("fastbp is not installed")
-    assert script.value == "fastbp.cli:main" and script.load() is cli.main
+    assert script.value == "fastbp.cli:main" and script.load() is program.main
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused

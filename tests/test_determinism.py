@@ -27,8 +27,8 @@ from fastbp import (
     Softmax,
     reference,
     schedules,
-    streams,
 )
+from fastbp._support import random_streams
 
 ROOT = Path(__file__).resolve().parent.parent
 FUSED = [isa for isa in fb.cpu.available() if isa != "portable"]
@@ -462,8 +462,8 @@ def test_the_order_of_rows(isa):
     fb.cpu.use(isa)
     for n in (1, 2, 255, 1000, 70001):
         for epoch in (0, 1, 12345):
-            order = fb.ops.random_permutation(11, streams.shuffle(epoch), n)
-            assert np.array_equal(order, reference.random_permutation(11, streams.shuffle(epoch), n))
+            order = fb.ops.random_permutation(11, random_streams.shuffle(epoch), n)
+            assert np.array_equal(order, reference.random_permutation(11, random_streams.shuffle(epoch), n))
             assert np.array_equal(np.sort(order), np.arange(n))
 
 

@@ -30,7 +30,7 @@ import pytest
 
 import fastbp as fb
 from fastbp import initializers, layers, losses, optimizers, schedules
-from fastbp.declarative import Declared
+from fastbp._support.declarative import Declared
 
 ROOT = Path(fb.__file__).resolve().parents[1]
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]

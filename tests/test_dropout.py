@@ -17,7 +17,8 @@ from arrays import (
     real,
 )
 
-from fastbp import _core, ops, reference, streams
+from fastbp import _core, ops, reference
+from fastbp._support import random_streams
 from fastbp.reference.rng import philox4x32
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -41,7 +42,7 @@ def test_the_word_that_decides(isa, dtype):
 
 @each_dtype
 def test_every_element_has_its_word(isa, dtype):
-    seed, stream, draw, rate = 3 << 40 | 7, streams.dropout(2), 5, 0.3
+    seed, stream, draw, rate = 3 << 40 | 7, random_streams.dropout(2), 5, 0.3
     x = real(0, (5, 131), dtype)
     y, mask = ops.dropout_forward(x, rate, seed, stream, draw, first_row=2)
     for r in range(5):
@@ -132,7 +133,12 @@ def test_masks_have_nothing_to_do_with_each_other():
 
 
 def test_no_stream_serves_two_purposes():
-    kinds = (streams.initialisation, streams.bias_initialisation, streams.shuffle, streams.dropout)
+    kinds = (
+        random_streams.initialisation,
+        random_streams.bias_initialisation,
+        random_streams.shuffle,
+        random_streams.dropout,
+    )
     assert len({kind(number) for kind in kinds for number in (0, 1, 2**40 - 1)}) == 12
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from arrays import central_difference, distance
 
-from fastbp import dual, reference
-from fastbp.dual import Dual
+from fastbp import reference
+from fastbp.derivatives import forward_mode
+from fastbp.derivatives.forward_mode import Dual
 from fastbp.layers import ACTIVATIONS
 
 X = np.array([[0.3, 0.7, 0.2], [0.9, 0.4, 0.6]])
@@ -34,7 +35,7 @@ def assert_exact(f, *pairs):
 
 # ---------------------------------------------------------------------------------------------- the tables of functions
 
-OF_NUMPY = [name for name in [*dual._FACTORS, *dual._TANGENTS] if hasattr(np, name)]
+OF_NUMPY = [name for name in [*forward_mode._FACTORS, *forward_mode._TANGENTS] if hasattr(np, name)]
 
 
 @pytest.mark.parametrize("name", OF_NUMPY)
@@ -52,7 +53,7 @@ def test_functions_of_elements(name):
 
 
 def test_functions_that_numpy_does_not_have():
-    assert set(dual._FACTORS) - set(OF_NUMPY) == {"erf", "erfc", "erfc (vectorized)", "expit"}
+    assert set(forward_mode._FACTORS) - set(OF_NUMPY) == {"erf", "erfc", "erfc (vectorized)", "expit"}
     erfc = np.frompyfunc(math.erfc, 1, 1)
     y = erfc(Dual(X, DX))
     assert np.array_equal(y.value, erfc(X).astype(float))
@@ -62,7 +63,7 @@ def test_functions_that_numpy_does_not_have():
         assert_exact(getattr(special, name), (X, DX))
 
 
-@pytest.mark.parametrize("name", sorted(dual._CONSTANT))
+@pytest.mark.parametrize("name", sorted(forward_mode._CONSTANT))
 def test_what_does_not_change(name):
     f = getattr(np, name)
     arguments = (X, Y)[: f.nin]
@@ -137,7 +138,7 @@ def test_new_arrays_and_facts_of_arrays():
     assert repr(Dual(1.0, 2.0)) == "Dual(array(1.), array(2.))"
     every = set(LINEAR) | set(OTHERS) | {"dot", "inner", "outer", "tensordot", "zeros_like", "ones_like", "empty_like"}
     every |= {"full_like", "any", "all", "argmax", "argmin", "argsort", "shape", "ndim", "size"}
-    assert every == set(dual._FUNCTIONS)
+    assert every == set(forward_mode._FUNCTIONS)
 
 
 def test_operators():

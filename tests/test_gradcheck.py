@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
+from fastbp.derivatives.numerical import check_gradient, numerical_gradient, numerical_jacobian
 from fastbp.errors import GradientError
-from fastbp.gradcheck import check_gradient, numerical_gradient, numerical_jacobian
 
 
 def test_quadratic_form():

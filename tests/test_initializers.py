@@ -7,9 +7,10 @@ import pytest
 from arrays import FUSED, assert_same_bits, needs_two_fused, using
 
 import fastbp as fb
-from fastbp import _core, initializers, layers, reference, streams
-from fastbp.declarative import Declared
-from fastbp.initial import initial_values
+from fastbp import _core, initializers, layers, reference
+from fastbp._support import random_streams
+from fastbp._support.declarative import Declared
+from fastbp._support.initial_values import initial_values
 from fastbp.initializers import (
     INITIALIZERS,
     Constant,
@@ -26,7 +27,7 @@ from fastbp.initializers import (
     Uniform,
     Zeros,
 )
-from fastbp.reference.initial import initial_values as twin_values
+from fastbp.reference.initial_values import initial_values as twin_values
 
 # The half width of each interval, and each standard deviation, for I inputs and O outputs.
 BOUNDS = {
@@ -149,7 +150,7 @@ def test_against_the_formulas_of_pytorch():
 @each
 @pytest.mark.parametrize("shape", SHAPES)
 def test_against_the_twin(initializer, shape):
-    for seed, stream in ((0, 0), (2**64 - 1, streams.initialisation(3))):
+    for seed, stream in ((0, 0), (2**64 - 1, random_streams.initialisation(3))):
         got, twin = (f(initializer, shape, *shape, seed, stream) for f in (initial_values, twin_values))
         assert got.shape == twin.shape == shape and got.dtype == twin.dtype == "float64"
         if type(initializer) in BOUNDS or isinstance(initializer, (Uniform, Constant, Zeros)):
@@ -213,7 +214,9 @@ def test_norms_begin_as_nothing_and_projections_as_glorot():
         assert (gamma == 1).all() and (beta == 0).all()
     assert none is None and P.shape == dense[0].shape == (4, 6)
     for number, W in ((1, dense[0]), (2, P)):
-        assert_same_bits(W.copy(), initial_values(GlorotUniform(), (4, 6), 4, 6, 9, streams.initialisation(number)))
+        assert_same_bits(
+            W.copy(), initial_values(GlorotUniform(), (4, 6), 4, 6, 9, random_streams.initialisation(number))
+        )
 
 
 def test_weights_and_biases_of_all_layers_are_drawn_apart():
@@ -221,8 +224,8 @@ def test_weights_and_biases_of_all_layers_are_drawn_apart():
     net = fb.Network(50, made, "float64")
     assert len(np.unique(net.parameters)) == net.parameters.size
     for number, (W, b) in enumerate(net.weights):
-        assert_same_bits(b.copy(), _core.random_normal(0, streams.bias_initialisation(number), 50))
-        assert_same_bits(W.ravel().copy(), _core.random_normal(0, streams.initialisation(number), 2500))
+        assert_same_bits(b.copy(), _core.random_normal(0, random_streams.bias_initialisation(number), 50))
+        assert_same_bits(W.ravel().copy(), _core.random_normal(0, random_streams.initialisation(number), 2500))
 
 
 @pytest.mark.parametrize("home", [fb, reference], ids=["fastbp", "twin"])

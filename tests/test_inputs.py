@@ -28,7 +28,8 @@ from arrays import (
 from test_latency import calls
 
 import fastbp as fb
-from fastbp import _core, checks, reference
+from fastbp import _core, reference
+from fastbp._support import arguments
 
 KINDS = ("uint8", *DTYPES)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -294,7 +295,7 @@ def test_what_is_not_finite_is_found_wherever_it_lies(isa, bad, dtype):
                 for where in {(0, 0), (shape[0] - 1, 0), (0, shape[1] - 1), (shape[0] // 2, shape[1] // 2)}:
                     x[where] = bad
                     with pytest.raises(ValueError, match=rf"^X\[{where[0]}, {where[1]}\] is -?(nan|inf) in {dtype}"):
-                        checks.finite_inputs("X", x, np.dtype(dtype))
+                        arguments.finite_inputs("X", x, np.dtype(dtype))
                     x[where] = 1
 
 
@@ -313,13 +314,13 @@ def test_what_does_not_fit_a_float_is_refused(name):
 
 
 def test_a_part_at_a_time(monkeypatch):
-    monkeypatch.setattr(checks, "AT_ONCE", 20)
+    monkeypatch.setattr(arguments, "AT_ONCE", 20)
     x = np.zeros((31, 4))
-    checks.finite_inputs("X", x, np.dtype("float32"))
+    arguments.finite_inputs("X", x, np.dtype("float32"))
     for row in range(31):
         x[row, 3] = INF
         with pytest.raises(ValueError, match=rf"^X\[{row}, 3\] is inf"):
-            checks.finite_inputs("X", x, np.dtype("float32"))
+            arguments.finite_inputs("X", x, np.dtype("float32"))
         x[row, 3] = 0
 
 
@@ -417,7 +418,7 @@ def test_arrays_of_other_libraries(kind, other):
 def test_they_are_not_copied(other):
     x = rows("float32", (30, 8))
     made = other(x)
-    again = [checks.arrayed("X", made) for _ in range(2)]
+    again = [arguments.arrayed("X", made) for _ in range(2)]
     assert np.array_equal(again[0], x) and np.shares_memory(*again)
 
 
@@ -435,7 +436,7 @@ for x in (np.arange(240, dtype="uint8").reshape(30, 8), np.linspace(-1, 1, 240, 
         trainer.step(X, Y, W)
         kept.append((trainer.evaluate(X, Y, W), trainer.net.predict(X).tobytes(), trainer.net.parameters.tobytes()))
     assert kept[0] == kept[1]
-    assert np.shares_memory(checks.arrayed("X", X), checks.arrayed("X", X))
+    assert np.shares_memory(arguments.arrayed("X", X), arguments.arrayed("X", X))
 """
 
 
@@ -449,7 +450,7 @@ def test_arrays_of_jax():
 
 def test_plain_arrays_and_what_is_none_pass():
     for x in (np.zeros(3), np.ma.zeros(3), [1.0], None, "x", 3.0, np.float32(3), np.ndarray):
-        assert checks.arrayed("X", x) is x
+        assert arguments.arrayed("X", x) is x
 
 
 @pytest.mark.parametrize("home", [fb, reference])

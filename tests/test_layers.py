@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastbp import initializers, layers, losses, optimizers, streams
+from fastbp import initializers, layers, losses, optimizers
+from fastbp._support import random_streams
 from fastbp.errors import DivergenceError, GradientError
 from fastbp.layers import (
     ELU,
@@ -629,11 +630,11 @@ def test_terms_of_a_loss():
 
 
 def test_streams_do_not_meet():
-    uses = [use for name, use in vars(streams).items() if not name.startswith("_")]
+    uses = [use for name, use in vars(random_streams).items() if not name.startswith("_")]
     numbers = [use(i) for use in uses for i in (0, 1, 2**40 - 1)]
     assert len(uses) >= 3 and len(set(numbers)) == len(numbers) and max(numbers) < 2**64
-    assert streams.initialisation(3) == (1 << 40) + 3 and streams.shuffle(5) == (2 << 40) + 5
-    assert streams.dropout(7) == streams.dropout(0) + 7
+    assert random_streams.initialisation(3) == (1 << 40) + 3 and random_streams.shuffle(5) == (2 << 40) + 5
+    assert random_streams.dropout(7) == random_streams.dropout(0) + 7
 
 
 def test_errors_say_what_happened_and_can_be_pickled():

@@ -41,7 +41,7 @@ def methods(cls):
 def families(package):
     """The modules of the operations. (`package.gemm` is the function, not its module.)"""
     found = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
-    others = ("initial", "network", "trainer")
+    others = ("initial_values", "network", "trainer")
     found = [importlib.import_module(name) for name in found if name.rpartition(".")[2] not in others]
     assert len(found) == 10
     return found

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from fastbp import reference as ref
-from fastbp import streams
+from fastbp._support import random_streams
+from fastbp.derivatives.numerical import check_gradient, numerical_jacobian
 from fastbp.errors import DivergenceError
-from fastbp.gradcheck import check_gradient, numerical_jacobian
 from fastbp.layers import (
     ELU,
     GELU,
@@ -524,7 +524,9 @@ def masks_of(net, rows, seed, draw, first_row=0):
     """What the dropouts of a net of the twin multiply a minibatch with."""
     dropouts = [step for step in net.steps if step.kind == "dropout"]
     return [
-        dropout_forward(np.ones((rows, step.inputs)), step.layer.rate, seed, streams.dropout(n), draw, first_row)[1]
+        dropout_forward(
+            np.ones((rows, step.inputs)), step.layer.rate, seed, random_streams.dropout(n), draw, first_row
+        )[1]
         for n, step in enumerate(dropouts)
     ]
 
@@ -669,7 +671,7 @@ def test_initial_weights():
     for number, ((W, b), bound) in enumerate(zip(net.weights, bounds, strict=True)):
         assert W.dtype == np.float32 and (b is None or not b.any())
         assert 0.95 * bound < np.abs(W).max() <= np.float32(bound)
-        u = ref.random_uniform(9, streams.initialisation(number), W.size).reshape(W.shape)
+        u = ref.random_uniform(9, random_streams.initialisation(number), W.size).reshape(W.shape)
         np.testing.assert_array_equal(W, (bound * (2 * u - 1)).astype(np.float32))
     assert net.weights[1][1] is None
     assert net.parameters.shape == (50 * 40 + 40 + 40 * 30 + 30 * 20 + 20 + 20 * 10 + 10,)
@@ -809,7 +811,7 @@ def test_fit_is_steps_in_the_order_of_the_seed(capsys):
     history = fitted.fit(X, y, epochs=2, batch_size=5, validation=(X[:7], y[:7]), verbose=True)
     losses, norms, validation = [], [], []
     for epoch in range(2):
-        order = ref.random_permutation(11, streams.shuffle(epoch), 23)
+        order = ref.random_permutation(11, random_streams.shuffle(epoch), 23)
         losses.append(0)
         norms.append(0)
         for rows in np.split(order, [5, 10, 15, 20]):

@@ -9,8 +9,9 @@ import re
 import numpy as np
 import pytest
 
-from fastbp import layers, losses, optimizers, schedules, streams
+from fastbp import layers, losses, optimizers, schedules
 from fastbp import reference as ref
+from fastbp._support import random_streams
 from fastbp.errors import DivergenceError
 from fastbp.layers import BatchNorm, Dense, Dropout, LayerNorm, ReLU, Residual, Tanh
 from fastbp.losses import MeanSquaredError, Pinball, SoftmaxCrossEntropy
@@ -355,7 +356,7 @@ def test_draws_count_the_updates():
     x = np.random.default_rng(0).normal(size=(6, 50))
 
     def mask(draw, seed=9):
-        return dropout_forward(X, 0.5, seed, streams.dropout(0), draw)[1]
+        return dropout_forward(X, 0.5, seed, random_streams.dropout(0), draw)[1]
 
     for draw in range(3):
         loss, _, dx = trainer.value_and_grad(x, y, inputs=True)
@@ -511,7 +512,7 @@ def test_a_function_gets_what_was_given():
     trainer = make(loss, made_of=[Dense(3), Dropout(0)])
     before = trainer.net.parameters.copy()
     assert trainer.fit(X, words, batch_size=25)["loss"] == [0.5]
-    order = ref.random_permutation(5, streams.shuffle(0), ROWS)
+    order = ref.random_permutation(5, random_streams.shuffle(0), ROWS)
     assert [*seen[0], *seen[1]] == [f"row {i}" for i in order] and len(seen[1]) == 15
     assert trainer.step(X, list(range(ROWS))) == 0.5 and seen[-1].tolist() == list(range(ROWS))
     trainer.evaluate(X, np.zeros((ROWS, 2, 2)))
@@ -658,7 +659,7 @@ class TorchRun:
         self.optimizer.zero_grad()
         rows, first_row = sum(len(x) for x, _ in minibatches), 0
         for x, y in minibatches:
-            mask = dropout_forward(np.ones((len(x), 9)), self.rate, seed, streams.dropout(0), draw, first_row)[1]
+            mask = dropout_forward(np.ones((len(x), 9)), self.rate, seed, random_streams.dropout(0), draw, first_row)[1]
             first_row += len(x)
             value = loss(self.forward(torch.tensor(x), torch.tensor(mask)), torch.tensor(y))
             (value * len(x) / rows).backward()
@@ -704,7 +705,7 @@ def test_runs_by_pytorch(name, optimizer, rate):
     history = trainer.fit(X, y, epochs=4, batch_size=7, **how)
     done = 0
     for epoch in range(4):
-        order = ref.random_permutation(5, streams.shuffle(epoch), ROWS)
+        order = ref.random_permutation(5, random_streams.shuffle(epoch), ROWS)
         batches = [order[i : i + 7] for i in range(0, ROWS, 7)]
         at_once = how.get("accumulate", 1)
         for start in range(0, len(batches), at_once):

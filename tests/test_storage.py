@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp import schedules, storage
+from fastbp import schedules
+from fastbp._support import storage
 from fastbp.layers import BatchNorm, Dense, Dropout, LayerNorm, LeakyReLU, Residual, Softmax, Tanh
 
 LAYERS = [Dense(5, LeakyReLU(0.1)), Residual([Dense(5, "tanh", bias=False)]), Dense(3)]

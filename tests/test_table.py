@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp import storage, table
+from fastbp._support import storage
 from fastbp.network import expected_vectors
+from fastbp.tabular import columns as table
 
 ENGINES = ["csv", "pandas"]
 

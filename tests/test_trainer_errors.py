@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp import _core, streams
+from fastbp import _core
 from fastbp import trainer as trainer_module
+from fastbp._support import random_streams
 from fastbp.layers import Dense
 
 NAN, INF = float("nan"), float("inf")
@@ -384,7 +385,7 @@ def by_steps(trainer, X, y, batch_size, steps):
     """The parameters of the first `steps` steps of fit, one by one."""
     done = epoch = 0
     while done < steps:
-        order = _core.random_permutation(trainer.seed, streams.shuffle(epoch), len(X))
+        order = _core.random_permutation(trainer.seed, random_streams.shuffle(epoch), len(X))
         for start in range(0, len(X), batch_size):
             if done == steps:
                 break
@@ -444,7 +445,7 @@ SCRIPT = """
         twin = make()
         if trainer.epochs:
             twin.fit(X, y, epochs=trainer.epochs, batch_size=1000)
-        order = _core.random_permutation(0, streams.shuffle(trainer.epochs), 20000)
+        order = _core.random_permutation(0, random_streams.shuffle(trainer.epochs), 20000)
         for step in range(trainer.steps - twin.steps):
             rows = order[step * 1000 : (step + 1) * 1000]
             twin.step(X[rows], y[rows])

@@ -3,9 +3,9 @@
 from time import perf_counter
 
 import fastbp as fb
-from fastbp import storage
 
-from . import cores, nets, timing, verify, words
+from .._support import storage
+from . import cores, nets, report, timing, verify
 from .contestants import ByHand, Fastbp
 from .files import write_json
 
@@ -44,7 +44,7 @@ def run(text, rounds, threads, path, progress):
     if path:
         storage.check_destination("--json", path)
     started = perf_counter()
-    print(words.machine(), flush=True)
+    print(report.machine(), flush=True)
     kinds = ["one", "all"] if threads == "both" else [threads]
     if "all" in kinds and len(cores.ALL_CORES) == 1:
         print("This process may use one core only: all cores are one.", flush=True)
@@ -61,10 +61,10 @@ def run(text, rounds, threads, path, progress):
     for kind in kinds:
         names = {"core": cores.bench_core(), "threads": fb.cpu.threads(), "cores": len(cores.ALL_CORES)}
         print("", TITLES[kind].format(**names), "", sep="\n")
-        print("\n".join(words.table(HEADER, [_row(record) for record in records if record["threads"] == kind])))
+        print("\n".join(report.table(HEADER, [_row(record) for record in records if record["threads"] == kind])))
     print(f"\n{perf_counter() - started:.0f} s", flush=True)
     if path:
-        write_json(path, {"machine": words.facts(), "rounds": rounds, "records": records})
+        write_json(path, {"machine": report.facts(), "rounds": rounds, "records": records})
 
 
 def _race(net, kind, rounds):
@@ -104,10 +104,10 @@ def _row(record):
         record["name"],
         str(record["batch"]),
         record["optimizer"],
-        words.microseconds(min(ours)),
+        report.microseconds(min(ours)),
         f"{1 / min(ours):.0f}",
         f"{record['flops'] / min(ours) / 1e9:.1f}",
-        words.microseconds(min(theirs)),
+        report.microseconds(min(theirs)),
         f"{record['ratio']['best']:.2f}",
         f"{record['ratio']['median']:.2f}",
         f"{timing.noise(ours):.0%}",

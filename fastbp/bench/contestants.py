@@ -15,7 +15,8 @@ from time import perf_counter
 import numpy as np
 
 import fastbp as fb
-from fastbp import reference
+
+from .. import reference
 
 
 class Fastbp:

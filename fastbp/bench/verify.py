@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from fastbp import reference
-
+from .. import reference
 from .contestants import Twin
 
 # How far from the twin's a contestant's epoch may end, as a share of the way. In float32 one Adam step may go the other

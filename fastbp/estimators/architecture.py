@@ -3,7 +3,7 @@
 from numbers import Integral, Real
 
 from .. import layers as layers_
-from ..declarative import described
+from .._support.declarative import described
 from ..layers import Activation, BatchNorm, Dense, Dropout, LayerNorm
 
 ACTIVATIONS = {cls.name for cls in layers_.ACTIVATIONS} | {"logistic"}

@@ -19,7 +19,7 @@ from ..optimizers import SGD, Adam
 from ..trainer import Trainer
 from . import architecture, threads
 from .following import Following, LearningRate
-from .lbfgs import minimize
+from .full_batch import minimize
 
 STOCHASTIC = ("sgd", "adam")
 ROWS_OF_SPARSE = 4096  # of a sparse X made dense at once in a prediction

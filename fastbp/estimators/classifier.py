@@ -13,12 +13,12 @@ from sklearn.utils.multiclass import (
     unique_labels,
 )
 
-from ..custom import is_function
 from ..losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..ops import sigmoid_forward, softmax_forward
+from ..training.python_loss import is_function
 from .base import BaseMLP, stochastic
+from .docstrings import documented
 from .objective import Objective
-from .words import documented
 
 
 @documented

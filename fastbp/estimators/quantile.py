@@ -9,9 +9,9 @@ from sklearn.utils._param_validation import Interval
 
 from ..losses import Pinball
 from .base import BaseMLP
+from .docstrings import documented
 from .objective import Objective
 from .regressor import NumbersMLP
-from .words import documented
 
 
 @documented

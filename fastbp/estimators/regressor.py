@@ -6,11 +6,11 @@ from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from ..custom import is_function
 from ..losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError, Pinball, Poisson
+from ..training.python_loss import is_function
 from .base import BaseMLP, stochastic
+from .docstrings import documented
 from .objective import Objective
-from .words import documented
 
 LOSSES = {
     "squared_error": MeanSquaredError(),

@@ -7,7 +7,7 @@ contiguous or not aligned is copied first. Where an array is updated in place, t
 share memory with arguments.
 
 Every function tries the core first, which takes arrays that are ready as they are and refuses the rest in few words.
-Only then do the checks of `fastbp.checks` get ready what can be, and say what is wrong with what cannot.
+Only then do the checks of `fastbp._support.arguments` get ready what can be, and say what is wrong with what cannot.
 
 Letters: B batch, I inputs, O outputs, C classes, N elements; x W b z y; gradients dx dW db dz dy.
 """

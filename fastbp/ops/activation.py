@@ -8,7 +8,7 @@ before it, and ValueError for shapes that differ.
 """
 
 from .. import _core
-from ..checks import array, number
+from .._support.arguments import array, number
 from ..layers import ELU, GELU, SELU, GELUTanh, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 
 

@@ -1,7 +1,7 @@
 """The dense layer y = f(x W + b)."""
 
 from .. import _core
-from ..checks import array
+from .._support.arguments import array
 from ..layers import ACTIVATIONS
 from ..layers import activation as to_activation
 

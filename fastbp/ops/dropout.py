@@ -1,7 +1,7 @@
 """Dropout: while training, elements are 0 at random."""
 
 from .. import _core
-from ..checks import array, integer, number
+from .._support.arguments import array, integer, number
 
 
 def dropout_forward(x, rate, seed, stream, draw, first_row=0):
@@ -14,7 +14,7 @@ def dropout_forward(x, rate, seed, stream, draw, first_row=0):
     rate : float
         In [0, 1).
     seed, stream : int
-        In [0, 2^64): what `random_bits` takes. Trainers use stream ``fastbp.streams.dropout(layer)``.
+        In [0, 2^64): what `random_bits` takes. Trainers use stream ``fastbp._support.random_streams.dropout(layer)``.
     draw : int
         The number of the minibatch, in [0, 2^32).
     first_row : int, default 0

@@ -1,7 +1,7 @@
 """The product of two matrices."""
 
 from .. import _core
-from ..checks import array
+from .._support.arguments import array
 
 
 def gemm(a, b, transpose_a=False, transpose_b=False):

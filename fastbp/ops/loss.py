@@ -13,7 +13,7 @@ reduction, weights that are not as above, and the mean of no rows.
 from numpy import ndarray
 
 from .. import _core
-from ..checks import array, integers, kind, row_weights, rows
+from .._support.arguments import array, integers, kind, row_weights, rows
 from ..losses import (
     BinaryCrossEntropy,
     Huber,

@@ -9,7 +9,7 @@ not finite and above 0.
 """
 
 from .. import _core
-from ..checks import array, in_place, integer, number
+from .._support.arguments import array, in_place, integer, number
 
 
 def layer_norm_forward(x, gamma=None, beta=None, eps=1e-5):

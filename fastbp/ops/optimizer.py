@@ -9,8 +9,8 @@ hyperparameters out of range. Nothing is changed then.
 """
 
 from .. import _core
-from ..checks import array, in_place, integer, number
-from ..declarative import flag
+from .._support.arguments import array, in_place, integer, number
+from .._support.declarative import flag
 
 
 def sgd_step(w, g, v=None, learning_rate=1e-3, momentum=0.0, weight_decay=0.0, nesterov=False):

@@ -1,7 +1,7 @@
 """Sums and checks over whole arrays, of any shape."""
 
 from .. import _core
-from ..checks import array
+from .._support.arguments import array
 
 
 def sum_squares(x):

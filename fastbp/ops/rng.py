@@ -8,7 +8,7 @@ All raise TypeError for an argument that is not an integer, and ValueError for o
 """
 
 from .. import _core
-from ..checks import integer
+from .._support.arguments import integer
 
 
 def random_bits(seed, stream, n):

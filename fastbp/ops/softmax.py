@@ -1,7 +1,7 @@
 """Softmax of each row."""
 
 from .. import _core
-from ..checks import array
+from .._support.arguments import array
 
 
 def softmax_forward(x):

@@ -9,7 +9,7 @@ of B. Where that is 0, so are loss and gradient.
 
 import numpy as np
 
-from ..declarative import choice
+from .._support.declarative import choice
 from .activation import sigmoid_forward
 
 

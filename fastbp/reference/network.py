@@ -4,14 +4,15 @@ from collections import namedtuple
 
 import numpy as np
 
-from .. import initializers, streams
-from ..declarative import described, flag
-from ..declarative import seed as check_seed
+from .. import initializers
+from .._support import random_streams
+from .._support.declarative import described, flag
+from .._support.declarative import seed as check_seed
 from ..layers import count, learned, plan, slices, statistics_slices, with_frozen
 from . import activation as act
 from .dense import dense_backward, dense_forward
 from .dropout import dropout_backward, dropout_forward
-from .initial import initial_values
+from .initial_values import initial_values
 from .norm import (
     batch_norm_backward,
     batch_norm_forward,
@@ -158,7 +159,9 @@ class _Dropout(_Step):
         if self.training is None:
             return x
         seed, draw, first_row = self.training
-        y, self.mask = dropout_forward(x, self.step.layer.rate, seed, streams.dropout(self.number), draw, first_row)
+        y, self.mask = dropout_forward(
+            x, self.step.layer.rate, seed, random_streams.dropout(self.number), draw, first_row
+        )
         return y
 
     def backward(self, dy, past):
@@ -297,9 +300,11 @@ class Network:
             of_W, of_b = initializers.of_step(step)
             widths = step.inputs, step.outputs
             with np.errstate(over="ignore", under="ignore"):
-                W[...] = initial_values(of_W, W.shape, *widths, self.seed, streams.initialisation(number))
+                W[...] = initial_values(of_W, W.shape, *widths, self.seed, random_streams.initialisation(number))
                 if b is not None:
-                    b[...] = initial_values(of_b, b.shape, *widths, self.seed, streams.bias_initialisation(number))
+                    b[...] = initial_values(
+                        of_b, b.shape, *widths, self.seed, random_streams.bias_initialisation(number)
+                    )
         refuse_nonfinite("parameters", self._parameters)
 
     @property

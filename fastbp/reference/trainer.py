@@ -5,16 +5,17 @@ from collections import namedtuple
 
 import numpy as np
 
-from .. import schedules, streams
-from ..batches import Batches, are_batches
-from ..declarative import Declared, described, flag, integer, number
-from ..declarative import seed as check_seed
+from .. import schedules
+from .._support import random_streams
+from .._support.declarative import Declared, described, flag, integer, number
+from .._support.declarative import seed as check_seed
 from ..errors import DivergenceError
-from ..fitting import Run, by_class, held_out, refuse_with_batches, split
 from ..layers import learned, slices
 from ..losses import loss as loss_of
 from ..optimizers import LBFGS
 from ..optimizers import optimizer as optimizer_of
+from ..training.batches import Batches, are_batches
+from ..training.run import Run, by_class, held_out, refuse_with_batches, split
 from . import loss as losses
 from . import optimizer as optimizers
 from .network import Network, Training, arrayed, real_array, refuse_nonfinite, rows_of_inputs
@@ -169,10 +170,10 @@ class Trainer:
             a batch norm that learns. With LBFGS all rows, or None.
         validation : tuple (Xv, yv) or (Xv, yv, weights), or float in (0, 1), optional
             Data whose loss is taken after each epoch; or the share of the rows to hold out for that: the first of
-            random_permutation(seed, streams.validation(0), rows).
+            random_permutation(seed, random_streams.validation(0), rows).
         shuffle : bool, default True
             Take the rows of epoch e, counted from 0 over the trainer's life, in the order
-            random_permutation(seed, streams.shuffle(e), rows); else as they stand.
+            random_permutation(seed, random_streams.shuffle(e), rows); else as they stand.
         tolerance : float, optional
             Stop after the first epoch in which no parameter moved by so much or more.
         allow_nonfinite : bool, default False
@@ -276,7 +277,7 @@ class Trainer:
             run.begin_epoch()
             order = np.arange(rows)
             if shuffle:
-                order = random_permutation(self.seed, streams.shuffle(self.epochs), rows)
+                order = random_permutation(self.seed, random_streams.shuffle(self.epochs), rows)
             batches = [order[i : i + batch_size] for i in range(0, rows, batch_size)]
             updates = [batches[i : i + accumulate] for i in range(0, len(batches), accumulate)]
             done = []

@@ -2,7 +2,7 @@
 
 from .. import layers, losses, optimizers, schedules
 from ..network import Network
-from ..table import Classes
+from ..tabular.columns import Classes
 from ..trainer import Trainer
 
 DROPOUT = 0.1

@@ -1,14 +1,4 @@
-"""Tables: CSV files in, arrays for a net out, and its outputs back in the words and units of the table.
-
-`read` takes a CSV as text. `learn_inputs` and `learn_target` look at the rows to train on and say how columns become
-inputs, and how outputs become classes or numbers: an `Encoding`. `save` writes it beside the net into one file, as
-plain data under "table", and `load` brings both back; `fastbp.load` reads the net alone from it.
-
->>> from fastbp import table
->>> net, encoding = table.load("model.npz")  # doctest: +SKIP
->>> X = encoding.inputs.encode(table.read("new.csv"))  # doctest: +SKIP
->>> columns = encoding.target.decode(net.predict(X))  # doctest: +SKIP
-"""
+"""How columns become inputs and targets, and outputs become columns: encodings."""
 
 import re
 import shlex
@@ -16,10 +6,10 @@ import warnings
 
 import numpy as np
 
-from . import storage
-from .cells import Cells, counted, read, reals, shortened
-from .declarative import Declared, flag, integer, number
-from .network import Network, expected_vectors
+from .._support import storage
+from .._support.declarative import Declared, flag, integer, number
+from ..network import Network, expected_vectors
+from .reading import Cells, counted, read, reals, shortened
 
 __all__ = [
     "ArrayInputs",

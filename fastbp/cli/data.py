@@ -6,8 +6,9 @@ import zipfile
 
 import numpy as np
 
-from .. import datasets, table
-from ..cells import counted
+from .. import datasets
+from ..tabular import columns as table
+from ..tabular.reading import counted
 
 DIGITS = "digits"  # stands for the bundled ones
 ARRAYS = ".npz"

@@ -9,7 +9,8 @@ from math import inf
 import numpy
 from numpy import ndarray
 
-from . import _core, declarative
+from .. import _core
+from . import declarative
 
 FLOAT32 = numpy.dtype("float32")
 FLOAT64 = numpy.dtype("float64")

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from . import callbacks as callbacks_
-from . import metrics as metrics_
-from . import streams
-from .declarative import described, flag, integer, number
+from .. import callbacks as callbacks_
+from .. import metrics as metrics_
+from .._support import random_streams
+from .._support.declarative import described, flag, integer, number
 from .history import LISTS, History
 
 
@@ -67,7 +67,7 @@ def refuse_with_batches(batch_size, validation, sample_weight, accumulate, class
 
 def split(random_permutation, seed, rows, count):
     """The rows to train on and those held out, each in the order they stand in: functions of the seed."""
-    order = random_permutation(seed, streams.validation(0), rows)
+    order = random_permutation(seed, random_streams.validation(0), rows)
     return np.sort(order[count:]), np.sort(order[:count])
 
 

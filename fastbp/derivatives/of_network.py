@@ -4,15 +4,17 @@ from collections import namedtuple
 
 import numpy as np
 
-from . import gradcheck, ops, reference, streams
-from .declarative import Declared, described, flag, integer, number
-from .declarative import seed as check_seed
-from .dual import Dual
-from .errors import GradientError
-from .layers import Identity, Residual, count, plan, slices, statistics_slices
-from .network import Network
-from .reference.network import Training, real_array, refuse_nonfinite, rows_of_inputs, views
-from .trainer import Trainer
+from .. import ops, reference
+from .._support import random_streams
+from .._support.declarative import Declared, described, flag, integer, number
+from .._support.declarative import seed as check_seed
+from ..errors import GradientError
+from ..layers import Identity, Residual, count, plan, slices, statistics_slices
+from ..network import Network
+from ..reference.network import Training, real_array, refuse_nonfinite, rows_of_inputs, views
+from ..trainer import Trainer
+from . import numerical
+from .forward_mode import Dual
 
 # ------------------------------------------------------------------------------------------------- second derivatives
 
@@ -43,7 +45,7 @@ def hessian_vector_product(trainer, x, y, v, training=True, sample_weight=None):
     Raises
     ------
     TypeError
-        If an argument is of the wrong kind; or the loss is a function that does what `fastbp.dual` does not know.
+        If an argument is of the wrong kind; or the loss is a function that does what `fastbp.derivatives.forward_mode` does not know.
     ValueError
         If an argument is of the wrong shape or value.
 
@@ -203,7 +205,7 @@ def check_network(net, loss, X, y, sample_weight=None, training=True, elements=2
         flag("training", training),
         integer("elements", elements, least=1),
         check_seed("seed", seed),
-        gradcheck.step(eps),
+        numerical.step(eps),
         number("tolerance", tolerance, least=0),
     )
     whole = _part_of(net, net.layers, 0)
@@ -280,17 +282,19 @@ class _Search(
         size = part.x.size
         chosen = np.arange(size)
         if size > self.elements:
-            chosen = np.sort(ops.random_permutation(self.seed, streams.check(part.stream), size)[: self.elements])
-        both = [gradcheck.difference(part.f, part.x, (i,), self.eps, ()) for i in chosen]
+            chosen = np.sort(
+                ops.random_permutation(self.seed, random_streams.check(part.stream), size)[: self.elements]
+            )
+        both = [numerical.difference(part.f, part.x, (i,), self.eps, ()) for i in chosen]
         expected, f_sizes = np.array(both).T
         got = part.gradient[chosen]
-        scale = gradcheck.scale(expected, part.x[chosen], f_sizes)
-        errors = gradcheck.relative_errors(got, expected, scale)
+        scale = numerical.scale(expected, part.x[chosen], f_sizes)
+        errors = numerical.relative_errors(got, expected, scale)
         at_kinks = 0
         while errors.max() > self.tolerance:
             worst = int(errors.argmax())
             closer, at_kink = self._closer(part, (chosen[worst],), scale[worst])
-            again = gradcheck.relative_errors(got[worst], closer, scale[worst])
+            again = numerical.relative_errors(got[worst], closer, scale[worst])
             if again.min() <= self.tolerance:
                 expected[worst], errors[worst] = closer[again.argmin()], again.min()
             elif at_kink and np.isfinite(got[worst]):
@@ -306,12 +310,12 @@ class _Search(
     def _closer(self, part, index, scale):
         """The derivative with respect to an element by differences that look less far, or to one side; and whether
         those of the two sides differ however short the step is: there is none then."""
-        centred = [gradcheck.difference(part.f, part.x, index, self.eps / by, ())[0] for by in (4, 16)]
+        centred = [numerical.difference(part.f, part.x, index, self.eps / by, ())[0] for by in (4, 16)]
         left, right = np.array(
-            [gradcheck.one_sided_differences(part.f, part.x, index, self.eps / by) for by in (1, 4)]
+            [numerical.one_sided_differences(part.f, part.x, index, self.eps / by) for by in (1, 4)]
         ).T
-        apart = gradcheck.relative_errors(left, right, scale).min() > 10 * self.tolerance
-        stay = max(gradcheck.relative_errors(side[0], side[1], scale) for side in (left, right)) < 10 * self.tolerance
+        apart = numerical.relative_errors(left, right, scale).min() > 10 * self.tolerance
+        stay = max(numerical.relative_errors(side[0], side[1], scale) for side in (left, right)) < 10 * self.tolerance
         return np.array([*centred, *left, *right]), bool(apart and stay)
 
     def fault(self, net, X):

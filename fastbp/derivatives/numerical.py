@@ -10,8 +10,8 @@ Wright, Numerical Optimization, section 8.1.
 
 import numpy as np
 
-from .declarative import described, number
-from .errors import GradientError
+from .._support.declarative import described, number
+from ..errors import GradientError
 
 # What central differences cannot tell from 0, relative to the scale of f and its gradient, is below 1e-9. An element is
 # taken relative to at least 1e-3 of that scale, so that this noise stays below 1e-6: the default tolerance.

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 import fastbp as fb
-from fastbp import _core
 
+from .. import _core
 from .cores import ALL_CORES
 
 # Environment variables that have a say in speed open with these.

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from . import custom
-from . import layers as layers_
-from .errors import DivergenceError
+from .. import layers as layers_
+from ..errors import DivergenceError
+from . import python_loss
 
 
 def minimize(trainer, data, run):
@@ -35,7 +35,7 @@ def minimize(trainer, data, run):
     def value_and_gradient(w):
         net.parameters[...] = w
         if trainer._custom:
-            loss = custom.gradient(trainer, plan, data, None, True)
+            loss = python_loss.gradient(trainer, plan, data, None, True)
         else:
             loss = plan.gradient(data.x, data.target, None, data.weights, True, trainer.steps)
         last.update(loss=loss, gradient=trainer._gradient.astype(np.float64), at=w.copy())

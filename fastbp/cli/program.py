@@ -5,8 +5,8 @@ import os
 import sys
 import warnings
 
-from . import __version__
-from .errors import DivergenceError
+from .. import __version__
+from ..errors import DivergenceError
 
 PROGRAM = "fastbp"
 
@@ -68,16 +68,16 @@ def _say(kind, what):
 def _command(name):
     """What carries out a command: only its modules are imported."""
     if name == "train":
-        from .commands import train
+        from . import train
 
         return train.run
     if name == "bench":
-        from .bench import command
+        from ..bench import command
 
         return lambda options, progress: command.run(
             options.nets, options.rounds, options.threads, options.json, progress
         )
-    from .commands import model
+    from . import model
 
     return getattr(model, name)
 

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from . import _core, custom, streams
+from .. import _core
+from .._support import random_streams
+from . import python_loss
 
 PAUSE = 0.05  # seconds in C between two looks at signals
 
@@ -10,13 +12,13 @@ PAUSE = 0.05  # seconds in C between two looks at signals
 def train(trainer, run, data, chosen, batch_size, accumulate, shuffle):
     """Epoch after epoch. chosen: the rows to take, None for all."""
     rows = run.rows
-    one_pass = custom.run_epoch if trainer._custom else run_epoch
+    one_pass = python_loss.run_epoch if trainer._custom else run_epoch
     while run.goes_on():
         run.begin_epoch()
         plan = trainer._plan_for(data.code, batch_size, whole=True)
         order = chosen
         if shuffle:
-            order = _core.random_permutation(trainer._seed, streams.shuffle(trainer.epochs), rows)
+            order = _core.random_permutation(trainer._seed, random_streams.shuffle(trainer.epochs), rows)
             order = order if chosen is None else chosen[order]
         rates = trainer._rates(trainer.steps, -(-rows // (batch_size * accumulate)))
         layers = np.zeros(plan.learned_count)
@@ -29,7 +31,7 @@ def train(trainer, run, data, chosen, batch_size, accumulate, shuffle):
 
 def train_batches(trainer, run, source, allow_nonfinite, class_weight):
     """Epoch after epoch, each a pass over the source; every batch is a pass of its own for the core."""
-    one_pass = custom.run_epoch if trainer._custom else run_epoch
+    one_pass = python_loss.run_epoch if trainer._custom else run_epoch
     while run.goes_on():
         run.begin_epoch()
         layers, total, masses, squares = 0.0, 0.0, 0.0, 0.0

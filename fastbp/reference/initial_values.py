@@ -16,7 +16,7 @@ def initial_values(initializer, shape, fan_in, fan_out, seed, stream):
     fan_in, fan_out : int
         I and O.
     seed, stream : int
-        Of the random numbers; see `fastbp.streams`.
+        Of the random numbers; see `fastbp._support.random_streams`.
 
     Returns
     -------

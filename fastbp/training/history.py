@@ -1,6 +1,6 @@
 """What `Trainer.fit` returns: a dict of lists, which turns into a table or a picture."""
 
-from .declarative import described
+from .._support.declarative import described
 
 LISTS = ("layer_gradient_norms",)  # entries whose elements are lists, one element a layer
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 
-from .declarative import described
+from .._support.declarative import described
 
 NO_BATCHES = (str, bytes, bytearray, memoryview, Mapping, Set, type)
 

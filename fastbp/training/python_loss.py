@@ -8,8 +8,9 @@ import numbers
 
 import numpy as np
 
-from . import _core, checks
-from .declarative import Declared, described
+from .. import _core
+from .._support import arguments
+from .._support.declarative import Declared, described
 
 
 def is_function(loss):
@@ -22,7 +23,7 @@ def checked_target(name, y, rows, x_name):
     y = np.asarray(y)
     if y.ndim == 0:
         raise ValueError(f"{name} must have at least 1 dimension, got {described(y)}")
-    checks.rows(name, y, rows, x_name)
+    arguments.rows(name, y, rows, x_name)
     return y
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from . import _core
+from .. import _core
 
 # Spreads from the widths I and O of a layer.
 _BOUND = {
@@ -32,7 +32,7 @@ def initial_values(initializer, shape, fan_in, fan_out, seed, stream):
     fan_in, fan_out : int
         I and O.
     seed, stream : int
-        Of the random numbers; see `fastbp.streams`.
+        Of the random numbers; see `fastbp._support.random_streams`.
 
     Returns
     -------

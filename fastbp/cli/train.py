@@ -4,9 +4,11 @@ import importlib.util
 
 import numpy as np
 
-from .. import _core, callbacks, datasets, storage, table
-from ..cells import counted
-from . import data, settings, words
+from .. import _core, callbacks, datasets
+from .._support import storage
+from ..tabular import columns as table
+from ..tabular.reading import counted
+from . import data, messages, settings
 
 OUTPUT = "model.npz"
 MOST_VALIDATION = 10_000  # rows to validate, unless a share was asked for
@@ -37,15 +39,15 @@ def run(options, progress):
     fit = settings.of_fit(encoding, len(train), options)
     if len(validation):
         fit["validation"] = _encoded(rows.take(validation), encoding, net, options)
-    words.say_data(options.data, rows, encoding)
-    words.say_target(encoding.target, rows.target, data.kind(options.data) in ("table", "arrays"))
+    messages.say_data(options.data, rows, encoding)
+    messages.say_target(encoding.target, rows.target, data.kind(options.data) in ("table", "arrays"))
     counts = [
         ("to train on", len(train)),
         ("to validate", len(validation)),
         ("to test", 0 if test is None else len(test)),
     ]
     counts = ", ".join(f"{count:,} {use}" for use, count in counts if count)
-    print(f"rows: {counts}; net {words.shape(net)}, {counted(len(net.parameters), 'parameter')}", flush=True)
+    print(f"rows: {counts}; net {messages.shape(net)}, {counted(len(net.parameters), 'parameter')}", flush=True)
 
     stopping, ended = None, _Ended()
     if len(validation) and options.patience:
@@ -188,7 +190,7 @@ def _encoded(rows, encoding, net, options):
 def _score(which, net, encoding, X, rows):
     outputs = net.predict(X)
     print(f"on {counted(len(rows), 'row')} {which}:")
-    for line in words.scores(encoding.target, outputs, rows.target):
+    for line in messages.scores(encoding.target, outputs, rows.target):
         print(f"  {line}")
 
 

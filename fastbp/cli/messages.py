@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..cells import counted, shortened
 from ..layers import Dense, Residual
-from ..table import Classes, TableInputs, TextColumn, probabilities
+from ..tabular.columns import Classes, TableInputs, TextColumn, probabilities
+from ..tabular.reading import counted, shortened
 
 MOST_LISTED = 20  # classes that get a line each
 

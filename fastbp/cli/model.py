@@ -8,9 +8,11 @@ import warnings
 
 import numpy as np
 
-from .. import __version__, _core, network, storage, table
-from ..cells import counted, shortened
-from . import data, words
+from .. import __version__, _core, network
+from .._support import storage
+from ..tabular import columns as table
+from ..tabular.reading import counted, shortened
+from . import data, messages
 
 DIGITS = {"float32": 7, "float64": 15}  # that are written
 
@@ -46,10 +48,10 @@ def evaluate(options, progress):
         _warn_of_unknown(encoding.target, rows.target)
     outputs = net.predict(encoding.inputs.encode(rows.inputs, net.dtype))
     print(f"{options.data}: {counted(len(rows), 'row')}")
-    for line in words.scores(encoding.target, outputs, rows.target):
+    for line in messages.scores(encoding.target, outputs, rows.target):
         print(line)
     if isinstance(encoding.target, table.Classes):
-        print("\n".join(words.of_each_class(encoding.target, outputs, rows.target)))
+        print("\n".join(messages.of_each_class(encoding.target, outputs, rows.target)))
 
 
 def _warn_of_unknown(target, values):
@@ -88,7 +90,7 @@ def _of_fastbp():
 def _of_model(path):
     description, vectors = storage.read(path, network.expected_vectors)
     net = network.Network.from_description(description["network"], vectors)
-    yield "net", f"{words.shape(net)}, {counted(len(net.parameters), 'parameter')} of {net.dtype}, seed {net.seed}"
+    yield "net", f"{messages.shape(net)}, {counted(len(net.parameters), 'parameter')} of {net.dtype}, seed {net.seed}"
     for i, layer in enumerate(net.layers):
         yield "" if i else "layers", repr(layer)
     if "trainer" in description:
@@ -99,10 +101,10 @@ def _of_model(path):
         yield "predicts", "numbers: the file holds no table, fastbp.load reads it"
         return
     _, encoding = table.load(path)
-    yield "predicts", words.of_target(encoding.target)
+    yield "predicts", messages.of_target(encoding.target)
     inputs = encoding.inputs
     if isinstance(inputs, table.ArrayInputs):
         yield "from", f"{counted(inputs.width, 'number')} a row, {'as they are' if inputs.mean is None else 'scaled'}"
         return
     for i, column in enumerate(inputs.columns):
-        yield "" if i else "from", f"{column.column}: {words.of_column(column)}"
+        yield "" if i else "from", f"{column.column}: {messages.of_column(column)}"

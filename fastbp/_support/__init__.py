@@ -1,0 +1,1 @@
+"""What every room shares: argument checks, the declarative base class, files and random streams."""

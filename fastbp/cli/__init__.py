@@ -1,0 +1,5 @@
+"""The command line: ``fastbp``, and ``python -m fastbp``."""
+
+from .program import main
+
+__all__ = ["main"]
