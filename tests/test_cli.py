@@ -209,8 +209,8 @@ def test_help(capsys, command):
     assert (code, err) == (0, "")
     examples = re.match(r"Example: (.*\n(?: +fastbp .*\n)*)\nusage: fastbp ", out)[1].split("\n")
     for example in filter(None, examples):
-        program, *arguments = example.split()
-        assert program == "fastbp" and arguments[0] == (command or arguments[0])
+        name, *arguments = example.split()
+        assert name == "fastbp" and arguments[0] == (command or arguments[0])
         program._parser().parse_args(arguments)
     assert "None" not in out and "%(" not in out
     if command is None:
@@ -227,7 +227,7 @@ def test_version(capsys):
 def test_help_needs_little(tmp_path):
     """What a command needs is imported when it is carried out."""
     code = (
-        "import sys\nfrom fastbp import cli\ntry: program.main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys\nfrom fastbp import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
         "print(*(name for name in sys.modules if name.split('.')[0] in ('pandas', 'matplotlib', 'tqdm', 'sklearn')),"
         " *(name for name in sys.modules if name.startswith(('fastbp.cli.train', 'fastbp.tabular', 'fastbp.bench'))))"
     )
@@ -548,7 +548,7 @@ def test_one_seed_one_file(folder, capsys):
 
 def test_pandas_makes_no_difference(folder, capsys, monkeypatch):
     pytest.importorskip("pandas")
-    monkeypatch.setattr(fb.cells, "PANDAS_FROM", 0)
+    monkeypatch.setattr(fastbp.tabular.reading, "PANDAS_FROM", 0)
     for name in "ab":
         trained(capsys, "houses.csv", "--target", "price", "--epochs", 3, "-o", f"{name}.npz")
         monkeypatch.setitem(sys.modules, "pandas", None)
@@ -729,7 +729,7 @@ def test_arrays(folder, capsys):
 )
 def test_options_of_net_and_training(folder, capsys, monkeypatch, options, layers, trainer):
     made = []
-    monkeypatch.setattr(fb.commands.settings, "Trainer", lambda *a, **k: made.append(fb.Trainer(*a, **k)) or made[-1])
+    monkeypatch.setattr(fb.cli.settings, "Trainer", lambda *a, **k: made.append(fb.Trainer(*a, **k)) or made[-1])
     out = trained(capsys, "houses.csv", "--target", "price", "--epochs", 3, *options)
     assert "trained 3 epochs" in out
     assert ("on 400 rows trained on, as none was held out:" in out) == ("--validation" in options)

@@ -12,6 +12,7 @@ import fastbp as fb
 from fastbp._support import storage
 from fastbp.network import expected_vectors
 from fastbp.tabular import columns as table
+from fastbp.tabular import reading
 
 ENGINES = ["csv", "pandas"]
 
@@ -105,7 +106,7 @@ def test_damaged_gzip(tmp_path, engine):
 
 
 def test_without_pandas(tmp_path, monkeypatch):
-    monkeypatch.setattr(fb.cells, "PANDAS_FROM", 0)
+    monkeypatch.setattr(reading, "PANDAS_FROM", 0)
     monkeypatch.setitem(sys.modules, "pandas", None)
     path = written(tmp_path, "a\n1\n")
     assert columns(table.read(path)) == {"a": ["1"]}
