@@ -2102,7 +2102,7 @@ cdef class Plan:
     ----------
     dtype : "float32" or "float64"
     steps : sequence of tuples
-        As `fastbp.layers.Step.record` gives them and struct fbp_layer holds them.
+        As `fastbp._support.network_steps.Step.record` gives them and struct fbp_layer holds them.
     rows : int
         Rows of the largest minibatch or block to expect; more are taken in blocks of so many.
     threads : int

@@ -175,13 +175,6 @@ def of_bias(name, value):
     return found
 
 
-def of_step(step):
-    """The initialisers of a step's two parameters: of W and b, or of gamma and beta."""
-    if step.kind == "dense":
-        return step.layer.initial_weights, step.layer.bias_init
-    return GlorotUniform() if step.kind == "projection" else Constant(1.0), Zeros()
-
-
 def default(activation):
     """The initialiser of W in a layer with this activation."""
     if activation == "selu":

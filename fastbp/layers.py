@@ -4,13 +4,10 @@ A network is a list of layers. `plan` checks such a list and flattens it into st
 form that both the compiled core and the NumPy twin run.
 """
 
-import math
-from collections import namedtuple
-
 from . import initializers
 from ._support.declarative import Declared, described, flag, integer, named, number
 
-MOST = 2**31 - 1  # widest layer
+WIDEST = 2**31 - 1  # outputs of a layer
 
 
 class Layer(Declared):
@@ -261,7 +258,7 @@ class Dense(Layer):
         frozen=False,
     ):
         self._set(
-            units=integer("units", units, least=1, most=MOST),
+            units=integer("units", units, least=1, most=WIDEST),
             activation=named("activation", activation, Activation, ACTIVATIONS),
             bias=flag("bias", bias),
             weight_init=None if weight_init is None else initializers.initializer("weight_init", weight_init),
@@ -307,7 +304,7 @@ class Residual(Layer):
 
     def __init__(self, layers, projection=None):
         self._set(
-            layers=sequence("layers", layers),
+            layers=checked_layers("layers", layers),
             projection=None if projection is None else flag("projection", projection),
         )
 
@@ -424,7 +421,7 @@ class Softmax(Layer):
     name = "softmax"
 
 
-def sequence(name, layers):
+def checked_layers(name, layers):
     """A tuple of layers from a list or tuple of at least one."""
     if not isinstance(layers, (list, tuple)):
         raise TypeError(f"{name} must be a list of layers, got {described(layers)}")
@@ -436,236 +433,3 @@ def sequence(name, layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"{name}[{position}] must be a layer, got {described(layer)}")
     return tuple(layers)
-
-
-KINDS = (
-    "dense",
-    "residual_begin",
-    "residual_end",
-    "projection",
-    "activation",
-    "softmax",
-    "dropout",
-    "layer_norm",
-    "batch_norm",
-)  # enum fbp_layer_kind
-STRUCTURE = ("residual_begin", "residual_end")
-
-
-class Step(namedtuple("Step", ("kind", "inputs", "outputs", "bias", "activation", "layer"))):
-    """One step of a network.
-
-    Attributes
-    ----------
-    kind : str
-        One of KINDS. "projection" is the matrix on the way past a residual block: its input is what the block began
-        with, and its output is what "residual_end", which follows it, adds.
-    inputs, outputs : int
-        Widths; the same for all kinds but "dense" and "projection".
-    bias : bool
-        Of a dense step, whether there is a b; of a norm, whether there are gamma and beta.
-    activation : Activation
-        f of a dense step, a norm or an activation; else identity. Never one with `from_z` but in a step of kind
-        "activation".
-    layer : Layer or None
-        What declares the rest; None for a projection and the ends of a residual block.
-    """
-
-    __slots__ = ()
-
-    @property
-    def shapes(self):
-        """The shapes of the step's two parameters: of W and b, or gamma and beta. None for one that is not there."""
-        if self.kind in ("dense", "projection"):
-            return (self.inputs, self.outputs), (self.outputs,) if self.bias else None
-        if self.kind in ("layer_norm", "batch_norm") and self.bias:
-            return (self.outputs,), (self.outputs,)
-        return None, None
-
-    @property
-    def frozen(self):
-        return self.layer is not None and self.layer.frozen
-
-    @property
-    def record(self):
-        """The step in numbers, as the C core takes it: (kind, inputs, outputs, bias, activation, alpha, frozen, rate,
-        eps, l1, l2, penalize_bias), where rate is that of dropout or the momentum of a batch norm."""
-        layer = self.layer
-        return (
-            KINDS.index(self.kind),
-            self.inputs,
-            self.outputs,
-            int(self.bias),
-            self.activation.code,
-            self.activation.alpha,
-            int(self.frozen),
-            getattr(layer, "rate", getattr(layer, "momentum", 0.0)),
-            getattr(layer, "eps", 0.0),
-            getattr(layer, "l1", 0.0),
-            getattr(layer, "l2", 0.0),
-            int(getattr(layer, "penalize_bias", False)),
-        )
-
-
-def plan(inputs, layers):
-    """The steps of a network.
-
-    Parameters
-    ----------
-    inputs : int
-        Width of the network's input, at least 1.
-    layers : sequence of Layer
-
-    Returns
-    -------
-    tuple of Step
-        A residual block becomes "residual_begin" (keep the input), the steps of its layers, where there is a projection
-        that of the input kept, and "residual_end" (add it). An activation right after a dense layer or a norm that has
-        none becomes theirs; and theirs a step of its own where its derivative is computed from z.
-
-    Raises
-    ------
-    TypeError
-        If inputs is not an integer, or layers not a list of layers.
-    ValueError
-        If inputs is below 1, there is no layer, one layer object with parameters appears twice, or a residual block
-        without a projection ends in another width than it begins with.
-    """
-    inputs = integer("inputs", inputs, least=1, most=MOST)
-    steps = []
-    _flatten(inputs, sequence("layers", layers), "layers", steps, {})
-    return tuple(steps)
-
-
-def _flatten(width, layers, where, steps, seen):
-    """Appends the steps of `layers` to `steps`; returns the width they end in. seen: id of a layer -> where it is."""
-    begin = len(steps)
-    for position, layer in enumerate(layers):
-        here = f"{where}[{position}]"
-        if isinstance(layer, (Dense, Norm, Residual)):
-            if id(layer) in seen:
-                raise ValueError(
-                    f"{here} is the same object as {seen[id(layer)]}: layers do not share parameters, make one for each"
-                )
-            seen[id(layer)] = here
-        if isinstance(layer, Dense):
-            steps.append(Step("dense", width, layer.units, layer.bias, Identity(), layer))
-            width = layer.units
-            _activate(steps, layer.activation)
-        elif isinstance(layer, Activation):
-            open_ended = len(steps) > begin and steps[-1].kind in ("dense", "layer_norm", "batch_norm")
-            if open_ended and steps[-1].activation == Identity():
-                _activate(steps, layer)
-            else:
-                steps.append(Step("activation", width, width, False, layer, layer))
-        elif isinstance(layer, Residual):
-            steps.append(Step("residual_begin", width, width, False, Identity(), None))
-            end = _flatten(width, layer.layers, f"{here}.layers", steps, seen)
-            if layer.projection or (layer.projection is None and end != width):
-                steps.append(Step("projection", width, end, False, Identity(), None))
-            elif end != width:
-                raise ValueError(
-                    f"{here} takes {width} inputs and its last layer has {end} units; a residual block without "
-                    "projection must end in the width it begins with"
-                )
-            width = end
-            steps.append(Step("residual_end", width, width, False, Identity(), None))
-        else:
-            affine = isinstance(layer, Norm) and layer.affine
-            steps.append(Step(layer.name, width, width, affine, Identity(), layer))
-    return width
-
-
-def _activate(steps, activation):
-    """Put an activation behind the last step: into it, or as a step of its own where backward needs z."""
-    if activation.from_z:
-        steps.append(Step("activation", steps[-1].outputs, steps[-1].outputs, False, activation, activation))
-    else:
-        steps[-1] = steps[-1]._replace(activation=activation)
-
-
-def with_frozen(inputs, layers, numbers, frozen):
-    """The layers, some of them frozen or not.
-
-    Parameters
-    ----------
-    inputs : int
-    layers : sequence of Layer
-    numbers : sequence of int
-        Which of `learned`.
-    frozen : bool
-
-    Returns
-    -------
-    tuple of Layer
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what is not such a number, or that of a projection.
-    """
-    candidates = learned(plan(inputs, layers))
-    chosen = {}
-    for number_ in numbers:
-        layer = candidates[integer("number of a layer", number_, least=0, most=len(candidates) - 1)].layer
-        if layer is None:
-            raise ValueError(f"layer {number_} is a residual block's projection, which cannot be frozen")
-        chosen[id(layer)] = layer.replaced(frozen=frozen)
-
-    def replaced(layer):
-        if isinstance(layer, Residual):
-            return layer.replaced(layers=[replaced(inner) for inner in layer.layers])
-        return chosen.get(id(layer), layer)
-
-    return tuple(replaced(layer) for layer in layers)
-
-
-def slices(steps):
-    """Where each step's parameters lie in the flat vector: W row by row, then b, or gamma and beta, step after step.
-
-    Parameters
-    ----------
-    steps : tuple of Step
-
-    Returns
-    -------
-    list of (slice, tuple of int, slice or None)
-        For each step with parameters the slice of W or gamma, its shape, and the slice of b or beta, None without bias.
-    """
-    found, start = [], 0
-    for step in steps:
-        shape, bias_shape = step.shapes
-        if shape is None:
-            continue
-        end = start + math.prod(shape)
-        bias_end = end + (bias_shape[0] if bias_shape else 0)
-        found.append((slice(start, end), shape, slice(end, bias_end) if bias_shape else None))
-        start = bias_end
-    return found
-
-
-def learned(steps):
-    """The steps that have parameters, in the order of `slices`."""
-    return [step for step in steps if step.shapes[0] is not None]
-
-
-def count(steps):
-    """How many parameters the steps have."""
-    return sum(math.prod(shape) for step in steps for shape in step.shapes if shape is not None)
-
-
-def statistics_slices(steps):
-    """Where the running statistics of each batch norm lie in their flat vector.
-
-    Returns
-    -------
-    list of (slice, slice)
-        For each "batch_norm" step those of mean and variance.
-    """
-    found, start = [], 0
-    for step in steps:
-        if step.kind == "batch_norm":
-            middle, end = start + step.outputs, start + 2 * step.outputs
-            found.append((slice(start, middle), slice(middle, end)))
-            start = end
-    return found

@@ -4,9 +4,9 @@ import threading
 
 import numpy as np
 
-from . import _core, initializers
+from . import _core
 from . import layers as layers_
-from ._support import arguments, declarative, random_streams, storage
+from ._support import arguments, declarative, network_steps, random_streams, storage
 from ._support.initial_values import initial_values
 
 BLOCK = 256  # rows that the core takes through the net at once (FBP_BLOCK)
@@ -55,7 +55,7 @@ class Network:
     Raises
     ------
     TypeError, ValueError
-        For an argument of the wrong kind or value; for layers, see `fastbp.layers.plan`.
+        For an argument of the wrong kind or value; for layers, see `fastbp.layers`.
     MemoryError
         When there is no memory for the parameters.
 
@@ -67,10 +67,10 @@ class Network:
     def __init__(self, inputs, layers, dtype="float32", seed=0):
         dtype = _dtype(dtype)
         seed = declarative.seed("seed", seed)
-        steps = layers_.plan(inputs, layers)
+        steps = network_steps.steps_of(inputs, layers)
         self._set_up(tuple(layers), steps, dtype, seed)
-        for number, (step, (W, b)) in enumerate(zip(layers_.learned(steps), self._weights, strict=True)):
-            of_W, of_b = initializers.of_step(step)
+        for number, (step, (W, b)) in enumerate(zip(network_steps.parametric_steps(steps), self._weights, strict=True)):
+            of_W, of_b = step.initializers
             widths = step.inputs, step.outputs
             with np.errstate(over="ignore", under="ignore"):  # inf is refused below
                 W[...] = initial_values(of_W, W.shape, *widths, seed, random_streams.initialisation(number))
@@ -89,14 +89,14 @@ class Network:
         self._inputs = steps[0].inputs
         self._outputs = steps[-1].outputs
         self._records = [step.record for step in steps]
-        self._parameters = aligned_vector(layers_.count(steps), dtype)
-        running = layers_.statistics_slices(steps)
+        self._parameters = aligned_vector(network_steps.parameter_count(steps), dtype)
+        running = network_steps.statistics_slices(steps)
         self._statistics = aligned_vector(running[-1][1].stop if running else 0, dtype)
         for _, variance in running:
             self._statistics[variance] = 1
         self._weights = tuple(
             (self._parameters[W].reshape(shape), None if b is None else self._parameters[b])
-            for W, shape, b in layers_.slices(steps)
+            for W, shape, b in network_steps.parameter_slices(steps)
         )
         self._plan = None
         self._plan_rows = 0
@@ -177,8 +177,8 @@ class Network:
         self._set_frozen(numbers, False)
 
     def _set_frozen(self, numbers, frozen):
-        layers = layers_.with_frozen(self._inputs, self._layers, numbers, frozen)
-        steps = layers_.plan(self._inputs, layers)
+        layers = network_steps.with_frozen(self._inputs, self._layers, numbers, frozen)
+        steps = network_steps.steps_of(self._inputs, layers)
         with self._lock:
             self._layers, self._steps = layers, steps
             self._records = [step.record for step in steps]
@@ -387,7 +387,7 @@ class Network:
 
     def __setstate__(self, state):
         layers = state["layers"]
-        self._set_up(layers, layers_.plan(state["inputs"], layers), DTYPES[state["dtype"]], state["seed"])
+        self._set_up(layers, network_steps.steps_of(state["inputs"], layers), DTYPES[state["dtype"]], state["seed"])
         self._parameters[...] = state["parameters"]
         self._statistics[...] = state["statistics"]
 
@@ -406,10 +406,10 @@ def load(path):
 def expected_vectors(description):
     """Which vectors stand in a file of this description: for `storage.read`."""
     _, steps, dtype, _ = _parts(description["network"])
-    size = layers_.count(steps)
+    size = network_steps.parameter_count(steps)
     _check_constants(steps, dtype)
     expected = {"parameters": (dtype, size, True)}
-    running = layers_.statistics_slices(steps)
+    running = network_steps.statistics_slices(steps)
     # A variance of large numbers may be inf in a net that is well, and so may the square of a large gradient, which
     # Adam keeps.
     if running:
@@ -446,7 +446,7 @@ def aligned_vector(size, dtype):
 def _parts(description):
     """layers, steps, dtype and seed of a `description`."""
     layers = tuple(layers_.Layer.from_dict(record) for record in description["layers"])
-    steps = layers_.plan(description["inputs"], layers)
+    steps = network_steps.steps_of(description["inputs"], layers)
     return layers, steps, _dtype(description["dtype"]), declarative.seed("seed", description["seed"])
 
 

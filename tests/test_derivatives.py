@@ -11,7 +11,7 @@ from arrays import distance
 
 import fastbp as fb
 from fastbp import _core, reference
-from fastbp.layers import learned, plan, slices
+from fastbp._support.network_steps import parameter_slices, parametric_steps, steps_of
 
 HOMES = [fb, reference]
 DTYPES = ["float64", "float32"]
@@ -210,9 +210,9 @@ def assert_hessian(trainer, x, y, tolerance=1e-8, **options):
 
 def learning(net):
     """Which parameters are not frozen: bools (P,)."""
-    steps = plan(net.inputs, net.layers)
+    steps = steps_of(net.inputs, net.layers)
     learns = np.ones(len(net.parameters), bool)
-    for step, (W, _, b) in zip(learned(steps), slices(steps), strict=True):
+    for step, (W, _, b) in zip(parametric_steps(steps), parameter_slices(steps), strict=True):
         learns[W.start : (b or W).stop] = not step.frozen
     return learns
 

@@ -24,6 +24,7 @@ FAMILIES = ["gemm", "dense", "activation", "softmax", "loss", "norm", "dropout",
 # Hyperparameters and shapes, no maths.
 DECLARED = {
     "_support.declarative",
+    "_support.network_steps",
     "_support.random_streams",
     "errors",
     "initializers",
@@ -37,6 +38,7 @@ DECLARED = {
 MAY_KNOW = {
     "_support": set(),
     "_support.declarative": set(),
+    "_support.network_steps": {"_support.declarative", "initializers", "layers"},
     "_support.random_streams": set(),
     "_support.storage": set(),
     "_support.arguments": {"_core", "_support.declarative"},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastbp import initializers, layers, losses, optimizers
-from fastbp._support import random_streams
+from fastbp._support import network_steps, random_streams
 from fastbp.errors import DivergenceError, GradientError
 from fastbp.layers import (
     ELU,
@@ -384,7 +384,7 @@ PLAIN = (0, 0.0, 0.0, 0.0, 0.0, 0)  # frozen, rate, eps, l1, l2, penalize_bias o
 
 def test_plan_flattens_nested_blocks():
     inner = Residual([Dense(4, "tanh", bias=False)])
-    steps = layers.plan(3, [Dense(4, LeakyReLU(0.2)), Residual([inner, Dense(4)]), Dense(2)])
+    steps = network_steps.steps_of(3, [Dense(4, LeakyReLU(0.2)), Residual([inner, Dense(4)]), Dense(2)])
     assert [step.record for step in steps] == [
         (0, 3, 4, 1, 2, 0.2, *PLAIN),
         (1, 4, 4, 0, 0, 0.0, *PLAIN),
@@ -395,24 +395,24 @@ def test_plan_flattens_nested_blocks():
         (2, 4, 4, 0, 0, 0.0, *PLAIN),
         (0, 4, 2, 1, 0, 0.0, *PLAIN),
     ]
-    assert layers.count(steps) == (12 + 4) + 16 + (16 + 4) + (8 + 2)
-    assert layers.slices(steps) == [
+    assert network_steps.parameter_count(steps) == (12 + 4) + 16 + (16 + 4) + (8 + 2)
+    assert network_steps.parameter_slices(steps) == [
         (slice(0, 12), (3, 4), slice(12, 16)),
         (slice(16, 32), (4, 4), None),
         (slice(32, 48), (4, 4), slice(48, 52)),
         (slice(52, 60), (4, 2), slice(60, 62)),
     ]
-    assert layers.statistics_slices(steps) == []
+    assert network_steps.statistics_slices(steps) == []
 
 
 def test_kinds_are_numbered_as_in_the_core():
     text = (Path(__file__).parent.parent / "src_c" / "fbp.h").read_text()
     enum = re.search(r"enum fbp_layer_kind \{(.*?)\}", text, re.S)[1]
-    assert [name.strip().removeprefix("FBP_").lower() for name in enum.split(",")] == list(layers.KINDS)
+    assert [name.strip().removeprefix("FBP_").lower() for name in enum.split(",")] == list(network_steps.KINDS)
 
 
 def test_records_of_all_kinds():
-    steps = layers.plan(
+    steps = network_steps.steps_of(
         3,
         [
             Dense(4, "relu", l1=0.1, l2=0.2, penalize_bias=True, frozen=True),
@@ -449,7 +449,7 @@ class FromZ(Activation):
 
 def kinds(inputs, *made_of):
     """What the layers are flattened to: (kind, class of the activation) step by step."""
-    return [(step.kind, type(step.activation)) for step in layers.plan(inputs, made_of)]
+    return [(step.kind, type(step.activation)) for step in network_steps.steps_of(inputs, made_of)]
 
 
 def test_an_activation_joins_what_is_before_it():
@@ -462,7 +462,10 @@ def test_an_activation_joins_what_is_before_it():
         assert kinds(4, before, Tanh()) == [(kind, Identity), ("activation", Tanh)]
     assert kinds(4, Tanh()) == [("activation", Tanh)]
     assert kinds(4, Tanh(), Tanh()) == [("activation", Tanh)] * 2
-    assert layers.plan(4, [Dense(4), Tanh()])[0].record == layers.plan(4, [Dense(4, "tanh")])[0].record
+    assert (
+        network_steps.steps_of(4, [Dense(4), Tanh()])[0].record
+        == network_steps.steps_of(4, [Dense(4, "tanh")])[0].record
+    )
 
 
 def test_no_activation_joins_across_the_ends_of_a_block():
@@ -499,10 +502,10 @@ def test_an_activation_that_needs_z_is_a_step_of_its_own():
         assert kinds(4, before, Tanh(), FromZ()) == [(kind, Tanh), ("activation", FromZ)]
     penalized = Dense(4, FromZ(), l1=0.5, frozen=True)
     assert kinds(4, penalized, Tanh()) == [("dense", Identity), ("activation", FromZ), ("activation", Tanh)]
-    dense, activation = layers.plan(4, [penalized])
+    dense, activation = network_steps.steps_of(4, [penalized])
     assert dense.record == (0, 4, 4, 1, 0, 0.0, 1, 0.0, 0.0, 0.5, 0.0, 0)
     assert activation.record == (4, 4, 4, 0, 99, 0.0, *PLAIN) and activation.shapes == (None, None)
-    assert layers.learned([dense, activation]) == [dense]
+    assert network_steps.parametric_steps([dense, activation]) == [dense]
 
 
 def test_projections():
@@ -510,7 +513,9 @@ def test_projections():
 
     def of(*blocks):
         return [
-            (s.kind, s.inputs, s.outputs) for s in layers.plan(4, blocks) if s.kind in ("projection", "residual_end")
+            (s.kind, s.inputs, s.outputs)
+            for s in network_steps.steps_of(4, blocks)
+            if s.kind in ("projection", "residual_end")
         ]
 
     assert of(Residual([Dense(4)])) == [("residual_end", 4, 4)]
@@ -523,7 +528,7 @@ def test_projections():
         ("projection", 4, 5),
         ("residual_end", 5, 5),
     ]
-    assert layers.plan(4, [Residual([Dense(6)]), Dense(2)])[-1].inputs == 6
+    assert network_steps.steps_of(4, [Residual([Dense(6)]), Dense(2)])[-1].inputs == 6
 
 
 def test_where_parameters_and_statistics_lie():
@@ -535,8 +540,8 @@ def test_where_parameters_and_statistics_lie():
         LayerNorm(affine=False),
         Dense(2, bias=False),
     ]
-    steps = layers.plan(3, made_of)
-    assert layers.slices(steps) == [
+    steps = network_steps.steps_of(3, made_of)
+    assert network_steps.parameter_slices(steps) == [
         (slice(0, 3), (3,), slice(3, 6)),  # layer norm
         (slice(6, 21), (3, 5), slice(21, 26)),
         (slice(26, 31), (5,), slice(31, 36)),  # batch norm
@@ -544,10 +549,10 @@ def test_where_parameters_and_statistics_lie():
         (slice(51, 56), (5,), slice(56, 61)),  # batch norm
         (slice(61, 71), (5, 2), None),
     ]
-    assert layers.count(steps) == 71
+    assert network_steps.parameter_count(steps) == 71
     kinds = ["layer_norm", "dense", "batch_norm", "projection", "batch_norm", "dense"]
-    assert [step.kind for step in layers.learned(steps)] == kinds
-    assert layers.statistics_slices(steps) == [
+    assert [step.kind for step in network_steps.parametric_steps(steps)] == kinds
+    assert network_steps.statistics_slices(steps) == [
         (slice(0, 3), slice(3, 6)),
         (slice(6, 11), slice(11, 16)),
         (slice(16, 21), slice(21, 26)),
@@ -556,15 +561,21 @@ def test_where_parameters_and_statistics_lie():
 
 def test_with_frozen():
     made_of = (Dense(4), Residual([LayerNorm(), Tanh(), Dense(6), Residual([BatchNorm(affine=False)])]), BatchNorm())
-    frozen = layers.with_frozen(3, made_of, (1, np.int64(4)), True)
+    frozen = network_steps.with_frozen(3, made_of, (1, np.int64(4)), True)
     assert frozen == (
         Dense(4),
         Residual([LayerNorm(frozen=True), Tanh(), Dense(6), Residual([BatchNorm(affine=False)])]),
         BatchNorm(frozen=True),
     )
-    assert layers.with_frozen(3, frozen, (1, 2, 4, 4), False) == made_of
-    assert [step.frozen for step in layers.learned(layers.plan(3, frozen))] == [False, True, False, False, True]
-    assert layers.with_frozen(3, made_of, (), True) == made_of
+    assert network_steps.with_frozen(3, frozen, (1, 2, 4, 4), False) == made_of
+    assert [step.frozen for step in network_steps.parametric_steps(network_steps.steps_of(3, frozen))] == [
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert network_steps.with_frozen(3, made_of, (), True) == made_of
     for numbers, error, message in (
         ((0, 5), ValueError, "must be at most 4, got 5"),
         ((-1,), ValueError, "must be at least 0, got -1"),
@@ -573,7 +584,7 @@ def test_with_frozen():
         ((True,), TypeError, "must be an integer, got True (bool)"),
     ):
         with pytest.raises(error, match=re.escape(message)):
-            layers.with_frozen(3, made_of, numbers, True)
+            network_steps.with_frozen(3, made_of, numbers, True)
 
 
 TWICE, NORM = Dense(4), BatchNorm(affine=False)
@@ -613,12 +624,12 @@ TWICE, NORM = Dense(4), BatchNorm(affine=False)
 )
 def test_plan_refuses(inputs, made_of, error, message):
     with pytest.raises(error, match=re.escape(message)):
-        layers.plan(inputs, made_of)
+        network_steps.steps_of(inputs, made_of)
 
 
 def test_a_layer_without_parameters_may_stand_twice():
     again, active = Dropout(), Tanh()
-    assert len(layers.plan(4, [again, active, again, active, Softmax()])) == 5
+    assert len(network_steps.steps_of(4, [again, active, again, active, Softmax()])) == 5
 
 
 def test_terms_of_a_loss():

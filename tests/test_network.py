@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp import layers, network, reference
-from fastbp._support import random_streams
+from fastbp import network, reference
+from fastbp._support import network_steps, random_streams
 from fastbp.layers import BatchNorm, Dense, Dropout, LayerNorm, Residual, Softmax, Tanh
 
 LAYERS = [Dense(5, "relu"), Residual([Dense(5, "tanh", bias=False)]), Dense(3)]
@@ -459,5 +459,7 @@ def test_a_pickle_holds_no_plan():
 
 
 def test_steps_of_the_net_are_those_of_layers():
-    assert layers.count(layers.plan(4, LAYERS)) == len(make().parameters)
-    assert layers.count(layers.plan(4, ALL_KINDS)) == len(fb.Network(4, ALL_KINDS).parameters)
+    assert network_steps.parameter_count(network_steps.steps_of(4, LAYERS)) == len(make().parameters)
+    assert network_steps.parameter_count(network_steps.steps_of(4, ALL_KINDS)) == len(
+        fb.Network(4, ALL_KINDS).parameters
+    )

@@ -9,9 +9,9 @@ import re
 import numpy as np
 import pytest
 
-from fastbp import layers, losses, optimizers, schedules
+from fastbp import losses, optimizers, schedules
 from fastbp import reference as ref
-from fastbp._support import random_streams
+from fastbp._support import network_steps, random_streams
 from fastbp.errors import DivergenceError
 from fastbp.layers import BatchNorm, Dense, Dropout, LayerNorm, ReLU, Residual, Tanh
 from fastbp.losses import MeanSquaredError, Pinball, SoftmaxCrossEntropy
@@ -237,7 +237,7 @@ def test_norms_of_layers():
         for start in (0, 16, 32):
             batch = slice(start, start + 16)
             gradient = single.value_and_grad(X[batch], y[batch])[1]
-            parts = layers.slices(single.net.steps)
+            parts = network_steps.parameter_slices(single.net.steps)
             squares.append([(gradient[W.start : (b or W).stop] ** 2).sum() for W, _, b in parts])
             single.step(X[batch], y[batch])
         expected = np.sqrt(np.mean(squares, axis=0))
@@ -295,7 +295,7 @@ def test_what_is_frozen_stays(optimizer):
     trainer.fit(X, y, batch_size=8)
     net = trainer.net
     frozen = [0, 2, 5]  # a dense layer, one within the block, and the batch norm
-    assert [step.kind for step in layers.learned(net.steps)][5] == "batch_norm"
+    assert [step.kind for step in network_steps.parametric_steps(net.steps)][5] == "batch_norm"
     net.freeze(*frozen)
     learns = np.ones(len(net.parameters), bool)
     learns[: 4 * 7 + 7] = False

@@ -7,6 +7,7 @@ import pytest
 
 import fastbp as fb
 from fastbp import BatchNorm, Dense, Dropout, LayerNorm, Residual, Softmax, Tanh, reference
+from fastbp._support import network_steps
 
 INPUTS, OUTPUTS = 4, 3
 ACTIVATIONS = {
@@ -116,7 +117,9 @@ def distance(a, b):
 def learned(net):
     """Which parameters are not frozen."""
     mask = np.ones(len(net.parameters))
-    for step, (W, _, b) in zip(fb.layers.learned(net._steps), fb.layers.slices(net._steps), strict=True):
+    for step, (W, _, b) in zip(
+        network_steps.parametric_steps(net._steps), network_steps.parameter_slices(net._steps), strict=True
+    ):
         if step.frozen:
             mask[W] = 0
             mask[b or W] = 0
@@ -272,4 +275,4 @@ def test_the_sweep_is_whole():
     assert {f.name for f in ACTIVATIONS.values()} == {f.name for f in fb.layers.ACTIVATIONS}
     assert {loss.name for loss in LOSSES.values()} == {loss.name for loss in fb.losses.LOSSES}
     steps = [step for net in NETS.values() for step in fb.Network(INPUTS, net(fb.GELU(), 5))._steps]
-    assert {step.kind for step in steps} == set(fb.layers.KINDS)
+    assert {step.kind for step in steps} == set(network_steps.KINDS)

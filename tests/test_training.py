@@ -17,6 +17,7 @@ from golden import make
 
 import fastbp as fb
 from fastbp import SGD, Adam, Dense, Pinball, Residual, _core, reference
+from fastbp._support import network_steps
 from fastbp.layers import Layer
 from fastbp.losses import Loss
 from fastbp.optimizers import Optimizer
@@ -206,7 +207,7 @@ def plan_of(dtype, rows, threads, seed=0):
     inputs, layers = 70, [Dense(128, "relu"), Residual([Dense(60, "tanh"), Dense(128)]), Dense(6)]
     net = fb.Network(inputs, layers, dtype=dtype, seed=seed)
     vectors = [np.zeros_like(net.parameters) for _ in range(3)]
-    records = [step.record for step in fb.layers.plan(inputs, layers)]
+    records = [step.record for step in network_steps.steps_of(inputs, layers)]
     plan = _core.Plan(dtype, records, rows, threads, 0, None, False, Adam(1e-3).constants, net.parameters, *vectors)
     return plan, net, vectors
 
@@ -420,7 +421,7 @@ def run(minibatches, slices):
 for threads in (1, 3):
     net = fb.Network(40, layers)
     vectors = [np.zeros_like(net.parameters) for _ in range(3)]
-    records = [step.record for step in fb.layers.plan(40, layers)]
+    records = [step.record for step in network_steps.steps_of(40, layers)]
     plan = _core.Plan("float32", records, batch, threads, 0, None, False, fb.Adam().constants, net.parameters, *vectors)
     assert plan.threads_for(batch) == (threads if batch > 100 else 1)
     run(3, 1e9)  # the first: threads start

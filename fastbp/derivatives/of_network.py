@@ -8,8 +8,9 @@ from .. import ops, reference
 from .._support import random_streams
 from .._support.declarative import Declared, described, flag, integer, number
 from .._support.declarative import seed as check_seed
+from .._support.network_steps import parameter_count, parameter_slices, statistics_slices, steps_of
 from ..errors import GradientError
-from ..layers import Identity, Residual, count, plan, slices, statistics_slices
+from ..layers import Identity, Residual
 from ..network import Network
 from ..reference.network import Training, real_array, refuse_nonfinite, rows_of_inputs, views
 from ..trainer import Trainer
@@ -335,9 +336,9 @@ class _Search(
 
 def _part_of(net, layers, first):
     """Some of a net's layers, from number `first` on, as a net in float64 with copies of parameters and statistics."""
-    before = plan(net.inputs, net.layers[:first]) if first else ()
+    before = steps_of(net.inputs, net.layers[:first]) if first else ()
     part = type(net)(before[-1].outputs if before else net.inputs, list(layers), dtype="float64", seed=net.seed)
-    start, end = count(before), count(before) + len(part.parameters)
+    start, end = parameter_count(before), parameter_count(before) + len(part.parameters)
     part.parameters[...] = net.parameters[start:end]
     start = statistics_slices(before)[-1][1].stop if statistics_slices(before) else 0
     part.statistics[...] = net.statistics[start : start + len(part.statistics)]
@@ -356,8 +357,8 @@ def _parameters_of(layers, inputs, first=0):
                 name_all(layer.layers, f"{where}[{number_}].layers", 0)
 
     name_all(layers, "layers", first)
-    steps = plan(inputs, layers)
-    places, begun, open_, found = iter(slices(steps)), iter(blocks), [], []
+    steps = steps_of(inputs, layers)
+    places, begun, open_, found = iter(parameter_slices(steps)), iter(blocks), [], []
     for step in steps:
         if step.kind == "residual_begin":
             open_.append(next(begun))

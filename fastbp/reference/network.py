@@ -4,11 +4,17 @@ from collections import namedtuple
 
 import numpy as np
 
-from .. import initializers
 from .._support import random_streams
 from .._support.declarative import described, flag
 from .._support.declarative import seed as check_seed
-from ..layers import count, learned, plan, slices, statistics_slices, with_frozen
+from .._support.network_steps import (
+    parameter_count,
+    parameter_slices,
+    parametric_steps,
+    statistics_slices,
+    steps_of,
+    with_frozen,
+)
 from . import activation as act
 from .dense import dense_backward, dense_forward
 from .dropout import dropout_backward, dropout_forward
@@ -282,22 +288,22 @@ class Network:
     """
 
     def __init__(self, inputs, layers, dtype="float32", seed=0):
-        self.steps = plan(inputs, layers)
+        self.steps = steps_of(inputs, layers)
         self.inputs = self.steps[0].inputs
         self.outputs = self.steps[-1].outputs
         self.layers = tuple(layers)
         self.dtype = real_dtype(dtype)
         self.seed = check_seed("seed", seed)
         self.n_threads = None
-        self._parameters = np.zeros(count(self.steps), self.dtype)
+        self._parameters = np.zeros(parameter_count(self.steps), self.dtype)
         self.weights = views(self._parameters, self.steps)
         running = statistics_slices(self.steps)
         self._statistics = np.zeros(running[-1][1].stop if running else 0, self.dtype)
         self._running = [(self._statistics[mean], self._statistics[variance]) for mean, variance in running]
         for _, variance in self._running:
             variance[...] = 1
-        for number, (step, (W, b)) in enumerate(zip(learned(self.steps), self.weights, strict=True)):
-            of_W, of_b = initializers.of_step(step)
+        for number, (step, (W, b)) in enumerate(zip(parametric_steps(self.steps), self.weights, strict=True)):
+            of_W, of_b = step.initializers
             widths = step.inputs, step.outputs
             with np.errstate(over="ignore", under="ignore"):
                 W[...] = initial_values(of_W, W.shape, *widths, self.seed, random_streams.initialisation(number))
@@ -414,7 +420,7 @@ class Network:
 
     def _set_frozen(self, numbers, frozen):
         self.layers = with_frozen(self.inputs, self.layers, numbers, frozen)
-        self.steps = plan(self.inputs, self.layers)
+        self.steps = steps_of(self.inputs, self.layers)
 
     def forward(self, x, training=None):
         """The output of the last step, and the steps of this pass with what backward needs.
@@ -473,7 +479,7 @@ class Network:
 
 def views(flat, steps):
     """For each step with parameters the views W (I, O) and b (O,) or None, or gamma and beta (O,), of a vector (P,)."""
-    return tuple((flat[W].reshape(shape), None if b is None else flat[b]) for W, shape, b in slices(steps))
+    return tuple((flat[W].reshape(shape), None if b is None else flat[b]) for W, shape, b in parameter_slices(steps))
 
 
 # Checks: an error names the argument, what was expected and what came.

@@ -9,8 +9,8 @@ from .. import schedules
 from .._support import random_streams
 from .._support.declarative import Declared, described, flag, integer, number
 from .._support.declarative import seed as check_seed
+from .._support.network_steps import parameter_slices, parametric_steps
 from ..errors import DivergenceError
-from ..layers import learned, slices
 from ..losses import loss as loss_of
 from ..optimizers import LBFGS
 from ..optimizers import optimizer as optimizer_of
@@ -520,7 +520,7 @@ class Trainer:
     def _add_penalties(self, gradient):
         """Add those of the layers that learn to the gradient; returns their sum."""
         total = 0.0
-        for step, (W, _, b) in zip(learned(self.net.steps), slices(self.net.steps)):
+        for step, (W, _, b) in zip(parametric_steps(self.net.steps), parameter_slices(self.net.steps)):
             if step.kind == "dense" and not step.frozen:
                 for part in (W, b) if step.layer.penalize_bias and b is not None else (W,):
                     w, g = self.net.parameters[part], gradient[part]
@@ -577,12 +577,14 @@ class Trainer:
     def _learns(self):
         """Which parameters are not frozen: bools (P,)."""
         learns = np.ones(len(self.net.parameters), bool)
-        for step, (W, _, b) in zip(learned(self.net.steps), slices(self.net.steps)):
+        for step, (W, _, b) in zip(parametric_steps(self.net.steps), parameter_slices(self.net.steps)):
             learns[W.start : (b or W).stop] = not step.frozen
         return learns
 
     def _layers_squared_norms(self, gradient):
-        return np.array([sum_squares(gradient[W.start : (b or W).stop]) for W, _, b in slices(self.net.steps)])
+        return np.array(
+            [sum_squares(gradient[W.start : (b or W).stop]) for W, _, b in parameter_slices(self.net.steps)]
+        )
 
     # --------------------------------------------------------------------------------------------------------- L-BFGS
 

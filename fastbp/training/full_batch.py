@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import layers as layers_
+from .._support.network_steps import parameter_slices
 from ..errors import DivergenceError
 from . import python_loss
 
@@ -28,7 +28,7 @@ def minimize(trainer, data, run):
     net, optimizer = trainer.net, trainer.optimizer
     plan = trainer._plan_for(data.code, len(data.x), whole=True)
     trainer._gradient[...] = 0  # of what is frozen it stays 0
-    parts = [slice(W.start, (b or W).stop) for W, _, b in layers_.slices(net._steps)]
+    parts = [slice(W.start, (b or W).stop) for W, _, b in parameter_slices(net._steps)]
     best = net.parameters.copy()  # the last iteration's
     last = {}
 
