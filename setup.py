@@ -1,4 +1,4 @@
-"""Builds the extension fastbp._core: one Cython file over the C sources in src_c."""
+"""Builds the extension fastbp._core: fastbp/_core.pyx, which includes fastbp/core, over the C sources in src_c."""
 
 import os
 import platform
@@ -82,7 +82,7 @@ core = Extension(
         *(f"src_c/{name}.c" for name in ("plan", "pass", "epoch", "pool", "cpu", "rng")),
         *(f"src_c/isa/{isa}_{real}.c" for isa in reversed(ISAS) for real in ("f32", "f64")),
     ],
-    depends=[*glob("src_c/*.h"), *glob("src_c/kernels/*.h"), *glob("src_c/vec/*.h")],
+    depends=[*glob("fastbp/core/*.px[di]"), *glob("src_c/*.h"), *glob("src_c/kernels/*.h"), *glob("src_c/vec/*.h")],
     include_dirs=["src_c"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
     extra_compile_args=[*C_FLAGS, "-g0", "-fvisibility=hidden", "-pthread"],

@@ -258,10 +258,21 @@ def test_the_scan_of_imports(module, source, wrong):
 
 
 def test_the_core_knows_c_by_its_header_alone():
-    text = (PACKAGE / "_core.pyx").read_text()
-    assert set(re.findall(r'cdef extern from "([^"]+)"', text)) == {"fbp.h", "Python.h"}
-    assert set(re.findall(r"^(?:from|import) (\w+)", text, re.M)) == {"libc", "numpy", "os"}
-    assert all(name.startswith("libc.") for name in re.findall(r"^from (\S+) cimport", text, re.M))
+    """Declarations of C stand in two .pxd files; the files that _core.pyx includes import nothing."""
+    core = PACKAGE / "core"
+    text = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in [PACKAGE / "_core.pyx", *core.iterdir()]}
+    externs = {name: re.findall(r'cdef extern from "([^"]+)"', source) for name, source in text.items()}
+    assert {name: headers for name, headers in externs.items() if headers} == {
+        "core/fbp.pxd": ["fbp.h"],
+        "core/python.pxd": ["Python.h"],
+    }
+    assert set(re.findall(r"^include \"(.+)\"$", text["_core.pyx"], re.M)) == {n for n in text if n.endswith(".pxi")}
+    assert set(re.findall(r"^import (\S+)", "\n".join(text.values()), re.M)) == {"numpy", "os"}
+    cimported = set(re.findall(r"^from (\S+) cimport", "\n".join(text.values()), re.M))
+    assert {name for name in cimported if not name.startswith("libc.")} == {"fastbp.core.fbp", "fastbp.core.python"}
+    for name, source in text.items():
+        assert len(source.splitlines()) <= 750, name
+        assert name == "_core.pyx" or not re.search(r"^(import|include|from \S+ import)\b", source, re.M), name
 
 
 def test_nothing_imports_tests_or_benches():

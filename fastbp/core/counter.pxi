@@ -1,0 +1,71 @@
+# The count of a trainer's updates.
+
+cdef class Updates:
+    """The count of a trainer's updates, and the lock that whoever makes some must hold: ``with updates: ...``.
+
+    The lock lets in the thread that holds it again, as threading.RLock does. It is one of our own since
+    `Plan.try_step` takes it and counts its update without a call of Python: half a microsecond less.
+
+    Parameters
+    ----------
+    done : int
+        Updates made already.
+
+    Attributes
+    ----------
+    done : int
+    last_loss : float or None
+        The loss of the last update.
+    """
+
+    cdef PyThread_type_lock lock
+    cdef unsigned long owner  # while depth is not 0
+    cdef int depth
+    cdef public uint64_t done
+    cdef public object last_loss
+
+    def __cinit__(self, uint64_t done):
+        self.done = done
+        self.lock = PyThread_allocate_lock()
+        if self.lock == NULL:
+            raise MemoryError("no memory for a lock")
+
+    def __dealloc__(self):
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    def __reduce__(self):
+        raise TypeError("Updates cannot be pickled: save the trainer")
+
+    cdef bint begin(self) noexcept:
+        """Take the lock if nobody holds it, this thread included."""
+        if not PyThread_acquire_lock(self.lock, 0):
+            return False
+        self.owner = PyThread_get_thread_ident()
+        self.depth = 1
+        return True
+
+    cdef void end(self) noexcept:
+        self.depth -= 1
+        if self.depth == 0:
+            PyThread_release_lock(self.lock)
+
+    def __enter__(self):
+        cdef unsigned long here = PyThread_get_thread_ident()
+        cdef int got
+        if self.depth and self.owner == here:
+            self.depth += 1
+            return self
+        got = PyThread_acquire_lock(self.lock, 0)
+        while got != 1:
+            with nogil:  # until it is free, or a signal comes
+                got = PyThread_acquire_lock_timed(self.lock, -1, 1)
+            if got != 1:
+                PyErr_CheckSignals()
+        self.owner, self.depth = here, 1
+        return self
+
+    def __exit__(self, *exception):
+        if not self.depth or self.owner != PyThread_get_thread_ident():
+            raise RuntimeError("the lock is not held by this thread")
+        self.end()

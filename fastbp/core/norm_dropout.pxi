@@ -1,0 +1,260 @@
+# Layer norm, batch norm and dropout.
+
+cdef int begin_norm(fbp_norm *n, Arguments *args, const Py_buffer *x, object gamma, object beta, double eps,
+                    bint by_row) except -1:
+    """What all norms share: x (B, N), gamma and beta (N,) or None."""
+    memset(n, 0, sizeof(fbp_norm))
+    n.B, n.N = x.shape[0], x.shape[1]
+    n.x, n.x_row, n.y_row, n.dz_row, n.dx_row = x.buf, n.N, n.N, n.N, n.N
+    n.eps = eps
+    if (n.N if by_row else n.B) == 0:
+        raise ValueError(f"x must have at least one {'column' if by_row else 'row'}")
+    if gamma is not None:
+        gamma_ = real(args, "gamma", gamma, 1)
+        match_size("gamma", gamma_, n.N)
+        n.gamma = gamma_.buf
+    if beta is not None:
+        beta_ = real(args, "beta", beta, 1)
+        match_size("beta", beta_, n.N)
+        n.beta = beta_.buf
+    return 0
+
+
+cdef double norm_eps(object eps) except? -1:
+    return number("eps", eps, LEAST_ABOVE_0, INFINITY)
+
+
+def layer_norm_forward(x, gamma, beta, eps, y=..., mean=..., rstd=...):
+    """y (B, N), mean (B,), rstd (B,): each row of x (B, N) normalised. gamma and beta (N,) or None."""
+    cdef Arguments args
+    cdef fbp_norm n
+    args.count = args.item = 0
+    try:
+        x_ = real(&args, "x", x, 2)
+        begin_norm(&n, &args, x_, gamma, beta, norm_eps(eps), True)
+        if y is ...:
+            y = new_array((n.B, n.N), args.item)
+        if mean is ...:
+            mean = new_array((n.B,), args.item)
+        if rstd is ...:
+            rstd = new_array((n.B,), args.item)
+        y_ = real_out(&args, "y", y, 2)
+        match("y", y_, n.B, n.N)
+        mean_ = real_out(&args, "mean", mean, 1)
+        match_size("mean", mean_, n.B)
+        rstd_ = real_out(&args, "rstd", rstd, 1)
+        match_size("rstd", rstd_, n.B)
+        n.y, n.mean, n.rstd = y_.buf, mean_.buf, rstd_.buf
+        kernels = kernels_for(args.item)
+        state = let_go(<double>n.B * n.N)
+        kernels.layer_norm_forward(&n, 0, 1)
+        take_back(state)
+        return y, mean, rstd
+    finally:
+        release(&args)
+
+
+def layer_norm_backward(dy, x, mean, rstd, gamma, dx=..., dgamma=..., dbeta=...):
+    """dx (B, N), dgamma (N,) and dbeta (N,)."""
+    cdef Arguments args
+    cdef fbp_norm n
+    args.count = args.item = 0
+    try:
+        x_ = real(&args, "x", x, 2)
+        begin_norm(&n, &args, x_, gamma, None, 0, True)
+        dy_ = real(&args, "dy", dy, 2)
+        match("dy", dy_, n.B, n.N)
+        mean_ = real(&args, "mean", mean, 1)
+        match_size("mean", mean_, n.B)
+        rstd_ = real(&args, "rstd", rstd, 1)
+        match_size("rstd", rstd_, n.B)
+        dx, dgamma, dbeta = begin_norm_gradients(&n, &args, dx, dgamma, dbeta)
+        n.dz, n.mean, n.rstd = dy_.buf, mean_.buf, rstd_.buf
+        kernels = kernels_for(args.item)
+        state = let_go(<double>n.B * n.N)
+        kernels.layer_norm_backward_weights(&n, 0, 1)
+        kernels.layer_norm_backward_inputs(&n, 0, 1)
+        take_back(state)
+        return dx, dgamma, dbeta
+    finally:
+        release(&args)
+
+
+cdef tuple begin_norm_gradients(fbp_norm *n, Arguments *args, object dx, object dgamma, object dbeta):
+    if dx is ...:
+        dx = new_array((n.B, n.N), args.item)
+    if dgamma is ...:
+        dgamma = new_array((n.N,), args.item)
+    if dbeta is ...:
+        dbeta = new_array((n.N,), args.item)
+    dx_ = real_out(args, "dx", dx, 2)
+    match("dx", dx_, n.B, n.N)
+    dgamma_ = real_out(args, "dgamma", dgamma, 1)
+    match_size("dgamma", dgamma_, n.N)
+    dbeta_ = real_out(args, "dbeta", dbeta, 1)
+    match_size("dbeta", dbeta_, n.N)
+    n.dx, n.dgamma, n.dbeta = dx_.buf, dgamma_.buf, dbeta_.buf
+    return dx, dgamma, dbeta
+
+
+def batch_norm_forward(x, gamma, beta, eps, y=..., mean=..., variance=...):
+    """y (B, N), mean (N,), variance (N,): each column of x (B, N) normalised. gamma and beta (N,) or None."""
+    cdef Arguments args
+    cdef fbp_norm n
+    cdef void *block = NULL
+    args.count = args.item = 0
+    try:
+        x_ = real(&args, "x", x, 2)
+        begin_norm(&n, &args, x_, gamma, beta, norm_eps(eps), False)
+        if y is ...:
+            y = new_array((n.B, n.N), args.item)
+        if mean is ...:
+            mean = new_array((n.N,), args.item)
+        if variance is ...:
+            variance = new_array((n.N,), args.item)
+        y_ = real_out(&args, "y", y, 2)
+        match("y", y_, n.B, n.N)
+        mean_ = real_out(&args, "mean", mean, 1)
+        match_size("mean", mean_, n.N)
+        variance_ = real_out(&args, "variance", variance, 1)
+        match_size("variance", variance_, n.N)
+        n.y, n.mean, n.variance = y_.buf, mean_.buf, variance_.buf
+        n.rstd = scratch(n.N, args.item, &block)
+        kernels = kernels_for(args.item)
+        state = let_go(<double>n.B * n.N)
+        kernels.batch_norm_statistics(&n, 0, 1)
+        kernels.batch_norm_forward(&n, 0, 1)
+        take_back(state)
+        return y, mean, variance
+    finally:
+        free(block)
+        release(&args)
+
+
+def batch_norm_backward(dy, x, mean, variance, gamma, eps, dx=..., dgamma=..., dbeta=...):
+    """dx (B, N), dgamma (N,) and dbeta (N,)."""
+    cdef Arguments args
+    cdef fbp_norm n
+    cdef void *block = NULL
+    args.count = args.item = 0
+    try:
+        x_ = real(&args, "x", x, 2)
+        begin_norm(&n, &args, x_, gamma, None, norm_eps(eps), False)
+        dy_ = real(&args, "dy", dy, 2)
+        match("dy", dy_, n.B, n.N)
+        mean_ = real(&args, "mean", mean, 1)
+        match_size("mean", mean_, n.N)
+        variance_ = real(&args, "variance", variance, 1)
+        match_size("variance", variance_, n.N)
+        dx, dgamma, dbeta = begin_norm_gradients(&n, &args, dx, dgamma, dbeta)
+        n.dz, n.mean = dy_.buf, mean_.buf
+        n.sums = scratch(3 * n.N, args.item, &block)
+        n.rstd = <char *>n.sums + 2 * n.N * <size_t>args.item
+        kernels = kernels_for(args.item)
+        state = let_go(<double>n.B * n.N)
+        kernels.batch_norm_rstd(variance_.buf, n.eps, n.rstd, n.N)
+        kernels.batch_norm_backward_weights(&n, 0, 1)
+        kernels.batch_norm_backward_inputs(&n, 0, 1)
+        take_back(state)
+        return dx, dgamma, dbeta
+    finally:
+        free(block)
+        release(&args)
+
+
+def batch_norm_predict(x, mean, variance, gamma, beta, eps, y=...):
+    """y (B, N) from statistics that are given, (N,)."""
+    cdef Arguments args
+    cdef fbp_norm n
+    cdef void *block = NULL
+    args.count = args.item = 0
+    try:
+        x_ = real(&args, "x", x, 2)
+        begin_norm(&n, &args, x_, gamma, beta, norm_eps(eps), False)
+        mean_ = real(&args, "mean", mean, 1)
+        match_size("mean", mean_, n.N)
+        variance_ = real(&args, "variance", variance, 1)
+        match_size("variance", variance_, n.N)
+        if y is ...:
+            y = new_array((n.B, n.N), args.item)
+        y_ = real_out(&args, "y", y, 2)
+        match("y", y_, n.B, n.N)
+        n.y, n.mean = y_.buf, mean_.buf
+        n.rstd = scratch(n.N, args.item, &block)
+        kernels = kernels_for(args.item)
+        state = let_go(<double>n.B * n.N)
+        kernels.batch_norm_rstd(variance_.buf, n.eps, n.rstd, n.N)
+        kernels.batch_norm_forward(&n, 0, 1)
+        take_back(state)
+        return y
+    finally:
+        free(block)
+        release(&args)
+
+
+def batch_norm_running(running_mean, running_variance, mean, variance, rows, momentum):
+    """Update running_mean and running_variance (N,) in place from the statistics of so many rows, at least two."""
+    cdef Arguments args
+    cdef size_t N
+    cdef int64_t B
+    cdef double share
+    args.count = args.item = 0
+    try:
+        running_mean_ = real_out(&args, "running_mean", running_mean, 1)
+        N = elements(running_mean_)
+        running_variance_ = real_out(&args, "running_variance", running_variance, 1)
+        match_size("running_variance", running_variance_, N)
+        mean_ = real(&args, "mean", mean, 1)
+        match_size("mean", mean_, N)
+        variance_ = real(&args, "variance", variance, 1)
+        match_size("variance", variance_, N)
+        B = rows if type(rows) is int else 0
+        if B < 2:
+            raise (ValueError if type(rows) is int else TypeError)(f"rows must be an int from 2 on, got {rows!r}")
+        share = number("momentum", momentum, LEAST_ABOVE_0, LEAST_ABOVE_1)
+        kernels = kernels_for(args.item)
+        if N:
+            kernels.batch_norm_running(mean_.buf, variance_.buf, share, running_mean_.buf, running_variance_.buf, B, N)
+    finally:
+        release(&args)
+
+
+cdef uint64_t word(str name, object value) except? 0:
+    if type(value) is not int:
+        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+    return value
+
+
+def dropout_forward(x, rate, seed, stream, draw, first_row, y=..., mask=...):
+    """y = x mask and mask, both (B, N), for rows first_row and on of minibatch number draw, below 2^32."""
+    cdef Arguments args
+    cdef fbp_dropout d
+    args.count = args.item = 0
+    try:
+        x_ = real(&args, "x", x, 2)
+        d.B, d.N = x_.shape[0], x_.shape[1]
+        d.x, d.x_row, d.y_row, d.mask_row = x_.buf, d.N, d.N, d.N
+        d.rate = number("rate", rate, 0, 1)
+        d.seed, d.stream = word("seed", seed), word("stream", stream)
+        d.draw, d.first_row = word("draw", draw), word("first_row", first_row)
+        if d.draw >> 32:
+            raise ValueError(f"draw must be below 2^32, got {draw}")
+        if d.first_row >> 34 or (d.first_row + <double>d.B) * <double>d.N > 2.0**34:
+            raise ValueError(f"row {first_row} and {d.B} more, of {d.N} columns, are more than 2^34 elements")
+        if y is ...:
+            y = new_array((d.B, d.N), args.item)
+        if mask is ...:
+            mask = new_array((d.B, d.N), args.item)
+        y_ = real_out(&args, "y", y, 2)
+        match("y", y_, d.B, d.N)
+        mask_ = real_out(&args, "mask", mask, 2)
+        match("mask", mask_, d.B, d.N)
+        d.y, d.mask = y_.buf, mask_.buf
+        kernels = kernels_for(args.item)
+        if d.B and d.N:
+            state = let_go(<double>d.B * d.N)
+            kernels.dropout_forward(&d, 0, 1)
+            take_back(state)
+        return y, mask
+    finally:
+        release(&args)

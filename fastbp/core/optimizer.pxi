@@ -1,0 +1,219 @@
+# Updates of parameters, penalties, clipping and averages of weights.
+
+# One update of an optimiser. begin_update, then update_of, update_with for each of the moments, then make_update.
+cdef struct Update:
+    Arguments args
+    fbp_optimizer o
+    const Py_buffer *w
+    const void *g
+    void *moments[3]
+    uint64_t t
+    double learning_rate
+
+
+cdef int begin_update(Update *u, int kind, object learning_rate, object weight_decay) except -1:
+    u.args.count = u.args.item = 0
+    memset(&u.o, 0, sizeof(u.o))
+    memset(&u.moments, 0, sizeof(u.moments))
+    u.o.kind = kind
+    u.t = 1
+    u.learning_rate = number("learning_rate", learning_rate, 0, INFINITY)
+    u.o.weight_decay = number("weight_decay", weight_decay, 0, INFINITY)
+    return 0
+
+
+cdef int update_of(Update *u, object w, object g) except -1:
+    w_ = real_out(&u.args, "w", w, ANY)
+    g_ = real(&u.args, "g", g, ANY)
+    match_shape("g", g_, w_)
+    u.w, u.g = w_, g_.buf
+    return 0
+
+
+cdef int update_with(Update *u, str name, object moment, int slot, bint used) except -1:
+    """Check one of the moments, and have the kernel use it unless it is not needed."""
+    moment_ = real_out(&u.args, name, moment, ANY)
+    match_shape(name, moment_, u.w)
+    if used:
+        u.moments[slot] = moment_.buf
+    return 0
+
+
+cdef void make_update(Update *u) noexcept:
+    cdef size_t N = elements(u.w)
+    kernels = kernels_for(u.args.item)
+    if N:
+        state = let_go(N)
+        kernels.optimizer[u.o.kind](&u.o, u.w.buf, u.g, u.moments, u.t, u.learning_rate, N)
+        take_back(state)
+
+
+cdef int64_t step_number(object t) except -1:
+    cdef int64_t step = t if type(t) is int else 0
+    if step < 1:
+        raise (ValueError if type(t) is int else TypeError)(f"t must be an int from 1 on, got {t!r}")
+    return step
+
+
+cdef bint flag(str name, object value) except -1:
+    if type(value) is not bool:
+        raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
+    return value
+
+
+def sgd_step(w, g, v, learning_rate, momentum, weight_decay, nesterov):
+    """Update w and v in place; v may be None when momentum is 0, and is left alone then."""
+    cdef Update u
+    begin_update(&u, FBP_SGD, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        u.o.momentum = number("momentum", momentum, 0, 1)
+        u.o.nesterov = flag("nesterov", nesterov)
+        if u.o.nesterov and u.o.momentum == 0:
+            raise ValueError("nesterov needs a momentum")
+        if v is not None or u.o.momentum != 0:
+            update_with(&u, "v", v, 0, u.o.momentum != 0)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay, decoupled):
+    """Update w, m and v in place in step t, from 1."""
+    cdef Update u
+    begin_update(&u, FBP_ADAM, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        update_with(&u, "m", m, 0, True)
+        update_with(&u, "v", v, 1, True)
+        u.t = step_number(t)
+        u.o.beta1 = number("beta1", beta1, 0, 1)
+        u.o.beta2 = number("beta2", beta2, 0, 1)
+        u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
+        u.o.decoupled = flag("decoupled", decoupled)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def rmsprop_step(w, g, v, buffer, mean, learning_rate, alpha, eps, weight_decay, momentum, centered):
+    """Update w, v, buffer and mean in place. buffer may be None when momentum is 0, mean when it is not centred; they are
+    left alone then."""
+    cdef Update u
+    cdef bint centres
+    begin_update(&u, FBP_RMSPROP, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        update_with(&u, "v", v, 0, True)
+        u.o.beta2 = number("alpha", alpha, 0, 1)
+        u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
+        u.o.momentum = number("momentum", momentum, 0, 1)
+        centres = flag("centered", centered)
+        if buffer is not None or u.o.momentum != 0:
+            update_with(&u, "buffer", buffer, 1, u.o.momentum != 0)
+        if mean is not None or centres:
+            update_with(&u, "mean", mean, 2, centres)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def adagrad_step(w, g, v, t, learning_rate, rate_decay, weight_decay, eps):
+    """Update w and v in place in step t, from 1."""
+    cdef Update u
+    begin_update(&u, FBP_ADAGRAD, learning_rate, weight_decay)
+    try:
+        update_of(&u, w, g)
+        update_with(&u, "v", v, 0, True)
+        u.t = step_number(t)
+        u.o.rate_decay = number("rate_decay", rate_decay, 0, INFINITY)
+        u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
+        make_update(&u)
+    finally:
+        release(&u.args)
+
+
+def penalty(w, g, l1, l2):
+    """l1 sum |w| + l2/2 sum w^2; its gradient is added to g in place."""
+    cdef Arguments args
+    cdef size_t N
+    cdef double first, second, result = 0
+    args.count = args.item = 0
+    try:
+        w_ = real(&args, "w", w, ANY)
+        g_ = real_out(&args, "g", g, ANY)
+        match_shape("g", g_, w_)
+        first = number("l1", l1, 0, INFINITY)
+        second = number("l2", l2, 0, INFINITY)
+        N = elements(w_)
+        kernels = kernels_for(args.item)
+        if N:
+            state = let_go(N)
+            result = kernels.penalty(w_.buf, g_.buf, first, second, N)
+            take_back(state)
+        return result
+    finally:
+        release(&args)
+
+
+def clip_by_norm(g, limit, eps):
+    """The norm of g, which is scaled in place by limit / (norm + eps) where that is below 1."""
+    cdef Arguments args
+    cdef size_t N
+    cdef double most, more, norm = 0
+    args.count = args.item = 0
+    try:
+        g_ = real_out(&args, "g", g, ANY)
+        most = number("limit", limit, LEAST_ABOVE_0, INFINITY)
+        more = number("eps", eps, 0, INFINITY)
+        N = elements(g_)
+        kernels = kernels_for(args.item)
+        if N:
+            state = let_go(N)
+            norm = sqrt(kernels.sum_squares(g_.buf, N))
+            if most / (norm + more) < 1:
+                kernels.scale(g_.buf, most / (norm + more), N)
+            take_back(state)
+        return norm
+    finally:
+        release(&args)
+
+
+def clip_by_value(g, limit):
+    """Bring the elements of g into [-limit, limit] in place."""
+    cdef Arguments args
+    cdef size_t N
+    cdef double most
+    args.count = args.item = 0
+    try:
+        g_ = real_out(&args, "g", g, ANY)
+        most = number("limit", limit, LEAST_ABOVE_0, INFINITY)
+        N = elements(g_)
+        kernels = kernels_for(args.item)
+        if N:
+            state = let_go(N)
+            kernels.clip(g_.buf, most, N)
+            take_back(state)
+    finally:
+        release(&args)
+
+
+def weight_average(average, w, decay):
+    """Update average in place: average += (1 - decay) (w - average)."""
+    cdef Arguments args
+    cdef size_t N
+    cdef double share
+    args.count = args.item = 0
+    try:
+        average_ = real_out(&args, "average", average, ANY)
+        w_ = real(&args, "w", w, ANY)
+        match_shape("w", w_, average_)
+        share = number("decay", decay, 0, 1)
+        N = elements(average_)
+        kernels = kernels_for(args.item)
+        if N:
+            state = let_go(N)
+            kernels.average(average_.buf, w_.buf, share, N)
+            take_back(state)
+    finally:
+        release(&args)

@@ -1,0 +1,749 @@
+cdef enum:
+    AT_ONCE = 1 << 24  # multiply-adds, rows times parameters, between two looks at signals: some milliseconds
+
+
+cdef class Plan:
+    """A net compiled for training or prediction on rows of one real type.
+
+    Parameters
+    ----------
+    dtype : "float32" or "float64"
+    steps : sequence of tuples
+        As `fastbp._support.network_steps.Step.record` gives them and struct fbp_layer holds them.
+    rows : int
+        Rows of the largest minibatch or block to expect; more are taken in blocks of so many.
+    threads : int
+        At most so many; 0: as many as pay, within FASTBP_NUM_THREADS.
+    loss : int
+        As enum fbp_loss, or -1 to predict only.
+    loss_parameters : sequence of float
+        One an output for the losses that have some: see `takes_parameters`; else empty or None.
+    reduction_sum : bool
+        The loss is the sum of its terms rather than their mean.
+    optimizer : tuple or None
+        `fastbp.optimizers.Optimizer.constants`. None when no step is to be taken.
+    parameters, gradient, moment1, moment2, moment3, average : 1-D arrays of dtype, or None where they are not needed
+        The vectors the plan reads and writes, all of one length. It holds on to them. Without gradient it predicts only.
+    statistics : 1-D array of dtype or None
+        Running statistics of the batch norms.
+    smoothing, class_weights
+        Of a softmax cross-entropy: a float and a sequence of floats, one a class, or None.
+    clip_norm, clip_value : float
+        0: no limit.
+    average_decay : float
+    seed, dropout_stream : int
+    whole : bool
+        Whether minibatches, of at most `rows` rows, go through the net at once.
+
+    Two threads may share a plan: the second waits, without the GIL, until the first is done.
+    """
+
+    cdef fbp_plan *plan
+    cdef const fbp_kernels *kernels
+    cdef fbp_vectors vectors
+    cdef Arguments held          # parameters, gradient, moments
+    cdef size_t inputs, outputs
+    cdef int loss_kind
+    cdef bint can_step, whole
+    cdef size_t rows, kept_rows  # of the spec; of the last call of `forward_kept`, until `backward`
+    cdef PyThread_type_lock lock
+    cdef fbp_epoch epoch
+    cdef Arguments epoch_held    # x, target, weights and learning rates of the epoch
+    cdef bint epoch_on
+    cdef uint64_t step_t         # updates done when the last call of `step` was made, its own included if it made one
+    cdef Room epoch_labels, epoch_order, labels, x_room, target_room
+    cdef size_t most_rows        # that `try_predict` and `try_step` take
+    cdef double multiply_adds    # in the forward pass of a row
+
+    def __cinit__(self, str dtype, steps, Py_ssize_t rows, int threads, int loss, loss_parameters, bint reduction_sum,
+                  optimizer, parameters, gradient=None, moment1=None, moment2=None, moment3=None, average=None,
+                  statistics=None, double smoothing=0, class_weights=None, double clip_norm=0, double clip_value=0,
+                  double average_decay=0, uint64_t seed=0, uint64_t dropout_stream=0, bint whole=False):
+        cdef fbp_plan_spec spec
+        cdef void *memory = NULL
+        cdef fbp_layer *layers
+        cdef double *numbers
+        cdef Py_ssize_t i
+        cdef size_t count, statistics_count, taken
+        memset(&spec, 0, sizeof(spec))
+        self.held.count = self.epoch_held.count = 0
+        self.lock = PyThread_allocate_lock()
+        if self.lock == NULL:
+            raise MemoryError("no memory for a lock")
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+        if rows < 1:
+            raise ValueError(f"rows must be at least 1, got {rows}")
+        if threads < 0:
+            raise ValueError(f"threads must be at least 0, got {threads}")
+        if not -1 <= loss < FBP_LOSSES:
+            raise ValueError(f"there is no loss {loss}")
+        steps = [tuple(step) for step in steps]
+        self.inputs, self.outputs, count, statistics_count = check_steps(steps, rows)
+        loss_parameters = [float(number) for number in (loss_parameters or ())]
+        taken = self.outputs if takes_parameters(loss) else 0
+        if <size_t>len(loss_parameters) != taken:
+            raise ValueError(f"loss_parameters has {len(loss_parameters)} numbers; this loss takes {taken}")
+        class_weights = [float(weight) for weight in (class_weights or ())]
+        if class_weights and <size_t>len(class_weights) != self.outputs:
+            raise ValueError(f"class_weights has {len(class_weights)} numbers; there are {self.outputs} outputs")
+        self.whole = whole
+        self.rows = rows
+        self.most_rows = rows if rows < FBP_BLOCK or whole else max(<size_t>FBP_BLOCK, AT_ONCE // (count + 1))
+        self.multiply_adds = count
+        self.loss_kind = loss
+        self.kernels = spec.kernels = kernels_for(4 if dtype == "float32" else 8)
+        self.held.item = self.epoch_held.item = self.kernels.item
+        self.vectors.parameters = self.hold("parameters", parameters, count)
+        self.vectors.gradient = self.hold("gradient", gradient, count)
+        self.vectors.moments[0] = self.hold("moment1", moment1, count)
+        self.vectors.moments[1] = self.hold("moment2", moment2, count)
+        self.vectors.moments[2] = self.hold("moment3", moment3, count)
+        self.vectors.average = self.hold("average", average, count)
+        self.vectors.statistics = self.hold("statistics", statistics, statistics_count)
+        if self.vectors.parameters == NULL:
+            raise TypeError("parameters must be an array, got None")
+        if statistics_count and self.vectors.statistics == NULL:
+            raise TypeError("statistics must be an array, got None")
+        if optimizer is not None:
+            set_optimizer(&spec.optimizer, optimizer)
+            self.can_step = self.vectors.gradient != NULL and has_moments(&spec.optimizer, &self.vectors)
+        spec.rows = rows
+        spec.whole = whole
+        spec.threads = threads if threads else default_threads if threads_are_set else 0
+        spec.trains = self.vectors.gradient != NULL
+        spec.loss = loss
+        spec.reduction_sum = reduction_sum
+        spec.smoothing = smoothing
+        spec.clip_norm, spec.clip_value = clip_norm, clip_value
+        spec.average_decay = average_decay
+        spec.seed, spec.dropout_stream = seed, dropout_stream
+        try:
+            spec.n_layers = len(steps)
+            spec.n_loss_parameters = len(loss_parameters)
+            memory = malloc(spec.n_layers * sizeof(fbp_layer)
+                            + (spec.n_loss_parameters + len(class_weights)) * sizeof(double) + 1)
+            if memory == NULL:
+                raise MemoryError("no memory for the plan")
+            layers = <fbp_layer *>memory
+            numbers = <double *>(layers + spec.n_layers)
+            for i in range(<Py_ssize_t>spec.n_layers):
+                (layers[i].kind, layers[i].inputs, layers[i].outputs, layers[i].bias, layers[i].activation,
+                 layers[i].alpha, layers[i].frozen, layers[i].rate, layers[i].eps, layers[i].l1, layers[i].l2,
+                 layers[i].penalize_bias) = steps[i]
+            for i, value in enumerate(loss_parameters + class_weights):
+                numbers[i] = value
+            spec.layers, spec.loss_parameters = layers, numbers
+            if class_weights:
+                spec.class_weights = numbers + spec.n_loss_parameters
+            to_status(fbp_plan_create(&spec, &self.plan))
+        finally:
+            free(memory)
+        if fbp_plan_parameters(self.plan) != count or fbp_plan_statistics(self.plan) != statistics_count:
+            raise SystemError(f"the plan has {fbp_plan_parameters(self.plan)} parameters rather than {count}")
+
+    def __dealloc__(self):
+        if self.plan != NULL:
+            fbp_plan_destroy(self.plan)
+        release(&self.held)
+        release(&self.epoch_held)
+        free(self.epoch_labels.at)
+        free(self.epoch_order.at)
+        free(self.labels.at)
+        free(self.x_room.at)
+        free(self.target_room.at)
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    def __reduce__(self):
+        raise TypeError("a Plan cannot be pickled: save the network or the trainer")
+
+    cdef void *hold(self, str name, object vector, size_t count) except? NULL:
+        if vector is None:
+            return NULL
+        view = real_out(&self.held, name, vector, 1)
+        match_size(name, view, count)
+        return view.buf
+
+    cdef void enter(self) noexcept:
+        if not PyThread_acquire_lock(self.lock, 0):
+            with nogil:
+                PyThread_acquire_lock(self.lock, 1)
+
+    cdef void leave(self) noexcept:
+        PyThread_release_lock(self.lock)
+
+    cdef PyThreadState *let_go_for(self, int passes, size_t rows) noexcept:
+        return let_go(passes * self.multiply_adds / MULTIPLY_ADDS_A_REAL * rows)
+
+    cdef Py_buffer *take_x(self, Arguments *args, fbp_rows *rows, object x) except NULL:
+        args.count, args.item = 0, self.kernels.item
+        view = take_rows(args, rows, x, self.kernels.item)
+        if <size_t>view.shape[1] != self.inputs:
+            raise ValueError(f"x has {view.shape[1]} columns; the network takes {self.inputs}")
+        return view
+
+    cdef Py_buffer *take_target(self, Arguments *args, object target, Py_ssize_t rows) except NULL:
+        if self.loss_kind < 0:
+            raise RuntimeError("this plan has no loss: it can predict only")
+        if self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+            view = take(args, "target", target, b'i', 1, 0)
+            match_size("target", view, rows)
+        else:
+            view = real(args, "target", target, 2)
+            match("target", view, rows, self.outputs)
+        return view
+
+    cdef const void *target_pointer(self, Room *labels, const Py_buffer *view) except NULL:
+        """Where C may read the target; for labels a checked copy. The lock is held."""
+        if self.loss_kind != FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+            return view.buf
+        return checked_positions(labels, "target", view, self.outputs)
+
+    cdef size_t target_row(self) noexcept nogil:
+        return 1 if self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else self.outputs
+
+    cdef void gradient_is_overwritten(self) noexcept:
+        """Give up an epoch that was stopped within a minibatch: half of its gradient is about to be lost."""
+        if self.epoch.block_start:
+            self.epoch_on = False
+
+    @property
+    def learned_count(self):
+        """Layers that have parameters."""
+        return fbp_plan_learned(self.plan)
+
+    @property
+    def parameters_count(self):
+        return fbp_plan_parameters(self.plan)
+
+    @property
+    def workspace_bytes(self):
+        return fbp_plan_workspace(self.plan)
+
+    @property
+    def isa(self):
+        return self.kernels.isa.decode()
+
+    @property
+    def outdated(self):
+        """Whether another instruction set has been chosen since the plan was made."""
+        return self.kernels != kernels_for(self.kernels.item)
+
+    def threads_for(self, size_t rows):
+        """The number of threads that a minibatch of so many rows would use."""
+        return fbp_plan_threads(self.plan, rows)
+
+    def forward(self, x, y):
+        """Write the outputs for x (rows, I) to y (rows, O)."""
+        cdef Arguments args
+        cdef fbp_rows x_rows
+        cdef int status = FBP_OK
+        args.count = 0
+        try:
+            x_ = self.take_x(&args, &x_rows, x)
+            y_ = real_out(&args, "y", y, 2)
+            match("y", y_, x_.shape[0], self.outputs)
+            if x_.shape[0]:
+                self.enter()
+                state = self.let_go_for(1, x_.shape[0])
+                status = fbp_plan_forward(self.plan, &self.vectors, &x_rows, x_.shape[0], y_.buf)
+                take_back(state)
+                self.leave()
+            to_status(status)
+        finally:
+            release(&args)
+
+    cdef int take_data(self, Arguments *args, fbp_data *data, object x, object target, object weights) except -1:
+        """x, target and the weights of rows as C takes them; a pointer to labels is still the caller's own memory."""
+        memset(data, 0, sizeof(fbp_data))
+        x_ = self.take_x(args, &data.x, x)
+        target_ = self.take_target(args, target, x_.shape[0])
+        data.rows = x_.shape[0]
+        data.target, data.target_row = target_.buf, self.target_row()
+        if weights is not None:
+            weights_ = take(args, "weights", weights, b'd', 1, 0)
+            match_size("weights", weights_, data.rows)
+            data.weights = <const double *>weights_.buf
+        return 0
+
+    cdef int enter_with(self, Arguments *args, fbp_data *data) except -1:
+        """Take the lock, and let data.target be where C may read it."""
+        self.enter()
+        try:
+            data.target = self.target_pointer(&self.labels, &args.views[1])
+        except BaseException:
+            self.leave()
+            raise
+        return 0
+
+    cdef int refuse_too_many(self, size_t rows) except -1:
+        if self.whole and rows > self.rows:
+            raise ValueError(f"x has {rows} rows; this plan takes minibatches whole, of at most {self.rows}")
+        return 0
+
+    def loss(self, x, target, weights=None):
+        """The loss of (x, target) in prediction, a sum over rows and elements, and what a mean divides it by."""
+        cdef Arguments args
+        cdef fbp_data data
+        cdef int status = FBP_OK
+        cdef double loss = 0, mass = 0
+        args.count = 0
+        try:
+            self.take_data(&args, &data, x, target, weights)
+            if data.rows:
+                self.enter_with(&args, &data)
+                state = self.let_go_for(1, data.rows)
+                status = fbp_plan_loss(self.plan, &self.vectors, &data, &loss, &mass)
+                take_back(state)
+                self.leave()
+            to_status(status)
+            return loss, mass
+        finally:
+            release(&args)
+
+    def gradient(self, x, target, dx=None, weights=None, bint training=True, uint64_t draw=0):
+        """The loss of the minibatch (x, target) with its penalties; its gradient goes to the gradient vector, that at x to dx
+        if given."""
+        cdef Arguments args
+        cdef fbp_data data
+        cdef int status
+        cdef double loss = 0
+        cdef void *dx_at = NULL
+        args.count = 0
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        try:
+            self.take_data(&args, &data, x, target, weights)
+            if dx is not None:
+                dx_ = real_out(&args, "dx", dx, 2)
+                match("dx", dx_, data.rows, self.inputs)
+                dx_at = dx_.buf
+            if data.rows == 0:
+                raise ValueError("x has no rows")
+            if training:
+                self.refuse_too_many(data.rows)
+            self.enter_with(&args, &data)
+            self.gradient_is_overwritten()
+            state = self.let_go_for(3, data.rows)
+            status = fbp_plan_gradient(self.plan, &self.vectors, &data, training, draw, &loss, dx_at)
+            take_back(state)
+            self.leave()
+            to_status(status)
+            return loss
+        finally:
+            release(&args)
+
+    def example_gradients(self, x, target, losses, gradients):
+        """Write to losses (rows,) float64 and gradients (rows, P) those of each example, as a minibatch of one."""
+        cdef Arguments args
+        cdef fbp_data data
+        cdef int status = FBP_OK
+        args.count = 0
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        try:
+            self.take_data(&args, &data, x, target, None)
+            losses_ = take(&args, "losses", losses, b'd', 1, PyBUF_WRITABLE)
+            match_size("losses", losses_, data.rows)
+            gradients_ = real_out(&args, "gradients", gradients, 2)
+            match("gradients", gradients_, data.rows, fbp_plan_parameters(self.plan))
+            if data.rows:
+                self.enter_with(&args, &data)
+                state = self.let_go_for(3, data.rows)
+                status = fbp_plan_example_gradients(self.plan, &self.vectors, &data, <double *>losses_.buf,
+                                                    gradients_.buf)
+                take_back(state)
+                self.leave()
+            to_status(status)
+        finally:
+            release(&args)
+
+    def example_norms(self, x, target, losses, squares):
+        """Write to losses (rows,) and squares (rows,), float64, each example's loss and its gradient's squared norm."""
+        cdef Arguments args
+        cdef fbp_data data
+        cdef int status = FBP_OK
+        args.count = 0
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        try:
+            self.take_data(&args, &data, x, target, None)
+            losses_ = take(&args, "losses", losses, b'd', 1, PyBUF_WRITABLE)
+            match_size("losses", losses_, data.rows)
+            squares_ = take(&args, "squares", squares, b'd', 1, PyBUF_WRITABLE)
+            match_size("squares", squares_, data.rows)
+            if data.rows:
+                self.enter_with(&args, &data)
+                state = self.let_go_for(3, data.rows)
+                status = fbp_plan_example_norms(self.plan, &self.vectors, &data, <double *>losses_.buf,
+                                                <double *>squares_.buf)
+                take_back(state)
+                self.leave()
+            to_status(status)
+        finally:
+            release(&args)
+
+    def forward_kept(self, x, y, bint training, uint64_t draw=0, size_t first_row=0):
+        """Write the outputs for x (rows, I) to y (rows, O) and keep what `backward` needs; rows at most those of the plan."""
+        cdef Arguments args
+        cdef fbp_rows x_rows
+        cdef int status
+        args.count = 0
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        try:
+            x_ = self.take_x(&args, &x_rows, x)
+            y_ = real_out(&args, "y", y, 2)
+            match("y", y_, x_.shape[0], self.outputs)
+            if x_.shape[0] == 0:
+                raise ValueError("x has no rows")
+            self.enter()
+            self.gradient_is_overwritten()
+            state = self.let_go_for(1, x_.shape[0])
+            status = fbp_plan_outputs(self.plan, &self.vectors, &x_rows, x_.shape[0], first_row, training, draw,
+                                      y_.buf)
+            take_back(state)
+            self.kept_rows = x_.shape[0] if status == FBP_OK else 0
+            self.leave()
+            to_status(status)
+        finally:
+            release(&args)
+
+    def backward(self, dy, bint accumulate=False, dx=None):
+        """From dy (rows, O), the gradient at what `forward_kept` gave: the gradient vector and, unless None, dx (rows, I)."""
+        cdef Arguments args
+        cdef void *dx_at = NULL
+        args.count, args.item = 0, self.kernels.item
+        try:
+            dy_ = real(&args, "dy", dy, 2)
+            match("dy", dy_, self.kept_rows, self.outputs)
+            if dx is not None:
+                dx_ = real_out(&args, "dx", dx, 2)
+                match("dx", dx_, self.kept_rows, self.inputs)
+                dx_at = dx_.buf
+            self.enter()
+            if self.kept_rows == 0:
+                self.leave()
+                raise RuntimeError("backward comes after forward_kept, once")
+            state = self.let_go_for(2, self.kept_rows)
+            fbp_plan_backward(self.plan, &self.vectors, dy_.buf, accumulate, dx_at)
+            take_back(state)
+            self.kept_rows = 0
+            self.leave()
+        finally:
+            release(&args)
+
+    def add_penalties(self):
+        """Add the gradient of the layers' penalties to the gradient vector; return their loss."""
+        cdef double penalty
+        if self.vectors.gradient == NULL:
+            raise RuntimeError("this plan has no gradient vector")
+        self.enter()
+        state = self.let_go_for(1, FBP_BLOCK)
+        penalty = fbp_plan_penalties(self.plan, &self.vectors)
+        take_back(state)
+        self.leave()
+        return penalty
+
+    def update(self, double loss, double mass, double learning_rate, uint64_t t, bint own, layer_squares=None):
+        """Make an update with the gradient vector as it is, after t others; return (status, loss, squared norm). own: the
+        gradient was made by this plan, so that penalties join it and running statistics follow."""
+        cdef Arguments args
+        cdef fbp_epoch once
+        cdef int status
+        args.count = 0
+        if not self.can_step:
+            raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
+        try:
+            memset(&once, 0, sizeof(once))
+            once.learning_rates = &learning_rate
+            once.t, once.mass = t, mass
+            if layer_squares is not None:
+                squares_ = take(&args, "layer_squares", layer_squares, b'd', 1, PyBUF_WRITABLE)
+                match_size("layer_squares", squares_, fbp_plan_learned(self.plan))
+                once.layer_squares = <double *>squares_.buf
+            self.enter()
+            state = self.let_go_for(1, FBP_BLOCK)
+            status = fbp_plan_update(self.plan, &self.vectors, &once, loss, own)
+            take_back(state)
+            self.step_t = once.t
+            self.leave()
+            return to_status(status), once.last_loss if status == FBP_OK else once.failed_loss, once.squared_norm_sum
+        finally:
+            release(&args)
+
+    cdef int make_step(self, const fbp_data *data, double learning_rate, uint64_t t, double *loss) noexcept:
+        """One update. The lock is held."""
+        cdef fbp_epoch once
+        cdef int status
+        memset(&once, 0, sizeof(once))
+        once.data = data[0]
+        once.batch = data.rows
+        once.accumulate = 1
+        once.learning_rates = &learning_rate
+        once.seconds = INFINITY
+        once.t = t
+        self.gradient_is_overwritten()
+        state = self.let_go_for(3, data.rows)
+        status = fbp_plan_epoch(self.plan, &self.vectors, &once)
+        take_back(state)
+        self.step_t = once.t
+        loss[0] = once.last_loss if status == FBP_OK else once.failed_loss
+        return status
+
+    def step(self, x, target, double learning_rate, uint64_t t, weights=None):
+        """Make one update with the minibatch (x, target), after t others; return (status, loss)."""
+        cdef Arguments args
+        cdef fbp_data data
+        cdef int status
+        cdef double loss
+        args.count = 0
+        if not self.can_step:
+            raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
+        try:
+            self.take_data(&args, &data, x, target, weights)
+            if data.rows == 0:
+                raise ValueError("x has no rows")
+            self.refuse_too_many(data.rows)
+            self.enter_with(&args, &data)
+            status = self.make_step(&data, learning_rate, t, &loss)
+            self.leave()
+            return to_status(status), loss
+        finally:
+            release(&args)
+
+    # What follows is for calls that are made again and again. It raises no errors and names no causes: where something
+    # is not as it must be, nothing is done, None is returned, and the caller's own checks find out.
+
+    cdef Py_buffer *glance_at_x(self, Arguments *args, object x) noexcept:
+        """The buffer of x (rows, I), of bytes or of either real type and with few enough rows; or NULL. NULL, too, when
+        another instruction set has been chosen."""
+        args.count = args.item = 0
+        if self.kernels != kernels_for(self.kernels.item) or look_at(args, x, b'x', 2, 0) != READY:
+            return NULL
+        view = &args.views[0]
+        if <size_t>view.shape[1] != self.inputs or not 0 < <size_t>view.shape[0] <= self.most_rows:
+            return NULL
+        if view.itemsize != <Py_ssize_t>self.kernels.item and view.itemsize > 1 and view.shape[0] > FBP_BLOCK:
+            return NULL  # its copy would take much memory for good
+        return view
+
+    cdef int set_rows(self, fbp_rows *rows, const Py_buffer *view) except -1:
+        """The rows that `glance_at_x` found; those of the other real type are copied. The lock is held."""
+        if view.itemsize == 1:
+            rows.at, rows.kind = view.buf, FBP_BYTES
+            rows.row, rows.column = <ptrdiff_t>self.inputs, 1
+        else:
+            rows[0] = close_rows(converted(&self.x_room, "x", view, self.kernels.item), self.inputs, self.kernels.item)
+        return 0
+
+    def try_predict(self, x):
+        """The outputs (rows, O) for x (rows, I), of bytes or either real type; None where x is not finite, too."""
+        cdef Arguments args
+        cdef fbp_rows x_rows
+        cdef size_t rows
+        cdef bint finite
+        try:
+            x_ = self.glance_at_x(&args, x)
+            if x_ == NULL:
+                return None
+            rows = x_.shape[0]
+            y = new_array((rows, self.outputs), self.kernels.item)
+            args.item = self.kernels.item
+            y_ = real_out(&args, "y", y, 2)
+            self.enter()
+            try:
+                self.set_rows(&x_rows, x_)
+                state = self.let_go_for(1, rows)
+                finite = x_rows.kind == FBP_BYTES or self.kernels.all_finite(x_rows.at, rows * self.inputs)
+                if finite:
+                    fbp_plan_forward(self.plan, &self.vectors, &x_rows, rows, y_.buf)
+                take_back(state)
+            finally:
+                self.leave()
+            return y if finite else None
+        finally:
+            release(&args)
+
+    def try_step(self, x, target, double learning_rate, Updates updates not None):
+        """Make one update as `step`, count it and return its loss; None where the loss or its gradient is not finite,
+        too, and while `updates` is held, if by this very thread: it may be in a signal's handler.
+
+        x may be of bytes, x and target of either real type, labels of int64 or int32, and target (rows,) where there is one output.
+        """
+        cdef Arguments args
+        cdef fbp_data data
+        cdef const void *target_at
+        cdef size_t rows
+        cdef int status = FBP_LOSS_NOT_FINITE
+        cdef double loss
+        cdef bint labels = self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS
+        args.count = 0
+        if not self.can_step or not updates.begin():
+            return None
+        try:
+            x_ = self.glance_at_x(&args, x)
+            args.item = 0
+            if x_ == NULL or look_at(&args, target, b'n' if labels else b'r', ANY, 0) != READY:
+                return None
+            target_ = &args.views[1]
+            rows = x_.shape[0]
+            if target_.ndim == 1:
+                # One probability is no distribution over classes: for that loss a vector holds labels.
+                if not labels and (self.outputs != 1 or self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES):
+                    return None
+            elif target_.ndim != 2 or labels or <size_t>target_.shape[1] != self.outputs:
+                return None
+            if <size_t>target_.shape[0] != rows:
+                return None
+            self.enter()
+            try:
+                memset(&data, 0, sizeof(data))
+                self.set_rows(&data.x, x_)
+                if labels:
+                    target_at = copied_positions(&self.labels, "target", target_)
+                    if first_outside(<const int64_t *>target_at, rows, self.outputs) >= 0:
+                        return None
+                else:
+                    target_at = converted(&self.target_room, "target", target_, self.kernels.item)
+                    if (self.loss_kind <= FBP_BINARY_CROSS_ENTROPY_WEIGHTED
+                            and not all_probabilities(target_at, self.kernels.item, rows * self.outputs)):
+                        return None
+                data.rows, data.target, data.target_row = rows, target_at, self.target_row()
+                status = self.make_step(&data, learning_rate, updates.done, &loss)
+            finally:
+                self.leave()
+            if status != FBP_OK:
+                return None
+            updates.done = self.step_t
+            updates.last_loss = loss
+            return updates.last_loss
+        finally:
+            updates.end()
+            release(&args)
+
+    def begin_epoch(self, x, target, Py_ssize_t batch, order, learning_rates, uint64_t t, weights=None, size_t accumulate=1,
+                    layer_squares=None):
+        """Get ready for a pass over (x, target) in minibatches, after t updates; `run` then makes it.
+
+        order: int64, the rows to take, one after the other, of x and target; or None: all, as they stand.
+        learning_rates: float64, one an update, that is for every `accumulate` minibatches.
+        layer_squares: float64, one a layer with parameters, to which |gradient|^2 is added in every update; or None.
+        """
+        cdef Arguments args
+        cdef Arguments before
+        cdef fbp_data data
+        cdef Py_ssize_t updates
+        cdef size_t rows
+        cdef Py_buffer *order_ = NULL
+        cdef Py_buffer *squares_ = NULL
+        args.count = before.count = 0
+        if not self.can_step:
+            raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
+        try:
+            self.take_data(&args, &data, x, target, weights)
+            rows = data.rows
+            if order is not None:
+                order_ = take(&args, "order", order, b'i', 1, 0)
+                data.rows = elements(order_)
+            if data.rows == 0:
+                raise ValueError("there are no rows to take")
+            if batch < 1:
+                raise ValueError(f"batch must be at least 1, got {batch}")
+            batch = min(<size_t>batch, data.rows)
+            self.refuse_too_many(batch)
+            accumulate = max(<size_t>1, min(accumulate, (data.rows - 1) // <size_t>batch + 1))
+            rates_ = take(&args, "learning_rates", learning_rates, b'd', 1, 0)
+            updates = (data.rows - 1) // (batch * accumulate) + 1
+            match_size("learning_rates", rates_, updates)
+            if layer_squares is not None:
+                squares_ = take(&args, "layer_squares", layer_squares, b'd', 1, PyBUF_WRITABLE)
+                match_size("layer_squares", squares_, fbp_plan_learned(self.plan))
+            self.enter()
+            try:
+                self.epoch_on = False
+                memset(&self.epoch, 0, sizeof(self.epoch))
+                if order_ != NULL:
+                    self.epoch.order = checked_positions(&self.epoch_order, "order", order_, rows)
+                data.target = self.target_pointer(&self.epoch_labels, &args.views[1])
+                self.epoch.data = data
+                self.epoch.batch, self.epoch.accumulate = batch, accumulate
+                self.epoch.learning_rates = <const double *>rates_.buf
+                if squares_ != NULL:
+                    self.epoch.layer_squares = <double *>squares_.buf
+                self.epoch.t = t
+                before = self.epoch_held
+                self.epoch_held = args
+                args.count = 0
+                self.epoch_on = True
+            finally:
+                self.leave()
+        finally:
+            release(&args)
+            release(&before)
+
+    def run(self, double seconds, size_t pause_step=0):
+        """Go on with the epoch for about so long, or until so many of its updates are done; return a status: PAUSED when
+        there is more to do."""
+        cdef int status
+        cdef Arguments done
+        done.count = 0
+        if not seconds > 0:
+            raise ValueError(f"seconds must be above 0, got {seconds}")
+        self.enter()
+        try:
+            if not self.epoch_on:
+                raise RuntimeError("there is no epoch to run: begin_epoch comes first")
+            self.epoch.seconds = seconds
+            self.epoch.pause_step = pause_step
+            with nogil:
+                status = fbp_plan_epoch(self.plan, &self.vectors, &self.epoch)
+            self.epoch_on = status == FBP_PAUSED
+            if not self.epoch_on:
+                done = self.epoch_held
+                self.epoch_held.count = 0
+        finally:
+            self.leave()
+        release(&done)
+        return to_status(status)
+
+    @property
+    def step_count(self):
+        """Updates of the epoch done; after a failure, the number of the one that failed."""
+        return self.epoch.step
+
+    @property
+    def updates(self):
+        """Updates done, over all epochs, after the last call of `step`."""
+        return self.step_t
+
+    @property
+    def t(self):
+        """Updates done, over all epochs."""
+        return self.epoch.t
+
+    @property
+    def mean_loss(self):
+        """The mean over the epoch's updates of their loss, weighted by what their rows weigh; 0 where they weigh nothing."""
+        return self.epoch.loss_sum / self.epoch.mass_sum if self.epoch.mass_sum > 0 else 0.0
+
+    @property
+    def mass_sum(self):
+        """What the rows of the epoch's updates weigh."""
+        return self.epoch.mass_sum
+
+    @property
+    def last_loss(self):
+        """The loss of the last minibatch done."""
+        return self.epoch.last_loss
+
+    @property
+    def failed_loss(self):
+        """After a failure, the loss of the minibatch that failed."""
+        return self.epoch.failed_loss
+
+    @property
+    def squared_norm_sum(self):
+        """The sum over the epoch's updates of the squared norm of the gradient."""
+        return self.epoch.squared_norm_sum
