@@ -138,6 +138,22 @@ def kernel_lines(programs, isa):
     return found
 
 
+# ------------------------------------------------------------------------------------------------------- headers
+
+
+HEADERS = sorted(str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.h"))
+
+
+@pytest.mark.parametrize(
+    "header", [name for name in HEADERS if not name.startswith("vec/") or name in ("vec/math.h", "vec/vec.h")]
+)
+def test_a_header_can_be_opened_alone(header):
+    """As an editor opens it: without flags, with nothing included before it."""
+    if native_compiler() is None:
+        pytest.skip("needs a C compiler")
+    run([*native_compiler(), "-fsyntax-only", "-xc", "-std=c11", *WARNINGS, "-Wno-unused-function", SOURCES / header])
+
+
 # ------------------------------------------------------------------------------------------------------- kernels
 
 

@@ -380,18 +380,96 @@ def test_the_plan_and_its_neighbours_see_the_interface_alone():
 
 
 def test_vec_knows_lanes_alone():
-    assert {path.stem for path in (SOURCES / "vec").glob("*.h")} == {*VEC_HEADERS, "common", "math"}
+    assert {path.stem for path in (SOURCES / "vec").glob("*.h")} == {*VEC_HEADERS, "common", "math", "vec"}
     for isa, system in VEC_HEADERS.items():
         assert includes(read(f"vec/{isa}.h")) <= {'"common.h"'} | system, isa
     assert includes(read("vec/common.h")) == {"<stddef.h>", "<stdint.h>"}
-    assert includes(read("vec/math.h")) == set()
+    assert includes(read("vec/vec.h")) == {'"portable.h"'}
+    assert includes(read("vec/math.h")) == {'"vec.h"'}
 
 
-def test_kernels_know_vec_alone():
+# Kernel header: the kernel headers whose names it uses.
+KERNEL_MAY_KNOW = {
+    "activation.h": set(),
+    "gemm.h": {"activation.h"},
+    "dense.h": {"gemm.h"},
+    "softmax.h": set(),
+    "loss.h": {"softmax.h"},
+    "norm.h": {"activation.h"},
+    "rng.h": set(),
+    "dropout.h": {"rng.h"},
+    "reduce.h": set(),
+    "optimizer.h": {"reduce.h"},
+}
+
+
+def names_defined(text):
+    """What a C header leaves defined: functions, as "name(", macros, enumeration constants, file-wide constants."""
+    code = code_of(text)
+    names = set(re.findall(r"^#\s*define (\w+)", code, re.M)) - set(re.findall(r"^#\s*undef (\w+)", code, re.M))
+    for body in re.findall(r"(?m)^enum\b[^{;()]*\{([^}]*)\}", code):
+        names |= set(re.findall(r"(?:^|,)\s*(\w+)", re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", body))))
+    names |= set(re.findall(r"^static const \w+ (\w+)", code, re.M))
+    names |= set(re.findall(r"^(?:static|FBP_\w+)\b[^;{}=()]*?\b(\w+\()(?!\w+\)\()", code, re.M))
+    return {name for name in names if not re.fullmatch(r"FBP_\w+_H|FBP\(", name)}
+
+
+def wrong_includes(name, texts):
+    """What kernel header `name` of `texts` (by name) includes without need or leave, or uses without including it."""
+    allowed = KERNEL_MAY_KNOW[name]
+    seen = includes(texts[name])
+    wrong = {x for x in seen if x[0] == "<" and x not in ("<math.h>", "<string.h>")}
+    wrong |= {
+        x for x in seen if x[0] == '"' and x.strip('"') not in {"../fbp.h", "../vec/vec.h", "../vec/math.h"} | allowed
+    }
+    words = set(re.findall(r"\w+\(?", code_of(texts[name])))
+    for other, text in texts.items():
+        if other != name and bool(words & names_defined(text)) != (f'"{other}"' in seen):
+            wrong.add(f'"{other}"')
+    if not seen & {'"../vec/vec.h"', '"../vec/math.h"'}:
+        wrong.add('"../vec/vec.h"')
+    return wrong
+
+
+def test_kernels_include_what_they_use():
+    texts = {name: read(f"kernels/{name}") for name in KERNELS}
+    assert KERNELS == sorted(KERNEL_MAY_KNOW)
     for name in KERNELS:
-        assert includes(read(f"kernels/{name}")) <= {"<math.h>", "<string.h>"}, name
-    expected = {f'"{name}"' for name in KERNELS} | {'"../fbp.h"', '"../vec/math.h"'}
+        assert wrong_includes(name, texts) == set(), name
+    expected = {f'"{name}"' for name in KERNELS} | {'"../fbp.h"'}
     assert includes(read("kernels/table.h")) == expected
+
+
+def test_kernels_share_no_name():
+    """All kernel headers meet in one translation unit: a name has one meaning there."""
+    homes = {}
+    for name in KERNELS:
+        for word in names_defined(read(f"kernels/{name}")):
+            homes.setdefault(word, []).append(name)
+    assert {word: files for word, files in homes.items() if len(files) > 1} == {}
+
+
+def test_the_scan_of_kernel_headers():
+    texts = {name: read(f"kernels/{name}") for name in KERNELS}
+
+    def planted(name, old, new):
+        assert old in texts[name]
+        return wrong_includes(name, texts | {name: texts[name].replace(old, new, 1)})
+
+    assert planted("loss.h", '#include "softmax.h"\n', "") == {'"softmax.h"'}
+    assert planted("rng.h", '#include "../vec/math.h"', '#include "gemm.h"') == {'"gemm.h"', '"../vec/vec.h"'}
+    assert planted("softmax.h", '#include "../vec/math.h"', '#include "../vec/math.h"\n#include "../plan.h"') == {
+        '"../plan.h"'
+    }
+    assert planted("reduce.h", "#include <string.h>", "#include <stdlib.h>") == {"<stdlib.h>"}
+    assert planted(
+        "dropout.h", "\n#endif", "\nstatic int f(const struct fbp_norm *n) { return norm_load(n); }\n#endif"
+    ) == {'"norm.h"'}
+    text = (
+        "enum { A = 12, B = (A + 1) / 2 };\n#define C 3\n#define D 4\n#undef D\nstatic const int e = 5;\n"
+        "FBP_INLINE int f(int x) {\n    return g(x);\n}\nstatic void FBP(h)(int x) {}\n"
+    )
+    assert names_defined(text) == {"A", "B", "C", "e", "f("}
 
 
 def test_isa_files_are_three_lines():
@@ -412,7 +490,7 @@ INTRINSICS = re.compile(
     r"\b(_mm\d*_\w+|__m(?:128|256|512)\w*|_k\w+_mask\w+|__mmask\d+|v[a-z0-9]+(?:_[a-z0-9]+)*_[fsup](?:8|16|32|64)"
     r"|(?:float|u?int)\d+x\d+\w*_t|__builtin_ia32\w*|__asm__|asm|immintrin|arm_neon)\b"
 )
-CONDITION = re.compile(r"^[ \t]*#[ \t]*(?:if|ifdef|ifndef|elif)\b(?![ \t]*(?:FBP_REAL\b|FBP_TABLE_H\b))[^\n]*", re.M)
+CONDITION = re.compile(r"^[ \t]*#[ \t]*(?:if|ifdef|ifndef|elif)\b(?![ \t]*(?:FBP_REAL|FBP_[A-Z]+_H)\b)[^\n]*", re.M)
 LIBM = re.compile(
     r"\b((?:exp|exp2|exp10|expm1|log|log2|log10|log1p|pow|tanh|sinh|cosh|sin|cos|tan|asin|acos|atan|atan2|asinh|acosh"
     r"|atanh|erf|erfc|tgamma|lgamma|cbrt|hypot)[fl]?)\s*\("

@@ -36,6 +36,11 @@
  * mean 0 and variance 1).
  *
  * Each element is computed alone: its bits do not depend on where in an array or a tile it stands. */
+#ifndef FBP_ACTIVATION_H
+#define FBP_ACTIVATION_H
+
+#include "../fbp.h"
+#include "../vec/math.h"
 
 #define SELU_SCALE ((real)0x1.0cfabd6a91132p+0)       /* s = 1.0507... */
 #define SELU_LIMIT ((real)0x1.c212cc640f031p+0)       /* s a = 1.7580..., a = 1.6732... */
@@ -251,3 +256,5 @@ static void FBP(activation_forward)(const void *x, int activation, double alpha,
 static void FBP(activation_backward)(const void *dy, const void *y, int activation, double alpha, void *dx, size_t N) {
     activation_backward_rows(dy, 0, y, 0, activation, (real)alpha, dx, 0, 1, N);
 }
+
+#endif

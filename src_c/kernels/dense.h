@@ -6,6 +6,12 @@
  * Every product's order of summation is gemm.h's.
  * Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
  */
+#ifndef FBP_DENSE_H
+#define FBP_DENSE_H
+
+#include "../fbp.h"
+#include "../vec/vec.h"
+#include "gemm.h"
 
 /* y (B, O) = f(x (B, I) W (I, O) + b (O,)). b may be NULL. Writes y only. nan and inf pass through. */
 static void FBP(dense_forward)(const struct fbp_dense *d, int part, int parts) {
@@ -99,3 +105,5 @@ static void FBP(dense_backward_inputs)(const struct fbp_dense *d, int part, int 
     };
     product_share(&product, &differentiate, part, parts);
 }
+
+#endif

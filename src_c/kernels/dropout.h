@@ -4,6 +4,12 @@
  * same bits however a minibatch is cut. fbp.h says which word decides: elements are numbered row by row, and 64 of them
  * take the sixteen blocks of a group. Backward is dx = dy mask: `multiply`. Source: Srivastava et al., "Dropout: A
  * Simple Way to Prevent Neural Networks from Overfitting", JMLR 15, 2014. */
+#ifndef FBP_DROPOUT_H
+#define FBP_DROPOUT_H
+
+#include "../fbp.h"
+#include "../vec/vec.h"
+#include "rng.h"
 
 /* Words made at a time, a multiple of RNG_GROUP: they stay in the first-level cache. */
 #define DROPOUT_WORDS 1024
@@ -59,3 +65,5 @@ static void FBP(multiply)(const void *a_, const void *b_, void *c_, size_t N) {
     for (; i + LANES <= N; i += LANES) v_store(c + i, v_mul(v_load(a + i), v_load(b + i)));
     if (i < N) v_store_n(c + i, v_mul(v_load_n(a + i, N - i), v_load_n(b + i, N - i)), N - i);
 }
+
+#endif

@@ -21,6 +21,12 @@
  * References: Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008; Van Zee, van
  * de Geijn, "BLIS: A Framework for Rapidly Instantiating BLAS Functionality", ACM TOMS 41(3), 2015.
  */
+#ifndef FBP_GEMM_H
+#define FBP_GEMM_H
+
+#include "../fbp.h"
+#include "../vec/vec.h"
+#include "activation.h"
 
 enum {
     TILE_COLUMNS = TILE_VECTORS * LANES,
@@ -640,3 +646,5 @@ static void FBP(gemm)(const struct fbp_gemm *product, int part, int parts) {
     const struct finish nothing = {0};
     product_share(product, &nothing, part, parts);
 }
+
+#endif

@@ -9,6 +9,12 @@
  * A row's loss is summed in reals, in the order that softmax.h describes, and then stored as a double; adding rows up is
  * left to the caller. A nan in a row of z or of the target, and an inf in z where no line below says otherwise,
  * makes the row's loss nan or inf. */
+#ifndef FBP_LOSS_H
+#define FBP_LOSS_H
+
+#include "../fbp.h"
+#include "../vec/math.h"
+#include "softmax.h"
 
 /* row_loss[i] = lane i, for i < rows <= LANES. */
 FBP_INLINE void rows_store(double *row_loss, vreal v, size_t rows) {
@@ -65,7 +71,7 @@ FBP_INLINE vreal reals_load(const double *x, size_t n) {
 #define CHUNK_VECTORS 64
 #define CHUNK_BLOCKS 16
 
-/* Rows of C <= NARROW columns, at most CHUNK_VECTORS / C and at most CHUNK_BLOCKS times LANES. by_label, which is known
+/* Rows of C <= MOST_COLUMNS columns, at most CHUNK_VECTORS / C and at most CHUNK_BLOCKS times LANES. by_label, which is known
  * where this is called, says which of labels and target there is. Each step goes over all rows before the next begins,
  * as the steps of LANES rows are one chain of instructions that wait for each other. */
 FBP_INLINE void softmax_cross_entropy_narrow(int by_label, const real *z, size_t z_row, const int64_t *labels,
@@ -84,7 +90,7 @@ FBP_INLINE void softmax_cross_entropy_narrow(int by_label, const real *z, size_t
             columns_load(target + b * target_row, target_row, t + k * C, n, C);
     }
     for (size_t k = 0; k < blocks; k++) {
-        vreal *d = x + k * C, m = columns_greatest(d, C), index = zero, chosen = zero, terms[NARROW];
+        vreal *d = x + k * C, m = columns_greatest(d, C), index = zero, chosen = zero, terms[MOST_COLUMNS];
         FBP_ROLLED
         for (size_t j = 0; j < C; j++, index = v_add(index, one)) {
             d[j] = v_sub(d[j], m);
@@ -119,7 +125,7 @@ FBP_INLINE void softmax_cross_entropy_narrow(int by_label, const real *z, size_t
 FBP_INLINE size_t softmax_cross_entropy_by_lane(int by_label, const real *z, size_t z_row, const int64_t *labels,
                                                 const real *target, size_t target_row, real scale, real *dz,
                                                 size_t dz_row, double *row_loss, size_t B, size_t C) {
-    if (C == 0 || C > NARROW)
+    if (C == 0 || C > MOST_COLUMNS)
         return 0;
     const size_t end = rows_by_lane(B);
     const size_t most = LANES * (CHUNK_VECTORS / C < CHUNK_BLOCKS ? CHUNK_VECTORS / C : CHUNK_BLOCKS);
@@ -352,10 +358,10 @@ FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *tar
         }
         return;
     }
-    const size_t end = is_costly(loss) && C <= NARROW ? rows_by_lane(B) : 0;
+    const size_t end = is_costly(loss) && C <= MOST_COLUMNS ? rows_by_lane(B) : 0;
     for (; b < end; b += LANES) {
         const size_t rows = end - b < LANES ? end - b : LANES;
-        vreal x[NARROW], t[NARROW], terms[NARROW];
+        vreal x[MOST_COLUMNS], t[MOST_COLUMNS], terms[MOST_COLUMNS];
         columns_load(z + b * z_row, z_row, x, rows, C);
         columns_load(target + b * target_row, target_row, t, rows, C);
         FBP_ROLLED
@@ -434,3 +440,5 @@ static void FBP(pinball)(const void *z, size_t z_row, const void *target, size_t
                          double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
     loss_each(FBP_PINBALL, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
+
+#endif

@@ -24,6 +24,12 @@
  * Range: a variance of 0 gives xhat = 0 as long as eps > 0. Where a difference's square or their sum overflows (1e19 in
  * float32), variance is inf, rstd and xhat 0. An inf or a nan, or a sum of x that overflows, makes its row (LayerNorm)
  * or column (BatchNorm) nan. gamma and beta may be NULL: 1 and 0. */
+#ifndef FBP_NORM_H
+#define FBP_NORM_H
+
+#include "../fbp.h"
+#include "../vec/vec.h"
+#include "activation.h"
 
 /* Rows that go together: their sums over the lanes are taken at once, and what belongs to a column is read once. */
 #define NORM_ROWS 4
@@ -451,3 +457,5 @@ static void FBP(batch_norm_running)(const void *mean, const void *variance, doub
     batch_norm_run(mean, 1, momentum, running_mean, N);
     batch_norm_run(variance, (double)B / ((double)B - 1), momentum, running_variance, N);
 }
+
+#endif

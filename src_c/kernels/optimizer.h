@@ -4,6 +4,12 @@
  * its place. Hyperparameters arrive as doubles; what is formed from them is formed in double and rounded once to a
  * real. A nan or an inf in g makes w non-finite: the caller looks at the gradient first. Where two updates differ in
  * which state they keep, or in whether weights decay, each is a loop of its own: what decides is constant within it. */
+#ifndef FBP_OPTIMIZER_H
+#define FBP_OPTIMIZER_H
+
+#include "../fbp.h"
+#include "../vec/vec.h"
+#include "reduce.h"
 
 #include <math.h>
 
@@ -417,3 +423,5 @@ static void FBP(average)(void *average_, const void *w_, double decay, size_t N)
     if (i < N)
         v_store_n(average + i, average_of(rest, v_load_n(average + i, N - i), v_load_n(w + i, N - i)), N - i);
 }
+
+#endif

@@ -1,4 +1,10 @@
 /* reduce.h: sums and tests over one long vector; rows of data as reals. */
+#ifndef FBP_REDUCE_H
+#define FBP_REDUCE_H
+
+#include "../fbp.h"
+#include "../vec/vec.h"
+
 #include <string.h>
 
 /* The vectors of a group go to as many accumulators, which hides the latency of the multiply-add. */
@@ -148,3 +154,5 @@ static void FBP(gather)(const struct fbp_rows *x, const int64_t *order, void *y,
     else if (x->kind == FBP_OTHER_REALS) gather_kind(x, FBP_OTHER_REALS, order, y, y_row, B, N);
     else gather_kind(x, FBP_REALS, order, y, y_row, B, N);
 }
+
+#endif

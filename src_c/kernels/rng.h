@@ -3,6 +3,10 @@
  * Philox4x32-10 turns a key (the seed) and a counter (the block's number and the stream) into four words of 32 bits;
  * see rng.c. Here a vector of words holds one word each of sixteen blocks whose numbers follow each other. Source:
  * Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011; constants from table 2. */
+#ifndef FBP_RNG_H
+#define FBP_RNG_H
+
+#include "../vec/math.h"
 
 /* Words in a group of sixteen blocks. */
 #define RNG_GROUP 64
@@ -80,5 +84,7 @@ static void FBP(normal_quantile)(const double *u, double *y, size_t N) {
     for (; i + LANES <= N; i += LANES) v_store(y + i, quantile_of(v_load(u + i)));
     if (i < N) v_store_n(y + i, quantile_of(v_load_n(u + i, N - i)), N - i);
 }
+
+#endif
 
 #endif

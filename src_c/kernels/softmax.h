@@ -6,17 +6,21 @@
  * A sum over a row has LANES partial sums, element j going to number j modulo LANES, which are added up as v_sum does.
  * There are two ways to it, which give the same bits:
  * - along the row, with the partial sums in the lanes of a vector;
- * - for rows of at most NARROW elements, which would leave most lanes idle and need a reduction over lanes each: LANES
+ * - for rows of at most MOST_COLUMNS elements, which would leave most lanes idle and need a reduction over lanes each: LANES
  *   rows at a time, a row in each lane.
  *
  * Range: any finite x, the largest exponent being 0. -inf gives a 0, unless the whole row is -inf; that, an inf or a nan
  * makes the whole row nan. Error of y_j: that of exp at x_j - m, itself rounded, and the sum's: a few ulp while
  * |x_j - m| is small, up to |x_j - m| ulp more when it is not. */
+#ifndef FBP_SOFTMAX_H
+#define FBP_SOFTMAX_H
+
+#include "../vec/math.h"
 
 #include <math.h>
 
 /* The widest row to go LANES rows at a time. */
-#define NARROW 16
+#define MOST_COLUMNS 16
 /* Fewer rows than this go along the row all the same: most lanes would be idle here too. */
 #define FEW_ROWS (LANES / 2)
 
@@ -62,15 +66,15 @@ FBP_INLINE void column_store(real *x, size_t x_row, vreal v, size_t rows) {
     }
 }
 
-/* Lane i of columns[j] = x[i * x_row + j], for i < rows <= LANES and j < C <= NARROW; the other lanes are 0. Writes
+/* Lane i of columns[j] = x[i * x_row + j], for i < rows <= LANES and j < C <= MOST_COLUMNS; the other lanes are 0. Writes
  * vectors past columns[C], up to a multiple of QUARTER. */
 FBP_INLINE void columns_load(const real *x, size_t x_row, vreal *columns, size_t rows, size_t C) {
-    _Alignas(64) real block[LANES * NARROW];
+    _Alignas(64) real block[LANES * MOST_COLUMNS];
     if (rows < LANES) {
-        for (size_t i = 0; i < LANES * NARROW; i += LANES)
+        for (size_t i = 0; i < LANES * MOST_COLUMNS; i += LANES)
             v_store(block + i, v_zero());
-        rows_copy(x, x_row, block, NARROW, rows, C);
-        x = block, x_row = NARROW;
+        rows_copy(x, x_row, block, MOST_COLUMNS, rows, C);
+        x = block, x_row = MOST_COLUMNS;
     }
     FBP_ROLLED
     for (size_t j = 0; j < C; j += QUARTER)
@@ -79,14 +83,14 @@ FBP_INLINE void columns_load(const real *x, size_t x_row, vreal *columns, size_t
 
 /* The reverse; vectors past columns[C] are read, but not used. */
 FBP_INLINE void columns_store(const vreal *columns, real *x, size_t x_row, size_t rows, size_t C) {
-    _Alignas(64) real block[LANES * NARROW];
+    _Alignas(64) real block[LANES * MOST_COLUMNS];
     real *to = rows < LANES ? block : x;
-    const size_t to_row = rows < LANES ? NARROW : x_row;
+    const size_t to_row = rows < LANES ? MOST_COLUMNS : x_row;
     FBP_ROLLED
     for (size_t j = 0; j < C; j += QUARTER)
         v_store_columns(columns + j, to + j, to_row, C - j < QUARTER ? C - j : QUARTER);
     if (rows < LANES)
-        rows_copy(block, NARROW, x, x_row, rows, C);
+        rows_copy(block, MOST_COLUMNS, x, x_row, rows, C);
 }
 
 /* Of B rows, how many go LANES at a time. */
@@ -104,7 +108,7 @@ FBP_INLINE vreal columns_greatest(const vreal *x, size_t C) {
 
 /* The sum of x[j] over j < C <= width, a power of two that is known where this is called. */
 FBP_INLINE vreal columns_sum_of(const vreal *x, size_t C, size_t width) {
-    vreal part[NARROW / 2];
+    vreal part[MOST_COLUMNS / 2];
     for (size_t j = 0; j < width / 2; j++)
         part[j] = j >= C ? v_zero() : j + width / 2 < C ? v_add(x[j], x[j + width / 2]) : x[j];
     for (size_t half = width / 4; half > 0; half /= 2)
@@ -113,9 +117,9 @@ FBP_INLINE vreal columns_sum_of(const vreal *x, size_t C, size_t width) {
     return part[0];
 }
 
-/* The sum of x[j] over j < C <= NARROW: in each lane the sum along its row, where missing elements count as 0. */
+/* The sum of x[j] over j < C <= MOST_COLUMNS: in each lane the sum along its row, where missing elements count as 0. */
 FBP_INLINE vreal columns_sum(const vreal *x, size_t C) {
-    return C <= 2 ? columns_sum_of(x, C, 2) : C <= 4 ? columns_sum_of(x, C, 4) : columns_sum_of(x, C, NARROW);
+    return C <= 2 ? columns_sum_of(x, C, 2) : C <= 4 ? columns_sum_of(x, C, 4) : columns_sum_of(x, C, MOST_COLUMNS);
 }
 
 /* --------------------------------------------------------------------------- wide rows: along the row */
@@ -170,10 +174,10 @@ static void FBP(softmax_forward)(const void *x_, size_t x_row, void *y_, size_t 
     size_t b = 0;
     if (C == 0)
         return;
-    const size_t end = C < NARROW ? rows_by_lane(B) : 0; /* NARROW elements fill their vectors */
+    const size_t end = C < MOST_COLUMNS ? rows_by_lane(B) : 0; /* MOST_COLUMNS elements fill their vectors */
     for (; b < end; b += LANES) {
         const size_t rows = end - b < LANES ? end - b : LANES;
-        vreal e[NARROW];
+        vreal e[MOST_COLUMNS];
         columns_load(x + b * x_row, x_row, e, rows, C);
         const vreal m = columns_greatest(e, C);
         FBP_ROLLED
@@ -214,3 +218,5 @@ static void FBP(softmax_backward)(const void *dy_, size_t dy_row, const void *y_
         }
     }
 }
+
+#endif

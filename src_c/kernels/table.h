@@ -3,7 +3,6 @@
 #define FBP_TABLE_H
 
 #include "../fbp.h"
-#include "../vec/math.h"
 #include "activation.h"
 #include "gemm.h"
 #include "dense.h"

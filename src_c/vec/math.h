@@ -30,6 +30,8 @@
 #ifndef FBP_VEC_MATH_H
 #define FBP_VEC_MATH_H
 
+#include "vec.h"
+
 #if FBP_REAL == 32
 
 #define FRACTION_BITS 23
