@@ -8,9 +8,7 @@ import zlib
 import numpy as np
 
 from . import _core
-from ._support import declarative
-
-_SPLIT_STREAM = 3 << 40  # random numbers of train_test_split; streams.py uses 1 << 40 and 2 << 40
+from ._support import declarative, random_streams
 
 
 def load_digits():
@@ -64,7 +62,7 @@ def train_test_split(X, y, test_fraction=0.2, seed=0):
         raise ValueError(f"X must have at least 2 rows to split, got {len(X)}")
     test_fraction = declarative.number("test_fraction", test_fraction, above=0, below=1)
     seed = declarative.seed("seed", seed)
-    order = _core.random_permutation(seed, _SPLIT_STREAM, len(X))
+    order = _core.random_permutation(seed, random_streams.train_test_split(), len(X))
     n_test = min(max(math.floor(test_fraction * len(X) + 0.5), 1), len(X) - 1)
     train, test = order[n_test:], order[:n_test]
     return X[train], y[train], X[test], y[test]

@@ -132,16 +132,6 @@ def test_masks_have_nothing_to_do_with_each_other():
         assert abs(np.corrcoef(first, other)[0, 1]) < 4.5 / np.sqrt(first.size)
 
 
-def test_no_stream_serves_two_purposes():
-    kinds = (
-        random_streams.initialisation,
-        random_streams.bias_initialisation,
-        random_streams.shuffle,
-        random_streams.dropout,
-    )
-    assert len({kind(number) for kind in kinds for number in (0, 1, 2**40 - 1)}) == 12
-
-
 # -------------------------------------------------------------------------------------------------------------- edges
 
 

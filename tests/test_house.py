@@ -52,7 +52,7 @@ MAY_KNOW = {
     "metrics": {"_support.declarative"},
     "callbacks": {"_support.declarative", "metrics", "training.history"},
     "cpu": {"_core"},
-    "datasets": {"_core", "_support.declarative"},
+    "datasets": {"_core", "_support.declarative", "_support.random_streams"},
     "ops.": DECLARED | {"_core", "_support.arguments"},
     "ops": {"ops."},
     "network": DECLARED | {"_core", "_support.arguments", "_support.initial_values", "_support.storage"},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastbp import initializers, layers, losses, optimizers
-from fastbp._support import network_steps, random_streams
+from fastbp._support import network_steps
 from fastbp.errors import DivergenceError, GradientError
 from fastbp.layers import (
     ELU,
@@ -638,14 +638,6 @@ def test_terms_of_a_loss():
     assert all(losses.loss(cls("sum")).terms(6, 4) == 1 for cls in (SoftmaxCrossEntropy, MeanSquaredError))
     assert Pinball(0.5).parameters(3) == (0.5, 0.5, 0.5) and Pinball([0.1, 0.9]).parameters(2) == (0.1, 0.9)
     assert MeanSquaredError().parameters(3) == ()
-
-
-def test_streams_do_not_meet():
-    uses = [use for name, use in vars(random_streams).items() if not name.startswith("_")]
-    numbers = [use(i) for use in uses for i in (0, 1, 2**40 - 1)]
-    assert len(uses) >= 3 and len(set(numbers)) == len(numbers) and max(numbers) < 2**64
-    assert random_streams.initialisation(3) == (1 << 40) + 3 and random_streams.shuffle(5) == (2 << 40) + 5
-    assert random_streams.dropout(7) == random_streams.dropout(0) + 7
 
 
 def test_errors_say_what_happened_and_can_be_pickled():

@@ -1,42 +1,65 @@
-"""Which stream of random numbers belongs to what.
+"""The registry of random streams: which stream of numbers each use draws from.
 
-All randomness is a function of (seed, stream, position): see ``random_bits``. Streams are numbered here, once, so that
-no two uses share numbers: the use in the bits from 40 up, which one of its kind in the 40 bits below.
+All randomness in fastbp is a function of (seed, stream, position): see `fastbp.ops.random_bits`. A stream's number has
+the use in the bits from 40 up and a number within the use (a layer, an epoch) in the 40 bits below, so that two uses
+with the same seed share no numbers. No other module computes a stream's number.
 """
 
-_INITIALISATION = 1
-_SHUFFLE = 2
-_BIAS_INITIALISATION = 3
-_DROPOUT = 4
-_CHECK = 5
-_VALIDATION = 6
+import enum
+
+_BITS = 40  # of the number within a use
 
 
-def initialisation(layer):
-    """The stream of the initial W of a step with parameters, numbered from 0 in the order of the flat vector."""
-    return _INITIALISATION << 40 | layer
+@enum.unique
+class Use(enum.IntEnum):
+    """The purposes that random numbers are drawn for. A changed value changes the results of every seed."""
+
+    INITIALISATION = 1
+    SHUFFLE = 2
+    BIAS_INITIALISATION = 3
+    DROPOUT = 4
+    CHECK = 5
+    VALIDATION = 6
+    TRAIN_TEST_SPLIT = 7
 
 
-def shuffle(epoch):
-    """The stream of the order of rows in an epoch, numbered from 0 over a trainer's life."""
-    return _SHUFFLE << 40 | epoch
+def _stream(use: Use, number: int) -> int:
+    if not 0 <= number < 1 << _BITS:
+        raise ValueError(f"the number of a random stream must be at least 0 and below 2^{_BITS}, got {number}")
+    return use << _BITS | number
 
 
-def bias_initialisation(layer):
-    """The stream of the initial b of a step with parameters, numbered like `initialisation`."""
-    return _BIAS_INITIALISATION << 40 | layer
+def initialisation(layer: int) -> int:
+    """The initial W of a step with parameters; steps are numbered from 0 in the order of the flat vector."""
+    return _stream(Use.INITIALISATION, layer)
 
 
-def dropout(layer):
-    """The stream of what a dropout step drops, numbered from 0 in the order of the net's dropout steps."""
-    return _DROPOUT << 40 | layer
+def bias_initialisation(layer: int) -> int:
+    """The initial b of a step with parameters, numbered like `initialisation`."""
+    return _stream(Use.BIAS_INITIALISATION, layer)
 
 
-def check(part):
-    """The stream of which elements a check of a network looks at, in each of its parts."""
-    return _CHECK << 40 | part
+def shuffle(epoch: int) -> int:
+    """The order of the rows in an epoch, numbered from 0 over a trainer's life."""
+    return _stream(Use.SHUFFLE, epoch)
 
 
-def validation(part):
-    """The stream of which rows are held out, part 0: for the validation of a fit."""
-    return _VALIDATION << 40 | part
+def dropout(layer: int) -> int:
+    """The elements that a dropout step drops; dropout steps are numbered from 0. Consecutive layers have consecutive
+    streams, which the core relies on."""
+    return _stream(Use.DROPOUT, layer)
+
+
+def check(part: int) -> int:
+    """The elements of one part of a network that `check_network` compares."""
+    return _stream(Use.CHECK, part)
+
+
+def validation() -> int:
+    """The rows that `Trainer.fit` holds out for validation."""
+    return _stream(Use.VALIDATION, 0)
+
+
+def train_test_split() -> int:
+    """The order of the rows in `fastbp.datasets.train_test_split`."""
+    return _stream(Use.TRAIN_TEST_SPLIT, 0)

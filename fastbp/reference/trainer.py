@@ -170,7 +170,7 @@ class Trainer:
             a batch norm that learns. With LBFGS all rows, or None.
         validation : tuple (Xv, yv) or (Xv, yv, weights), or float in (0, 1), optional
             Data whose loss is taken after each epoch; or the share of the rows to hold out for that: the first of
-            random_permutation(seed, random_streams.validation(0), rows).
+            random_permutation(seed, random_streams.validation(), rows).
         shuffle : bool, default True
             Take the rows of epoch e, counted from 0 over the trainer's life, in the order
             random_permutation(seed, random_streams.shuffle(e), rows); else as they stand.

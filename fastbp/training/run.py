@@ -67,7 +67,7 @@ def refuse_with_batches(batch_size, validation, sample_weight, accumulate, class
 
 def split(random_permutation, seed, rows, count):
     """The rows to train on and those held out, each in the order they stand in: functions of the seed."""
-    order = random_permutation(seed, random_streams.validation(0), rows)
+    order = random_permutation(seed, random_streams.validation(), rows)
     return np.sort(order[count:]), np.sort(order[:count])
 
 
