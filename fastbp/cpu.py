@@ -1,20 +1,19 @@
-"""The instruction set and the cores that fastbp uses.
+"""The instruction set, the cores and the threads that fastbp uses.
 
-The kernels are built for several instruction sets, and the best one that the processor and the operating system
-support is chosen when fastbp is imported. The environment variable ``FASTBP_ISA`` (``portable``, ``avx2``,
-``avx512``, ``neon``) chooses another; a name that is not available makes the import fail with a ValueError.
-``FASTBP_NUM_THREADS`` limits the threads where a call does not say how many. Both are read once, at import.
+The kernels are built for several instruction sets. Importing fastbp chooses the best one that the processor and the
+operating system support, or the one that the environment variable ``FASTBP_ISA`` names (``portable``, ``avx2``,
+``avx512``, ``neon``); the import fails with a ValueError if it is not available. ``FASTBP_NUM_THREADS`` is the upper
+bound on the number of threads where a call sets none. Both variables are read once, at import.
 
-Those with fused multiply-add (avx2, avx512, neon) give the same bits; portable rounds each multiplication.
+The instruction sets with fused multiply-add (avx2, avx512, neon) give the same bits; portable rounds each product.
 """
 
 import os
-from importlib import import_module
 
 try:
-    _core = import_module("._core", __package__)
-except ModuleNotFoundError as error:
-    if error.name != f"{__package__}._core":
+    from . import _core
+except ImportError as error:
+    if error.name != __package__:  # the extension module is there, and failed to load
         raise
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     raise ImportError(
@@ -24,7 +23,7 @@ except ModuleNotFoundError as error:
 __all__ = ["available", "cores", "isa", "threads", "use"]
 
 
-def isa():
+def isa() -> str:
     """The instruction set in use.
 
     Returns
@@ -35,21 +34,21 @@ def isa():
     return _core.isa()
 
 
-def available():
-    """The instruction sets that this build has kernels for and this machine can run.
+def available() -> tuple[str, ...]:
+    """The instruction sets that this build contains and this machine can run.
 
     Returns
     -------
     tuple of str
-        From the plainest to the best, which is what is used when nothing else is asked for.
+        In ascending order; the last one is the default.
     """
     return _core.isas_available()
 
 
-def use(name):
-    """Use another instruction set from now on, in this process.
+def use(name: str) -> None:
+    """Switch this process to another instruction set.
 
-    Operations change over at once; networks and trainers with their next call.
+    Operations switch at once, networks and trainers with their next call.
 
     Parameters
     ----------
@@ -59,13 +58,13 @@ def use(name):
     Raises
     ------
     ValueError
-        If it is not available.
+        If the instruction set is not available.
     """
     _core.use_isa(name)
 
 
-def cores():
-    """The number of cores this process may run on.
+def cores() -> int:
+    """The number of cores that this process may run on.
 
     Returns
     -------
@@ -74,8 +73,10 @@ def cores():
     return _core.cores()
 
 
-def threads():
-    """The number of threads used at most where a call does not say: FASTBP_NUM_THREADS, or else the number of cores.
+def threads() -> int:
+    """The upper bound on the number of threads where a call sets none.
+
+    This is ``FASTBP_NUM_THREADS`` if set, otherwise the number of cores.
 
     Returns
     -------

@@ -1,36 +1,47 @@
-"""The exceptions that are not plain TypeErrors and ValueErrors."""
+"""The exceptions of fastbp that are not plain TypeErrors or ValueErrors."""
+
+from typing import Any
 
 
 class DivergenceError(ArithmeticError):
-    """Training met a loss or a gradient that is nan or infinite.
+    """A loss or gradient in training was nan or infinite.
 
-    The parameters, and the optimiser's state, are as they were before the step that failed.
+    Parameters and optimiser state are those from before the step that failed.
 
     Parameters
     ----------
     what : {"loss", "gradient"}
-        What was not finite.
+        The quantity that was not finite.
     epoch : int or None
         The epoch that failed, numbered from 0 over the trainer's life; None in ``Trainer.step``.
     step : int
-        The minibatch of that epoch, numbered from 0; in ``Trainer.step``, the optimiser steps done before.
+        The update of that epoch, numbered from 0; in ``Trainer.step``, the number of updates done before.
     loss : float
         The loss of the minibatch that failed.
     last_loss : float or None
-        The loss of the trainer's last step before, None if it has made none.
+        The loss of the trainer's previous update; None if there was none.
     learning_rate : float
-        The learning rate of the step that failed.
+        The learning rate of the update that failed.
     history : dict of lists
         The history of the epochs that this call completed.
 
     Attributes
     ----------
     what, epoch, step, loss, last_loss, learning_rate, history
-        As given.
+        The arguments.
     """
 
-    def __init__(self, what, epoch, step, loss, last_loss, learning_rate, history):
-        super().__init__(what, epoch, step, loss, last_loss, learning_rate, history)  # args: what a pickle keeps
+    def __init__(
+        self,
+        what: str,
+        epoch: int | None,
+        step: int,
+        loss: float,
+        last_loss: float | None,
+        learning_rate: float,
+        history: dict[str, Any],
+    ) -> None:
+        super().__init__(what, epoch, step, loss, last_loss, learning_rate, history)  # args, which pickle keeps
         self.what = what
         self.epoch = epoch
         self.step = step
@@ -39,7 +50,7 @@ class DivergenceError(ArithmeticError):
         self.learning_rate = learning_rate
         self.history = history
 
-    def __str__(self):
+    def __str__(self) -> str:
         where = f"at step {self.step}" if self.epoch is None else f"in epoch {self.epoch}, minibatch {self.step}"
         if self.what == "loss":
             met = f"the loss became {self.loss} {where}"
@@ -57,27 +68,42 @@ class DivergenceError(ArithmeticError):
 
 
 class GradientError(AssertionError):
-    """A gradient differs from the one by central differences.
+    """A gradient differs from the gradient by central differences.
 
     Parameters
     ----------
     message : str
     index : tuple of int or None
-        Where in the gradient (or Jacobian) the difference is largest, in the sense of `error`.
+        The element of the gradient (or Jacobian) with the largest relative error.
     expected : float or None
-        The element there by central differences.
+        This element by central differences.
     got : float or None
-        The element there that was checked.
+        This element of the gradient that was checked.
     error : float or None
-        The relative error there.
+        The relative error of this element.
+
+    Attributes
+    ----------
+    index, expected, got, error
+        The arguments.
+    report : NetworkReport or None
+        All errors, from `check_network`; None from `check_gradient`.
     """
 
-    def __init__(self, message, index=None, expected=None, got=None, error=None):
+    def __init__(
+        self,
+        message: str,
+        index: tuple[int, ...] | None = None,
+        expected: float | None = None,
+        got: float | None = None,
+        error: float | None = None,
+    ) -> None:
         super().__init__(message, index, expected, got, error)
         self.index = index
         self.expected = expected
         self.got = got
         self.error = error
+        self.report: Any = None
 
-    def __str__(self):
-        return self.args[0]
+    def __str__(self) -> str:
+        return str(self.args[0])

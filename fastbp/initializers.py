@@ -1,8 +1,10 @@
-"""Initialisers: how the parameters of a layer begin.
+"""Initialisers: the distributions of the initial parameters.
 
-They say what is drawn; `fastbp._support.initial_values` and ``fastbp.reference.initial_values`` draw it. For a dense layer of I inputs and O
-outputs, W and b alike:
+They describe a distribution; the compiled core and `fastbp.reference` draw from it. I and O are the inputs and outputs
+of the layer, for both its W (I, O) and its b (O,).
 """
+
+from typing import ClassVar
 
 from ._support.declarative import Declared, named, number
 
@@ -15,20 +17,20 @@ class Initializer(Declared):
     Attributes
     ----------
     matrices_only : bool
-        Whether it is for W alone.
+        Whether the initialiser is for W only.
     """
 
-    matrices_only = False
+    matrices_only: ClassVar[bool] = False
 
 
 class Zeros(Initializer):
-    """0."""
+    """All elements 0."""
 
     name = "zeros"
 
 
 class Constant(Initializer):
-    """One number everywhere.
+    """All elements equal to one number.
 
     Parameters
     ----------
@@ -40,18 +42,20 @@ class Constant(Initializer):
     fields = ("value",)
     required = ("value",)
 
-    def __init__(self, value):
+    value: float
+
+    def __init__(self, value: float) -> None:
         self._set(value=number("value", value))
 
 
 class HeUniform(Initializer):
-    """Uniform on (-r, r), r = sqrt(6 / I): for relu (He et al., Delving Deep into Rectifiers, ICCV 2015)."""
+    """Uniform on (-r, r), r = sqrt(6 / I), for relu (He et al., Delving Deep into Rectifiers, ICCV 2015)."""
 
     name = "he_uniform"
 
 
 class HeNormal(Initializer):
-    """Normal with mean 0 and variance 2 / I: for relu (He et al., Delving Deep into Rectifiers, ICCV 2015)."""
+    """Normal with mean 0 and variance 2 / I, for relu (He et al., Delving Deep into Rectifiers, ICCV 2015)."""
 
     name = "he_normal"
 
@@ -76,16 +80,16 @@ class LeCunUniform(Initializer):
 
 
 class LeCunNormal(Initializer):
-    """Normal with mean 0 and variance 1 / I: for selu (Klambauer et al., Self-Normalizing Neural Networks, 2017)."""
+    """Normal with mean 0 and variance 1 / I, for selu (Klambauer et al., Self-Normalizing Neural Networks, 2017)."""
 
     name = "lecun_normal"
 
 
 class Orthogonal(Initializer):
-    """gain Q, where Q has orthonormal columns, or orthonormal rows where there are more columns than rows.
+    """gain Q, where Q has orthonormal columns, or orthonormal rows if it has more columns than rows. For W only.
 
-    Q of Q R of a matrix of normal numbers, the diagonal of R positive: spread evenly over all such matrices. For W
-    alone.
+    Q is the factor of a QR decomposition, with positive diagonal of R, of a matrix of standard normal numbers. It is
+    uniformly distributed over all such matrices.
 
     Parameters
     ----------
@@ -101,12 +105,14 @@ class Orthogonal(Initializer):
     fields = ("gain",)
     matrices_only = True
 
-    def __init__(self, gain=1.0):
+    gain: float
+
+    def __init__(self, gain: float = 1.0) -> None:
         self._set(gain=number("gain", gain))
 
 
 class TorchLinear(Initializer):
-    """Uniform on (-r, r), r = sqrt(1 / I): how torch.nn.Linear begins, both W and b."""
+    """Uniform on (-r, r), r = sqrt(1 / I): the initial values of both W and b in torch.nn.Linear."""
 
     name = "torch_linear"
 
@@ -118,13 +124,21 @@ class Uniform(Initializer):
     ----------
     low, high : float
         Finite, low below high.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is not a finite number, or low is not below high.
     """
 
     name = "uniform"
     fields = ("low", "high")
     required = ("low", "high")
 
-    def __init__(self, low, high):
+    low: float
+    high: float
+
+    def __init__(self, low: float, high: float) -> None:
         low, high = number("low", low), number("high", high)
         if not low < high:
             raise ValueError(f"low must be below high, got {low} and {high}")
@@ -132,7 +146,7 @@ class Uniform(Initializer):
 
 
 class Normal(Initializer):
-    """Normal with mean 0 and this standard deviation.
+    """Normal with mean 0 and standard deviation std.
 
     Parameters
     ----------
@@ -144,11 +158,13 @@ class Normal(Initializer):
     fields = ("std",)
     required = ("std",)
 
-    def __init__(self, std):
+    std: float
+
+    def __init__(self, std: float) -> None:
         self._set(std=number("std", std, above=0))
 
 
-# Those that a name alone may stand for; the others need a number.
+# The initialisers that have a name as an argument; the others need a number.
 INITIALIZERS = (
     Zeros,
     HeUniform,
@@ -162,21 +178,21 @@ INITIALIZERS = (
 )
 
 
-def initializer(name, value):
-    """An initialiser from its name or from the object itself."""
+def initializer(name: str, value: str | Initializer) -> Initializer:
+    """An initialiser, given as its name or as an object. `name` is the argument's, for errors."""
     return named(name, value, Initializer, INITIALIZERS)
 
 
-def of_bias(name, value):
-    """An initialiser of b."""
+def of_bias(name: str, value: str | Initializer) -> Initializer:
+    """The same, for a b: not one that is for matrices only."""
     found = initializer(name, value)
     if found.matrices_only:
         raise ValueError(f"{name} must not be {found.name!r}, which is for matrices")
     return found
 
 
-def default(activation):
-    """The initialiser of W in a layer with this activation."""
+def default(activation: str) -> Initializer:
+    """The default initialiser of W in a dense layer with the activation of this name."""
     if activation == "selu":
         return LeCunNormal()
     return HeUniform() if activation in RECTIFIERS else GlorotUniform()

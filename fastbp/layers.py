@@ -1,13 +1,16 @@
-"""Layers and activations: what a network is made of, and where each layer's parameters lie in the flat vector.
+"""Layers and activations: the elements of a network.
 
-A network is a list of layers. `plan` checks such a list and flattens it into steps, which is the
-form that both the compiled core and the NumPy twin run.
+Each is described by its hyperparameters and computes nothing. Throughout, B is the batch.
 """
+
+from collections.abc import Sequence
+from typing import ClassVar
 
 from . import initializers
 from ._support.declarative import Declared, described, flag, integer, named, number
+from .initializers import Initializer
 
-WIDEST = 2**31 - 1  # outputs of a layer
+WIDEST = 2**31 - 1  # upper bound on the number of outputs of a layer
 
 
 class Layer(Declared):
@@ -19,28 +22,28 @@ class Layer(Declared):
         Whether training leaves the layer's parameters as they are.
     """
 
-    frozen = False
+    frozen: bool = False
 
 
 class Activation(Layer):
-    """Base class of the activations y = f(z), applied to each element. An activation is a layer of its own, too.
+    """Base class of the activations y = f(z), applied to each element. An activation is also a layer of its own.
 
     Attributes
     ----------
     name : str
-        The name `Dense` takes: "identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu",
+        The name that `Dense` accepts: "identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu",
         "gelu_tanh", "silu".
     code : int
         The activation's number in the C core (enum fbp_activation).
     alpha : float
-        Its one parameter (negative_slope, beta or alpha); 0.0 where there is none.
+        The only parameter (negative_slope, beta or alpha); 0.0 for an activation without one.
     from_z : bool
-        Whether the derivative is computed from z, since y does not tell it, rather than from y.
+        Whether the derivative is computed from z, because it is not a function of y.
     """
 
-    code = None
-    alpha = 0.0
-    from_z = False
+    code: ClassVar[int]
+    alpha: float = 0.0
+    from_z: ClassVar[bool] = False
 
 
 class Identity(Activation):
@@ -70,11 +73,13 @@ class LeakyReLU(Activation):
     code = 2
     fields = ("negative_slope",)
 
-    def __init__(self, negative_slope=0.01):
+    negative_slope: float
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
         self._set(negative_slope=number("negative_slope", negative_slope, least=0))
 
     @property
-    def alpha(self):
+    def alpha(self) -> float:  # type: ignore[override]
         return self.negative_slope
 
 
@@ -105,11 +110,13 @@ class Softplus(Activation):
     code = 5
     fields = ("beta",)
 
-    def __init__(self, beta=1.0):
+    beta: float
+
+    def __init__(self, beta: float = 1.0) -> None:
         self._set(beta=number("beta", beta, above=0))
 
     @property
-    def alpha(self):
+    def alpha(self) -> float:  # type: ignore[override]
         return self.beta
 
 
@@ -131,7 +138,7 @@ class ELU(Activation):
     code = 6
     fields = ("alpha",)
 
-    def __init__(self, alpha=1.0):
+    def __init__(self, alpha: float = 1.0) -> None:
         self._set(alpha=number("alpha", alpha, least=0))
 
 
@@ -140,8 +147,8 @@ class SELU(Activation):
 
     Notes
     -----
-    Where weights begin as "lecun_normal", mean 0 and variance 1 go from layer to layer. Source: Klambauer et al.,
-    Self-Normalizing Neural Networks, arXiv:1706.02515, 2017.
+    With weights initialised by "lecun_normal", a layer keeps mean 0 and variance 1 of its input. Source: Klambauer et
+    al., Self-Normalizing Neural Networks, arXiv:1706.02515, 2017.
     """
 
     name = "selu"
@@ -149,7 +156,7 @@ class SELU(Activation):
 
 
 class GELU(Activation):
-    """f(z) = z Phi(z), where Phi is the distribution function of the standard normal law.
+    """f(z) = z Phi(z), where Phi is the cumulative distribution function of the standard normal distribution.
 
     Notes
     -----
@@ -162,7 +169,7 @@ class GELU(Activation):
 
 
 class GELUTanh(Activation):
-    """f(z) = z (1 + tanh(u)) / 2, u = sqrt(2/pi) (z + 0.044715 z^3), which is within 0.0005 of `GELU`.
+    """f(z) = z (1 + tanh(u)) / 2, u = sqrt(2/pi) (z + 0.044715 z^3), within 0.0005 of `GELU`.
 
     Notes
     -----
@@ -190,8 +197,8 @@ class SiLU(Activation):
 ACTIVATIONS = (Identity, ReLU, LeakyReLU, Sigmoid, Tanh, Softplus, ELU, SELU, GELU, GELUTanh, SiLU)
 
 
-def activation(value):
-    """An activation from its name or from the object itself.
+def activation(value: str | Activation) -> Activation:
+    """An activation, given as its name or as an object.
 
     Parameters
     ----------
@@ -199,12 +206,16 @@ def activation(value):
         "identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu", "gelu_tanh", "silu", or
         an object.
 
+    Returns
+    -------
+    Activation
+
     Raises
     ------
     TypeError
-        If it is neither a name nor an activation.
+        If value is neither a name nor an activation.
     ValueError
-        If there is no activation of that name.
+        If no activation has that name.
     """
     return named("activation", value, Activation, ACTIVATIONS)
 
@@ -215,48 +226,56 @@ class Dense(Layer):
     Parameters
     ----------
     units : int
-        Outputs of the layer, at least 1.
+        Number of outputs, at least 1.
     activation : str or Activation, default "identity"
         f: its name, or an object such as ``LeakyReLU(0.2)``.
     bias : bool, default True
-        Whether b is there.
+        Whether the layer has b.
     weight_init : str, Initializer or None
-        How W begins. None: "he_uniform" where f is relu or one of its kin (leaky_relu, elu, gelu, gelu_tanh, silu),
-        "lecun_normal" where it is selu, else "glorot_uniform".
+        Initialiser of W. None: "he_uniform" for relu, leaky_relu, elu, gelu, gelu_tanh and silu, "lecun_normal" for
+        selu, otherwise "glorot_uniform".
     bias_init : str or Initializer, default "zeros"
-        How b begins.
+        Initialiser of b.
     l1, l2 : float, default 0
-        Finite, at least 0. l1 sum |w| + l2/2 sum w^2, over all elements w of W, joins the loss that is minimised.
+        Finite, at least 0. The penalty l1 sum |w| + l2/2 sum w^2, over all elements w of W, is added to the loss.
     penalize_bias : bool, default False
-        Whether b has these penalties too.
+        Whether the penalties apply to b as well.
     frozen : bool, default False
-        Whether training leaves W and b as they are. Layers that come before the first layer that learns cost no
-        backward work.
+        Whether training leaves W and b unchanged. The backward pass stops at the first layer that learns.
 
     Raises
     ------
     TypeError
         If an argument is of the wrong kind.
     ValueError
-        If a number is out of range, or there is no activation or initialiser of that name.
+        If a number is out of range, or an activation or initialiser does not exist.
     """
 
     name = "dense"
     fields = ("units", "activation", "bias", "weight_init", "bias_init", "l1", "l2", "penalize_bias", "frozen")
     required = ("units",)
 
+    units: int
+    activation: Activation
+    bias: bool
+    weight_init: Initializer | None
+    bias_init: Initializer
+    l1: float
+    l2: float
+    penalize_bias: bool
+
     def __init__(
         self,
-        units,
-        activation="identity",
-        bias=True,
-        weight_init=None,
-        bias_init="zeros",
-        l1=0.0,
-        l2=0.0,
-        penalize_bias=False,
-        frozen=False,
-    ):
+        units: int,
+        activation: str | Activation = "identity",
+        bias: bool = True,
+        weight_init: str | Initializer | None = None,
+        bias_init: str | Initializer = "zeros",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        penalize_bias: bool = False,
+        frozen: bool = False,
+    ) -> None:
         self._set(
             units=integer("units", units, least=1, most=WIDEST),
             activation=named("activation", activation, Activation, ACTIVATIONS),
@@ -270,21 +289,21 @@ class Dense(Layer):
         )
 
     @property
-    def initial_weights(self):
-        """The initialiser of W."""
+    def initial_weights(self) -> Initializer:
+        """The initialiser of W: `weight_init`, or the default for the activation."""
         return self.weight_init or initializers.default(self.activation.name)
 
 
 class Residual(Layer):
-    """y = x + f(x), or y = x P + f(x), with f the layers given, one after the other.
+    """y = x + f(x), or y = x P + f(x), where f is the composition of the given layers.
 
     Parameters
     ----------
     layers : sequence of Layer
         At least one.
     projection : bool or None
-        Whether x goes through a learned matrix P (inputs, outputs of f), without bias, that begins as "glorot_uniform".
-        None: where f ends in another width than it begins with.
+        Whether the skip connection multiplies x by a learned matrix P (inputs, outputs of f), without bias, initialised
+        by "glorot_uniform". None: only where f changes the width.
 
     Attributes
     ----------
@@ -295,14 +314,17 @@ class Residual(Layer):
     TypeError
         If layers is not a sequence, or an element is not a layer.
     ValueError
-        If it is empty.
+        If layers is empty.
     """
 
     name = "residual"
     fields = ("layers", "projection")
     required = ("layers",)
 
-    def __init__(self, layers, projection=None):
+    layers: tuple[Layer, ...]
+    projection: bool | None
+
+    def __init__(self, layers: Sequence[Layer], projection: bool | None = None) -> None:
         self._set(
             layers=checked_layers("layers", layers),
             projection=None if projection is None else flag("projection", projection),
@@ -310,7 +332,7 @@ class Residual(Layer):
 
 
 class Dropout(Layer):
-    """While training, each element is 0 with probability rate, and else x / (1 - rate); in prediction it is x.
+    """In training, each element of y is 0 with probability rate, otherwise x / (1 - rate); in prediction y = x.
 
     Parameters
     ----------
@@ -320,37 +342,43 @@ class Dropout(Layer):
     Raises
     ------
     TypeError, ValueError
-        If rate is not such a number.
+        If rate is not a number in [0, 1).
 
     Notes
     -----
-    Which elements are dropped is a function of the trainer's seed, the number of the update, the layer and the
-    element's row and column in the minibatch alone. Source: Srivastava et al., Dropout, JMLR 15, 2014; scaled while
-    training.
+    The elements that are dropped are a function of the trainer's seed, the number of the update, the layer, and the
+    element's row and column in the minibatch. Source: Srivastava et al., Dropout, JMLR 15, 2014; scaled in training.
     """
 
     name = "dropout"
     fields = ("rate",)
 
-    def __init__(self, rate=0.5):
+    rate: float
+
+    def __init__(self, rate: float = 0.5) -> None:
         self._set(rate=number("rate", rate, least=0, below=1))
 
 
 class Norm(Layer):
     """Base class of LayerNorm and BatchNorm."""
 
+    eps: float
+    affine: bool
+
 
 class LayerNorm(Norm):
-    """y = gamma (x - mean) / sqrt(variance + eps) + beta, with mean and variance (divided by the width) of each row.
+    """y = gamma (x - mean) / sqrt(variance + eps) + beta, with the mean and variance of each row.
+
+    The variance is divided by the width of the row.
 
     Parameters
     ----------
     eps : float, default 1e-5
         Finite, greater than 0.
     affine : bool, default True
-        Whether gamma and beta, (width,), are there and learned. They begin as 1 and 0.
+        Whether the layer has gamma and beta, both of shape (width,) and learned; initially 1 and 0.
     frozen : bool, default False
-        Whether training leaves them as they are.
+        Whether training leaves gamma and beta unchanged.
 
     Raises
     ------
@@ -365,16 +393,16 @@ class LayerNorm(Norm):
     name = "layer_norm"
     fields = ("eps", "affine", "frozen")
 
-    def __init__(self, eps=1e-5, affine=True, frozen=False):
+    def __init__(self, eps: float = 1e-5, affine: bool = True, frozen: bool = False) -> None:
         self._set(eps=number("eps", eps, above=0), affine=flag("affine", affine), frozen=flag("frozen", frozen))
 
 
 class BatchNorm(Norm):
-    """y = gamma (x - mean) / sqrt(variance + eps) + beta, with mean and variance of each column.
+    """y = gamma (x - mean) / sqrt(variance + eps) + beta, with the mean and variance of each column.
 
-    While training they are those of the minibatch (the variance divided by its rows), which must have two rows at
-    least, and running = (1 - momentum) running + momentum statistic, the variance here divided by rows - 1. In
-    prediction they are the running ones, which begin as 0 and 1.
+    Training takes the statistics of the minibatch, which must have at least two rows; the variance is divided by the
+    number of rows. It also updates the running statistics: running = (1 - momentum) running + momentum statistic, with
+    a variance divided by rows - 1. Prediction takes the running statistics, which are initially 0 and 1.
 
     Parameters
     ----------
@@ -383,9 +411,9 @@ class BatchNorm(Norm):
     eps : float, default 1e-5
         Finite, greater than 0.
     affine : bool, default True
-        Whether gamma and beta, (width,), are there and learned. They begin as 1 and 0.
+        Whether the layer has gamma and beta, both of shape (width,) and learned; initially 1 and 0.
     frozen : bool, default False
-        Whether training leaves them as they are, and takes the running statistics, which stay as they are too.
+        Whether training leaves gamma, beta and the running statistics unchanged, and normalises by the latter.
 
     Raises
     ------
@@ -400,7 +428,9 @@ class BatchNorm(Norm):
     name = "batch_norm"
     fields = ("momentum", "eps", "affine", "frozen")
 
-    def __init__(self, momentum=0.1, eps=1e-5, affine=True, frozen=False):
+    momentum: float
+
+    def __init__(self, momentum: float = 0.1, eps: float = 1e-5, affine: bool = True, frozen: bool = False) -> None:
         momentum = number("momentum", momentum, above=0)
         if momentum > 1:
             raise ValueError(f"momentum must be at most 1, got {momentum}")
@@ -415,14 +445,14 @@ class BatchNorm(Norm):
 class Softmax(Layer):
     """y_j = exp(x_j) / sum_k exp(x_k), row by row.
 
-    For a classifier's last layer take none: its loss takes logits.
+    A classifier does not end in this layer: the cross-entropies take logits.
     """
 
     name = "softmax"
 
 
-def checked_layers(name, layers):
-    """A tuple of layers from a list or tuple of at least one."""
+def checked_layers(name: str, layers: object) -> tuple[Layer, ...]:
+    """The layers of a list or tuple that is not empty."""
     if not isinstance(layers, (list, tuple)):
         raise TypeError(f"{name} must be a list of layers, got {described(layers)}")
     if not layers:

@@ -1,6 +1,14 @@
-"""Losses: what is minimised, and how a minibatch's terms become one number. The formulas are in ops and reference."""
+"""Losses, described by their hyperparameters. `fastbp.ops` and `fastbp.reference` compute them.
+
+Throughout, B is the batch, O outputs and C classes.
+"""
+
+from collections.abc import Collection
+from typing import Any, ClassVar, Literal, TypeGuard
 
 from ._support.declarative import Declared, choice, described, named, number
+
+Reduction = Literal["mean", "sum"]
 
 
 class Loss(Declared):
@@ -9,61 +17,78 @@ class Loss(Declared):
     Attributes
     ----------
     name : str
-        The loss's name, which is that of its function in ``ops`` and ``reference``.
+        The name of the loss, and of its function in ``ops`` and ``reference``.
     reduction : {"mean", "sum"}
     code : int
-        The loss's number in the C core (enum fbp_loss), for float targets of shape (B, O).
+        The loss's number in the C core (enum fbp_loss) for float targets of shape (B, O).
     code_labels : int or None
-        The same for integer targets of shape (B,): None where the loss takes no labels.
+        The same for integer targets of shape (B,); None if the loss takes no labels.
     mean_over : {"batch", "elements"}
-        What "mean" divides by: B, or B O.
+        The divisor of "mean": B, or B O.
     smoothing : float
-        Label smoothing; 0 where the loss has none.
+        Label smoothing; 0 for a loss without it.
     class_weights : tuple of float or None
-        One weight for each class; None where the loss has none.
+        One weight for each class; None for a loss without them.
 
     Notes
     -----
-    With weights of the rows s_b, the rows' losses l_b add up to sum_b s_b l_b, and "mean" divides that by the mass:
-    sum_b s_b, times O for a mean over elements. With class weights w and labels y the mass is sum_b s_b w[y_b]. Where
-    the mass is 0, so are loss and gradient.
+    With weights s_b of the rows and losses l_b of the rows, the sum is sum_b s_b l_b. "mean" divides it by the weight
+    sum: sum_b s_b, times O for a mean over elements; with class weights w and labels y, sum_b s_b w[y_b]. If the weight
+    sum is 0, loss and gradient are 0.
     """
 
-    code = None
-    code_labels = None
-    mean_over = "elements"
-    smoothing = 0.0
-    class_weights = None
-    fields = ("reduction",)
+    code: int
+    code_labels: ClassVar[int | None] = None
+    mean_over: ClassVar[Literal["batch", "elements"]] = "elements"
+    smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+    reduction: Reduction
+    fields: ClassVar[tuple[str, ...]] = ("reduction",)
 
-    def __init__(self, reduction="mean"):
+    def __init__(self, reduction: Reduction = "mean") -> None:
         self._set(reduction=choice("reduction", reduction, ("mean", "sum")))
 
-    def parameters(self, outputs):
-        """The loss's own numbers for a network of so many outputs.
+    def parameters(self, outputs: int) -> tuple[float, ...]:
+        """The parameters of the loss for a network with this number of outputs.
+
+        Parameters
+        ----------
+        outputs : int
 
         Returns
         -------
         tuple of float
             One for each output: the weight of the positive term (binary cross-entropy with pos_weight), delta (Huber),
-            or the quantile level (pinball). The other losses: empty.
+            or the quantile level (pinball). Empty for the other losses.
 
         Raises
         ------
         ValueError
-            If the loss was given several numbers, and not one for each output.
+            If the loss was given several numbers, but not one for each output.
         """
         return ()
 
-    def terms(self, rows, outputs):
-        """What the sum of the loss over a minibatch is divided by: 1 for reduction "sum"."""
+    def terms(self, rows: float, outputs: int) -> float:
+        """The divisor of the sum of the loss over a minibatch.
+
+        Parameters
+        ----------
+        rows : float
+            The number of rows, or the sum of their weights.
+        outputs : int
+
+        Returns
+        -------
+        float
+            1 for reduction "sum"; otherwise rows, times outputs for a mean over elements.
+        """
         if self.reduction == "sum":
             return 1
         return rows if self.mean_over == "batch" else rows * outputs
 
 
 class SoftmaxCrossEntropy(Loss):
-    """-log softmax(z)[target], for classes that exclude each other. z are logits.
+    """-log softmax(z)[target], for mutually exclusive classes. z are logits.
 
     Parameters
     ----------
@@ -72,7 +97,7 @@ class SoftmaxCrossEntropy(Loss):
     label_smoothing : float, default 0
         eps in [0, 1): the target becomes (1 - eps) target + eps / C.
     class_weights : sequence of float, optional
-        One for each class, at least 0: a term counts so many times.
+        The factor of each class's terms, at least 0.
 
     Attributes
     ----------
@@ -84,13 +109,13 @@ class SoftmaxCrossEntropy(Loss):
     TypeError
         If label_smoothing or a weight is not a number, or class_weights is not a sequence.
     ValueError
-        If label_smoothing is not in [0, 1), a weight is below 0 or not finite, or there is none.
+        If label_smoothing is not in [0, 1), a weight is below 0 or not finite, or class_weights is empty.
 
     Notes
     -----
-    Targets are integer class numbers (B,) in [0, C), or probabilities (B, C). With class weights w the mean over labels
-    y divides by sum_b w[y_b], that over probabilities by B, as torch.nn.CrossEntropyLoss does. Label smoothing: Szegedy
-    et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016.
+    Targets are integer class numbers (B,) in [0, C), or probabilities (B, C). With class weights w, "mean" divides by
+    sum_b w[y_b] for labels y and by B for probabilities, as torch.nn.CrossEntropyLoss does. Label smoothing: Szegedy et
+    al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016.
     """
 
     name = "softmax_cross_entropy"
@@ -99,26 +124,43 @@ class SoftmaxCrossEntropy(Loss):
     mean_over = "batch"
     fields = ("reduction", "label_smoothing", "class_weights")
 
-    def __init__(self, reduction="mean", label_smoothing=0.0, class_weights=None):
+    label_smoothing: float
+
+    def __init__(
+        self,
+        reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
+        class_weights: Collection[float] | None = None,
+    ) -> None:
         super().__init__(reduction)
         self._set(label_smoothing=number("label_smoothing", label_smoothing, least=0, below=1))
         if class_weights is not None:
             if not _is_sequence(class_weights):
                 raise TypeError(f"class_weights must be a sequence of numbers or None, got {described(class_weights)}")
-            class_weights = _numbers("class_weights", class_weights, "a sequence of numbers or None", least=0)
-        self._set(class_weights=class_weights)
+            weights = _numbers("class_weights", class_weights, "a sequence of numbers or None", least=0)
+            self._set(class_weights=weights)
+        else:
+            self._set(class_weights=None)
 
     @property
-    def smoothing(self):
+    def smoothing(self) -> float:  # type: ignore[override]
         return self.label_smoothing
 
-    def parameters(self, outputs):
-        """Empty: this loss has none.
+    def parameters(self, outputs: int) -> tuple[float, ...]:
+        """Empty: this loss has no parameters.
+
+        Parameters
+        ----------
+        outputs : int
+
+        Returns
+        -------
+        tuple of float
 
         Raises
         ------
         ValueError
-            If there are class weights, and not one for each output.
+            If there are class weights, but not one for each output.
         """
         if self.class_weights is not None:
             _one_each("class_weights", self.class_weights, "weights", outputs)
@@ -126,14 +168,14 @@ class SoftmaxCrossEntropy(Loss):
 
 
 class BinaryCrossEntropy(Loss):
-    """-p t log s(z) - (1 - t) log(1 - s(z)) with the sigmoid s, one for each output. z are logits.
+    """-p t log s(z) - (1 - t) log(1 - s(z)) for each output, with the sigmoid s. z are logits.
 
     Parameters
     ----------
     reduction : {"mean", "sum"}, default "mean"
         Mean over all elements, or sum.
     pos_weight : float or sequence of float, optional
-        p, the weight of the positive term, at least 0: one for all outputs, or one for each. None: 1.
+        p, the factor of the positive term, at least 0: one for all outputs, or one for each. None: 1.
 
     Attributes
     ----------
@@ -144,33 +186,43 @@ class BinaryCrossEntropy(Loss):
     TypeError
         If a weight is not a number.
     ValueError
-        If a weight is below 0 or not finite, or there is none.
+        If a weight is below 0 or not finite, or pos_weight is empty.
 
     Notes
     -----
-    Targets t are probabilities (B, O); or (B,) where O is 1. With 0 and 1 for each of O labels that do not exclude each
-    other this is the loss of multi-label classification.
+    Targets t are probabilities (B, O), or (B,) if O is 1. With targets 0 and 1 for each of O independent labels this is
+    the loss of multi-label classification.
     """
 
     name = "binary_cross_entropy"
     code = 2
-    code_weighted = 3  # the code of a loss with pos_weight
+    code_weighted: ClassVar[int] = 3  # the code of a loss with pos_weight
     fields = ("reduction", "pos_weight")
 
-    def __init__(self, reduction="mean", pos_weight=None):
+    pos_weight: float | tuple[float, ...] | None
+
+    def __init__(self, reduction: Reduction = "mean", pos_weight: float | Collection[float] | None = None) -> None:
         super().__init__(reduction)
         if pos_weight is not None:
             self._set(code=self.code_weighted)
             pos_weight = _numbers("pos_weight", pos_weight, "a number, a sequence of numbers or None", least=0)
         self._set(pos_weight=pos_weight)
 
-    def parameters(self, outputs):
-        """The weight of each output's positive term; empty without pos_weight.
+    def parameters(self, outputs: int) -> tuple[float, ...]:
+        """The factor of each output's positive term; empty without pos_weight.
+
+        Parameters
+        ----------
+        outputs : int
+
+        Returns
+        -------
+        tuple of float
 
         Raises
         ------
         ValueError
-            If there are several weights, and not one for each output.
+            If there are several weights, but not one for each output.
         """
         if self.pos_weight is None:
             return ()
@@ -189,7 +241,7 @@ class MeanSquaredError(Loss):
 
     Notes
     -----
-    Targets are floats (B, O); or (B,) where O is 1.
+    Targets are floats (B, O), or (B,) if O is 1.
     """
 
     name = "mean_squared_error"
@@ -206,7 +258,7 @@ class MeanAbsoluteError(Loss):
 
     Notes
     -----
-    Targets are floats (B, O); or (B,) where O is 1. The gradient at y = target is 0.
+    Targets are floats (B, O), or (B,) if O is 1. The gradient at y = target is 0.
     """
 
     name = "mean_absolute_error"
@@ -219,7 +271,7 @@ class Huber(Loss):
     Parameters
     ----------
     delta : float, default 1
-        Above 0: where the square becomes a straight line.
+        Greater than 0: the value of |d| where the square turns into a straight line.
     reduction : {"mean", "sum"}, default "mean"
         Mean over all elements, or sum.
 
@@ -232,11 +284,11 @@ class Huber(Loss):
     TypeError
         If delta is not a number.
     ValueError
-        If delta is not above 0.
+        If delta is not greater than 0.
 
     Notes
     -----
-    Targets are floats (B, O); or (B,) where O is 1. Source: Huber, Robust Estimation of a Location Parameter, Annals of
+    Targets are floats (B, O), or (B,) if O is 1. Source: Huber, Robust Estimation of a Location Parameter, Annals of
     Mathematical Statistics 35 (1964).
     """
 
@@ -244,12 +296,23 @@ class Huber(Loss):
     code = 6
     fields = ("delta", "reduction")
 
-    def __init__(self, delta=1.0, reduction="mean"):
+    delta: float
+
+    def __init__(self, delta: float = 1.0, reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
         self._set(delta=number("delta", delta, above=0))
 
-    def parameters(self, outputs):
-        """delta for each output."""
+    def parameters(self, outputs: int) -> tuple[float, ...]:
+        """delta, once for each output.
+
+        Parameters
+        ----------
+        outputs : int
+
+        Returns
+        -------
+        tuple of float
+        """
         return (self.delta,) * outputs
 
 
@@ -263,8 +326,8 @@ class Poisson(Loss):
 
     Notes
     -----
-    Targets are floats (B, O), counts as a rule; or (B,) where O is 1. The constant log(target!) is dropped, as
-    torch.nn.PoissonNLLLoss drops it by default: losses may be negative.
+    Targets are floats (B, O), usually counts, or (B,) if O is 1. The constant log(target!) is left out, as by default in
+    torch.nn.PoissonNLLLoss: losses may be negative.
     """
 
     name = "poisson"
@@ -272,12 +335,13 @@ class Poisson(Loss):
 
 
 class Pinball(Loss):
-    """The quantile loss u (tau - [u < 0]), u = target - y: least, in the mean, where y is the tau-quantile.
+    """The quantile loss u (tau - [u < 0]), u = target - y. Its expected value is least at the tau-quantile of target.
 
     Parameters
     ----------
     quantiles : float or sequence of float, default 0.5
-        The levels tau, strictly between 0 and 1: one for all outputs, or several that the outputs take in turn.
+        The levels tau, strictly between 0 and 1: one for all outputs, or Q of them, of which output j has number
+        j modulo Q.
     reduction : {"mean", "sum"}, default "mean"
         Mean over all elements, or sum.
 
@@ -290,11 +354,11 @@ class Pinball(Loss):
     TypeError
         If a level is not a number.
     ValueError
-        If a level is not between 0 and 1, or there is none.
+        If a level is not strictly between 0 and 1, or quantiles is empty.
 
     Notes
     -----
-    Targets are floats (B, O); or (B,) where O is 1. Source: Koenker and Bassett, Regression Quantiles,
+    Targets are floats (B, O), or (B,) if O is 1. Source: Koenker and Bassett, Regression Quantiles,
     Econometrica 46 (1978).
     """
 
@@ -302,17 +366,27 @@ class Pinball(Loss):
     code = 8
     fields = ("quantiles", "reduction")
 
-    def __init__(self, quantiles=0.5, reduction="mean"):
+    quantiles: float | tuple[float, ...]
+
+    def __init__(self, quantiles: float | Collection[float] = 0.5, reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
         self._set(quantiles=_numbers("quantiles", quantiles, "a number or a sequence of numbers", above=0, below=1))
 
-    def parameters(self, outputs):
+    def parameters(self, outputs: int) -> tuple[float, ...]:
         """The level of each output; of Q levels, output j has number j modulo Q.
+
+        Parameters
+        ----------
+        outputs : int
+
+        Returns
+        -------
+        tuple of float
 
         Raises
         ------
         ValueError
-            If the number of outputs is not a multiple of that of the levels.
+            If the number of outputs is not a multiple of Q.
         """
         if isinstance(self.quantiles, float):
             return (self.quantiles,) * outputs
@@ -321,12 +395,12 @@ class Pinball(Loss):
         return self.quantiles * (outputs // len(self.quantiles))
 
 
-def _is_sequence(value):
+def _is_sequence(value: object) -> TypeGuard[Collection[Any]]:
     return hasattr(value, "__len__") and not isinstance(value, (str, bytes, dict, set))
 
 
-def _numbers(name, value, expected, **limits):
-    """A float, or a tuple of them where the value is a sequence. limits: those of `number`."""
+def _numbers(name: str, value: object, expected: str, **limits: float) -> float | tuple[float, ...]:
+    """A float, or a tuple of floats if value is a sequence. limits: those of `number`."""
     if not _is_sequence(value):
         return number(name, value, **limits)
     try:
@@ -338,13 +412,13 @@ def _numbers(name, value, expected, **limits):
     return tuple(number(f"{name}[{i}]", each, **limits) for i, each in enumerate(values))
 
 
-def _one_each(name, values, what, outputs):
+def _one_each(name: str, values: tuple[float, ...], what: str, outputs: int) -> tuple[float, ...]:
     if len(values) != outputs:
         raise ValueError(f"{name} has {len(values)} {what}; there are {outputs} outputs")
     return values
 
 
-LOSSES = (
+LOSSES: tuple[type[Loss], ...] = (
     SoftmaxCrossEntropy,
     BinaryCrossEntropy,
     MeanSquaredError,
@@ -355,19 +429,23 @@ LOSSES = (
 )
 
 
-def loss(value):
-    """A loss from its name or from the object itself.
+def loss(value: str | Loss) -> Loss:
+    """A loss, given as its name or as an object.
 
     Parameters
     ----------
     value : str or Loss
-        The `name` of one of the classes above, or an object.
+        The `name` of one of the classes of this module, or an object.
+
+    Returns
+    -------
+    Loss
 
     Raises
     ------
     TypeError
-        If it is neither a name nor a loss.
+        If value is neither a name nor a loss.
     ValueError
-        If there is no loss of that name.
+        If no loss has that name.
     """
     return named("loss", value, Loss, LOSSES)

@@ -1,21 +1,26 @@
-"""What a fit may tell about a net beside its loss: functions of the net's output and of the target.
+"""Metrics: functions of a network's output and the target that `Trainer.fit` reports beside the loss.
 
-An output is what `Network.predict` gives: for the cross-entropies logits. A target is as it was given to the fit:
+The output is that of `Network.predict`, hence logits for the cross-entropies. The target is the one given to `fit`:
 class numbers (rows,), or an array (rows, outputs).
 """
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ._support.declarative import described, listed
 
+Array = np.ndarray[Any, np.dtype[Any]]
+Metric = Callable[[Any, Any], float]
+
 NAMES = ("accuracy", "top_k, k a number", "r2", "mean_absolute_error", "mean_squared_error")
-LARGER_IS_BETTER = ("accuracy", "r2", "top_")  # names that begin so
+LARGER_IS_BETTER = ("accuracy", "r2", "top_")  # beginnings of names
 
 
-def accuracy(output, target):
-    """The share of rows whose largest output is that of the target's class.
+def accuracy(output: Array, target: Array) -> float:
+    """The share of rows in which the target's class has the largest output.
 
     Parameters
     ----------
@@ -29,8 +34,8 @@ def accuracy(output, target):
     return float(np.mean(output.argmax(axis=1) == _classes(target)))
 
 
-def binary_accuracy(output, target):
-    """The share of elements that the sign of the logit puts on the target's side of 1/2.
+def binary_accuracy(output: Array, target: Array) -> float:
+    """The share of elements for which a positive logit means a target above 1/2, and the reverse.
 
     Parameters
     ----------
@@ -46,8 +51,8 @@ def binary_accuracy(output, target):
     return float(np.mean((output > 0) == (_like(target, output) > 0.5)))
 
 
-def top_k(output, target, k):
-    """The share of rows for which fewer than k classes have a larger output than the target's class.
+def top_k(output: Array, target: Array, k: int) -> float:
+    """The share of rows in which fewer than k classes have a larger output than the target's class.
 
     Parameters
     ----------
@@ -63,8 +68,8 @@ def top_k(output, target, k):
     return float(np.mean((output > own).sum(axis=1) < k))
 
 
-def r2(output, target):
-    """The coefficient of determination, 1 - sum (y - t)^2 / sum (t - mean t)^2, as a mean over columns.
+def r2(output: Array, target: Array) -> float:
+    """The coefficient of determination, 1 - sum (y - t)^2 / sum (t - mean t)^2, averaged over columns.
 
     Parameters
     ----------
@@ -74,7 +79,7 @@ def r2(output, target):
     Returns
     -------
     float
-        For a column whose targets are all the same 1 where they are met, else 0, as in scikit-learn.
+        A column with constant targets counts as 1 if all are predicted exactly, otherwise as 0, as in scikit-learn.
     """
     target = _like(target, output)
     left = np.square(target - output, dtype=np.float64).sum(axis=0)
@@ -83,7 +88,7 @@ def r2(output, target):
     return float(np.mean(np.where(varies, 1 - left / np.where(varies, total, 1), left == 0)))
 
 
-def mean_absolute_error(output, target):
+def mean_absolute_error(output: Array, target: Array) -> float:
     """The mean of |y - t| over rows and columns.
 
     Parameters
@@ -98,7 +103,7 @@ def mean_absolute_error(output, target):
     return float(np.mean(np.abs(output - _like(target, output)), dtype=np.float64))
 
 
-def mean_squared_error(output, target):
+def mean_squared_error(output: Array, target: Array) -> float:
     """The mean of (y - t)^2 over rows and columns.
 
     Parameters
@@ -113,14 +118,14 @@ def mean_squared_error(output, target):
     return float(np.mean(np.square(output - _like(target, output), dtype=np.float64)))
 
 
-def resolve(metrics, loss):
-    """The functions that names stand for.
+def resolve(metrics: Any, loss: Any) -> dict[str, Metric]:
+    """The functions of the metrics that `Trainer.fit` was given.
 
     Parameters
     ----------
     metrics : str, function, list or tuple of these, or dict of name to function
     loss : Loss or function
-        That of the trainer: it says what an accuracy is.
+        The loss of the trainer, on which the meaning of "accuracy" depends.
 
     Returns
     -------
@@ -129,7 +134,7 @@ def resolve(metrics, loss):
     Raises
     ------
     TypeError, ValueError
-        For what is no metric, or one that does not go with the loss.
+        If an element is not a metric, or does not go with the loss.
     """
     if isinstance(metrics, str) or callable(metrics):
         metrics = [metrics]
@@ -140,7 +145,7 @@ def resolve(metrics, loss):
         return dict(metrics)
     if not isinstance(metrics, (list, tuple)):
         raise TypeError(f"metrics must be names, functions, or a dict of names to functions, got {described(metrics)}")
-    found = {}
+    found: dict[str, Metric] = {}
     for metric in metrics:
         if isinstance(metric, str):
             found[metric] = _named(metric, loss)
@@ -153,7 +158,7 @@ def resolve(metrics, loss):
     return found
 
 
-def _named(name, loss):
+def _named(name: str, loss: Any) -> Metric:
     kind = getattr(loss, "name", None)
     if name == "accuracy" and kind in ("softmax_cross_entropy", "binary_cross_entropy"):
         return accuracy if kind == "softmax_cross_entropy" else binary_accuracy
@@ -170,9 +175,9 @@ def _named(name, loss):
     return functions[name]
 
 
-def _classes(target):
+def _classes(target: Array) -> Array:
     return target if target.ndim == 1 else target.argmax(axis=1)
 
 
-def _like(target, output):
+def _like(target: Array, output: Array) -> Array:
     return target.reshape(output.shape)

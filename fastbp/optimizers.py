@@ -1,4 +1,9 @@
-"""Optimisers: their hyperparameters. Names, defaults and formulas are PyTorch's."""
+"""Optimisers, described by their hyperparameters. Names, defaults and formulas are PyTorch's.
+
+w is a parameter, g its gradient, and t the number of the update, from 1.
+"""
+
+from typing import ClassVar
 
 from ._support.declarative import Declared, flag, integer, named, number
 
@@ -11,32 +16,33 @@ class Optimizer(Declared):
     name : str
         "sgd", "adam", "adamw", "rmsprop", "adagrad" or "lbfgs".
     code : int or None
-        The optimiser's number in the C core (enum fbp_optimizer_kind); None for one that is not of minibatches.
+        The optimiser's number in the C core (enum fbp_optimizer_kind); None for one that takes the full batch.
     moments : int
-        How many vectors of state it keeps, each as long as the parameters.
+        The number of state vectors, each as long as the parameters.
     slots : tuple of int
-        Which of the kernel's three moments each of them is.
+        For each state vector, its position among the kernel's three moments.
     initial_moments : tuple of float
-        What each of them is full of before the first step.
+        The value that fills each state vector before the first update.
     constants : tuple
-        ``(code, momentum, weight_decay, beta1, beta2, eps, rate_decay, nesterov, decoupled)``, 0 where the optimiser
-        has none. beta2 is RMSprop's alpha.
+        ``(code, momentum, weight_decay, beta1, beta2, eps, rate_decay, nesterov, decoupled)``; 0 for a constant that
+        the optimiser lacks. beta2 is RMSprop's alpha.
     """
 
-    code = None
-    slots = ()
-    nesterov = decoupled = False
+    code: ClassVar[int | None] = None
+    slots: tuple[int, ...] = ()
+    nesterov: bool = False
+    decoupled: ClassVar[bool] = False
 
     @property
-    def moments(self):
+    def moments(self) -> int:
         return len(self.slots)
 
     @property
-    def initial_moments(self):
+    def initial_moments(self) -> tuple[float, ...]:
         return (0.0,) * self.moments
 
     @property
-    def constants(self):
+    def constants(self) -> tuple[int | float | None, ...]:
         names = ("momentum", "weight_decay", "beta1", "beta2", "eps", "rate_decay")
         reals = (getattr(self, name, 0.0) for name in names)
         return (self.code, *reals, int(self.nesterov), int(self.decoupled))
@@ -71,7 +77,13 @@ class SGD(Optimizer):
     code = 0
     fields = ("learning_rate", "momentum", "weight_decay", "nesterov")
 
-    def __init__(self, learning_rate=1e-3, momentum=0.0, weight_decay=0.0, nesterov=False):
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+
+    def __init__(
+        self, learning_rate: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+    ) -> None:
         self._set(
             learning_rate=number("learning_rate", learning_rate, least=0),
             momentum=number("momentum", momentum, least=0, below=1),
@@ -82,14 +94,14 @@ class SGD(Optimizer):
             raise ValueError("nesterov is True; it needs a momentum above 0")
 
     @property
-    def slots(self):
+    def slots(self) -> tuple[int, ...]:  # type: ignore[override]
         return (0,) if self.momentum else ()
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, ICLR 2015), weight decay added to the gradient.
+    """Adam (Kingma and Ba, ICLR 2015), with weight decay added to the gradient.
 
-    In step t, from 1: g += weight_decay w; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+    Update t: g += weight_decay w; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
     w -= learning_rate / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps).
 
     Parameters
@@ -118,7 +130,20 @@ class Adam(Optimizer):
     slots = (0, 1)
     fields = ("learning_rate", "beta1", "beta2", "eps", "weight_decay")
 
-    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
+    learning_rate: float
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
         self._set(
             learning_rate=number("learning_rate", learning_rate, least=0),
             beta1=number("beta1", beta1, least=0, below=1),
@@ -129,9 +154,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019): it shrinks w, and leaves the gradient alone.
+    """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019), which shrinks w and does not change g.
 
-    In step t, from 1: w -= learning_rate weight_decay w; then as `Adam` without weight decay.
+    Update t: w -= learning_rate weight_decay w, followed by `Adam` without weight decay.
 
     Parameters
     ----------
@@ -157,15 +182,23 @@ class AdamW(Adam):
     name = "adamw"
     decoupled = True
 
-    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01):
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
         super().__init__(learning_rate, beta1, beta2, eps, weight_decay)
 
 
 class RMSprop(Optimizer):
-    """RMSprop (Tieleman and Hinton, 2012): the gradient divided by the root of a mean of its squares.
+    """RMSprop (Tieleman and Hinton, 2012): the gradient divided by the root mean square of past gradients.
 
-    g += weight_decay w; v = alpha v + (1 - alpha) g^2; q = g / (sqrt(v) + eps); w -= learning_rate q. Centred, the
-    square of a mean of g is taken from v under the root. With momentum, u = momentum u + q and w -= learning_rate u.
+    g += weight_decay w; v = alpha v + (1 - alpha) g^2; q = g / (sqrt(v) + eps); w -= learning_rate q. The centred
+    variant replaces v under the root by v - m^2, m = alpha m + (1 - alpha) g. With momentum, u = momentum u + q and
+    w -= learning_rate u.
 
     Parameters
     ----------
@@ -180,6 +213,7 @@ class RMSprop(Optimizer):
     momentum : float, default 0
         In [0, 1).
     centered : bool, default False
+        Whether to subtract the square of the mean gradient.
 
     Raises
     ------
@@ -193,7 +227,22 @@ class RMSprop(Optimizer):
     code = 2
     fields = ("learning_rate", "alpha", "eps", "weight_decay", "momentum", "centered")
 
-    def __init__(self, learning_rate=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False):
+    learning_rate: float
+    alpha: float
+    eps: float
+    weight_decay: float
+    momentum: float
+    centered: bool
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
         self._set(
             learning_rate=number("learning_rate", learning_rate, least=0),
             alpha=number("alpha", alpha, least=0, below=1),
@@ -204,18 +253,18 @@ class RMSprop(Optimizer):
         )
 
     @property
-    def beta2(self):
+    def beta2(self) -> float:
         return self.alpha
 
     @property
-    def slots(self):
+    def slots(self) -> tuple[int, ...]:  # type: ignore[override]
         return (0, *((1,) if self.momentum else ()), *((2,) if self.centered else ()))
 
 
 class Adagrad(Optimizer):
     """Adagrad (Duchi, Hazan and Singer, JMLR 2011): the gradient divided by the root of the sum of its squares.
 
-    In step t, from 1: g += weight_decay w; v += g^2;
+    Update t: g += weight_decay w; v += g^2;
     w -= learning_rate / (1 + (t - 1) rate_decay) g / (sqrt(v) + eps).
 
     Parameters
@@ -227,7 +276,7 @@ class Adagrad(Optimizer):
     weight_decay : float, default 0
         Finite, at least 0.
     initial_accumulator : float, default 0
-        Finite, at least 0: what each element of v begins with.
+        Finite, at least 0: the initial value of each element of v.
     eps : float, default 1e-10
         Finite, greater than 0.
 
@@ -244,7 +293,20 @@ class Adagrad(Optimizer):
     slots = (0,)
     fields = ("learning_rate", "rate_decay", "weight_decay", "initial_accumulator", "eps")
 
-    def __init__(self, learning_rate=1e-2, rate_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10):
+    learning_rate: float
+    rate_decay: float
+    weight_decay: float
+    initial_accumulator: float
+    eps: float
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-2,
+        rate_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator: float = 0.0,
+        eps: float = 1e-10,
+    ) -> None:
         self._set(
             learning_rate=number("learning_rate", learning_rate, least=0),
             rate_decay=number("rate_decay", rate_decay, least=0),
@@ -254,22 +316,21 @@ class Adagrad(Optimizer):
         )
 
     @property
-    def initial_moments(self):
+    def initial_moments(self) -> tuple[float, ...]:
         return (self.initial_accumulator,)
 
 
 class LBFGS(Optimizer):
-    """L-BFGS, for full batches: SciPy's L-BFGS-B drives value_and_grad; needs the scipy extra.
+    """L-BFGS on the full batch, by SciPy's L-BFGS-B (extra ``scipy``). One iteration is one epoch.
 
     Parameters
     ----------
     tolerance_gradient : float, default 1e-7
-        Finite, at least 0: no element of the gradient is larger at the end.
+        Finite, at least 0. Training ends when no element of the gradient is larger in absolute value.
     tolerance_change : float, default 1e-9
-        Finite, at least 0: the end when an iteration lowers the loss by less than this share of it, or of 1 where the
-        loss is smaller.
+        Finite, at least 0. Training ends when an iteration lowers the loss by less than tolerance_change max(loss, 1).
     history : int, default 10
-        At least 1: how many pairs of steps and changes of the gradient stand for the second derivatives.
+        At least 1: the number of pairs (step, change of the gradient) that approximate the Hessian.
 
     Raises
     ------
@@ -282,7 +343,11 @@ class LBFGS(Optimizer):
     name = "lbfgs"
     fields = ("tolerance_gradient", "tolerance_change", "history")
 
-    def __init__(self, tolerance_gradient=1e-7, tolerance_change=1e-9, history=10):
+    tolerance_gradient: float
+    tolerance_change: float
+    history: int
+
+    def __init__(self, tolerance_gradient: float = 1e-7, tolerance_change: float = 1e-9, history: int = 10) -> None:
         self._set(
             tolerance_gradient=number("tolerance_gradient", tolerance_gradient, least=0),
             tolerance_change=number("tolerance_change", tolerance_change, least=0),
@@ -290,14 +355,23 @@ class LBFGS(Optimizer):
         )
 
 
-def optimizer(value):
-    """An optimiser from its name ("sgd", "adam", "adamw", "rmsprop", "adagrad", "lbfgs") or from the object itself.
+def optimizer(value: str | Optimizer) -> Optimizer:
+    """An optimiser, given as its name or as an object.
+
+    Parameters
+    ----------
+    value : str or Optimizer
+        "sgd", "adam", "adamw", "rmsprop", "adagrad", "lbfgs", or an object.
+
+    Returns
+    -------
+    Optimizer
 
     Raises
     ------
     TypeError
-        If it is neither a name nor an optimiser.
+        If value is neither a name nor an optimiser.
     ValueError
-        If there is no optimiser of that name.
+        If no optimiser has that name.
     """
     return named("optimizer", value, Optimizer, (SGD, Adam, AdamW, RMSprop, Adagrad, LBFGS))

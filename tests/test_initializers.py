@@ -296,6 +296,6 @@ def test_no_two_declarations_have_one_name():
         for child in cls.__subclasses__():
             yield from below(child)
 
-    names = [cls.name for cls in below(Declared) if cls.name is not None and cls.__module__.startswith("fastbp")]
+    names = [cls.name for cls in below(Declared) if cls.name and cls.__module__.startswith("fastbp")]
     assert len(names) == len(set(names)), sorted(names)
     assert all(cls.__doc__ for cls in below(Initializer))

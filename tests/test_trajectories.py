@@ -160,7 +160,7 @@ def test_every_class_has_a_run():
 
     def named(base):
         for cls in base.__subclasses__():
-            if cls.name is not None:
+            if cls.name:
                 yield cls.name
             yield from named(cls)
 

@@ -1,51 +1,59 @@
-"""What the declarative classes share: a base class, and checks that name the argument, what was wanted and what came.
+"""The base class of the declarative objects, and argument checks whose errors name argument, expectation and value.
 
-A declarative object says what is wanted (a layer, a loss, an optimiser) and computes nothing. It is read-only: to
-change a hyperparameter, make another object.
+A declarative object describes a layer, a loss, an optimiser or a schedule by its hyperparameters, and computes nothing.
+It is read-only: to change a hyperparameter, make a new object.
+
+The checks raise TypeError for a value of the wrong kind and ValueError for a value out of range.
 """
 
 import numbers
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Self, TypeVar
+
+_D = TypeVar("_D", bound="Declared")
 
 
-def integer(name, value, least=None, most=None):
-    """An int from a Python or NumPy integer in [least, most]; bool is not an integer."""
+def integer(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
+    """A Python or NumPy integer in [least, most], as an int. A bool is not an integer here."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {described(value)}")
-    value = int(value)
-    if least is not None and value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-    if most is not None and value > most:
-        raise ValueError(f"{name} must be at most {most}, got {value}")
-    return value
+    found = int(value)
+    if least is not None and found < least:
+        raise ValueError(f"{name} must be at least {least}, got {found}")
+    if most is not None and found > most:
+        raise ValueError(f"{name} must be at most {most}, got {found}")
+    return found
 
 
-def number(name, value, least=None, above=None, below=None):
-    """A finite float from a Python or NumPy real number, at least `least`, above `above` and below `below`."""
+def number(
+    name: str, value: object, least: float | None = None, above: float | None = None, below: float | None = None
+) -> float:
+    """A finite Python or NumPy real number, as a float: at least `least`, above `above` and below `below`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {described(value)}")
     try:
-        value = float(value)
+        found = float(value)
     except OverflowError:
         raise ValueError(f"{name} must be a finite number, got one too large for a float") from None
-    if value != value or value in (float("inf"), float("-inf")):
-        raise ValueError(f"{name} must be a finite number, got {value}")
-    if least is not None and value < least:
-        raise ValueError(f"{name} must be at least {least:g}, got {value}")
-    if above is not None and value <= above:
-        raise ValueError(f"{name} must be greater than {above:g}, got {value}")
-    if below is not None and value >= below:
-        raise ValueError(f"{name} must be less than {below:g}, got {value}")
-    return value
+    if found != found or found in (float("inf"), float("-inf")):
+        raise ValueError(f"{name} must be a finite number, got {found}")
+    if least is not None and found < least:
+        raise ValueError(f"{name} must be at least {least:g}, got {found}")
+    if above is not None and found <= above:
+        raise ValueError(f"{name} must be greater than {above:g}, got {found}")
+    if below is not None and found >= below:
+        raise ValueError(f"{name} must be less than {below:g}, got {found}")
+    return found
 
 
-def flag(name, value):
-    """A bool from a Python or NumPy bool."""
+def flag(name: str, value: object) -> bool:
+    """A Python or NumPy bool, as a bool."""
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_") and type(value).__module__ == "numpy":
         return bool(value)
     raise TypeError(f"{name} must be True or False, got {described(value)}")
 
 
-def choice(name, value, choices):
+def choice(name: str, value: object, choices: Iterable[str]) -> str:
     """One of the strings `choices`."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {listed(choices)}, got {described(value)}")
@@ -54,15 +62,16 @@ def choice(name, value, choices):
     return value
 
 
-def seed(name, value):
-    """An integer that fits in 64 bits without sign."""
+def seed(name: str, value: object) -> int:
+    """An integer in [0, 2^64)."""
     return integer(name, value, least=0, most=2**64 - 1)
 
 
-def named(name, value, base, classes):
-    """An object of class `base`: `value` itself, or the class among `classes` of that name with its defaults."""
+def named(name: str, value: object, base: type[_D], classes: Iterable[type[_D]]) -> _D:
+    """An object of class `base`: `value` itself, or a new object, with defaults, of the class that the str names."""
     if isinstance(value, base):
         return value
+    classes = tuple(classes)
     names = [cls.name for cls in classes]
     if isinstance(value, str):
         for cls in classes:
@@ -74,8 +83,8 @@ def named(name, value, base, classes):
     raise TypeError(f"{name} must be one of {listed(names)} or an object of such a class, got {described(value)}")
 
 
-def described(value):
-    """The kind of a value, and the value where it is short: for error messages."""
+def described(value: object) -> str:
+    """The type of a value, and the value itself where it is short: for error messages."""
     kind = type(value).__name__
     if value is None:
         return "None"
@@ -87,40 +96,51 @@ def described(value):
     return kind
 
 
-def listed(names):
+def listed(names: Iterable[str]) -> str:
+    """Names in quotes, separated by commas: for error messages."""
     return ", ".join(repr(name) for name in names)
 
 
 class Declared:
     """Base class: attributes set once, compared and printed by value, and written to and read from plain records.
 
-    A subclass names itself in `name`, lists its constructor's arguments in `fields` (those without a default in
-    `required` too), and stores each, checked, in an attribute of that name.
+    Attributes
+    ----------
+    name : str
+        The name of the class in records and arguments; empty for a class that has none, such as a base class.
+    fields : tuple of str
+        The arguments of the constructor. Each is stored, checked, in an attribute of that name.
+    required : tuple of str
+        The fields without a default.
     """
 
-    name = None
-    fields = ()
-    required = ()
+    name: ClassVar[str] = ""
+    fields: ClassVar[tuple[str, ...]] = ()
+    required: ClassVar[tuple[str, ...]] = ()
 
-    def _set(self, **attributes):
+    def _set(self, **attributes: Any) -> None:
         self.__dict__.update(attributes)
 
-    def __setattr__(self, attribute, value):
+    def __setattr__(self, attribute: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is read-only: make a new one to change {attribute}")
 
-    def __delattr__(self, attribute):
+    def __delattr__(self, attribute: str) -> None:
         raise AttributeError(f"{type(self).__name__} is read-only")
 
-    def _values(self):
+    def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, field) for field in self.fields)
 
-    def replaced(self, **changes):
-        """An object like this one with some of its fields changed.
+    def replaced(self, **changes: Any) -> Self:
+        """A copy of this object with some fields changed.
 
         Parameters
         ----------
         **changes
             New values of fields, as the constructor takes them.
+
+        Returns
+        -------
+        object of the same class
 
         Raises
         ------
@@ -129,8 +149,8 @@ class Declared:
         """
         return type(self)(**{**dict(zip(self.fields, self._values(), strict=True)), **changes})
 
-    def __repr__(self):
-        # Arguments that have no default, and those that differ from theirs.
+    def __repr__(self) -> str:
+        # The arguments that have no default, and those that differ from their default.
         plain = type(self)(**{field: getattr(self, field) for field in self.required})
         given = ", ".join(
             f"{field}={getattr(self, field)!r}"
@@ -139,16 +159,16 @@ class Declared:
         )
         return f"{type(self).__name__}({given})"
 
-    def __eq__(self, other):
-        if type(self) is not type(other):
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Declared) or type(self) is not type(other):
             return NotImplemented
         return self._values() == other._values()
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash((type(self), self._values()))
 
-    def to_dict(self):
-        """A record of dicts, lists, strings, numbers and bools, as JSON holds them.
+    def to_dict(self) -> dict[str, Any]:
+        """A record of dicts, lists, strings, numbers, bools and None, as JSON has them.
 
         Returns
         -------
@@ -158,13 +178,17 @@ class Declared:
         return {"kind": self.name, **{field: _to_plain(getattr(self, field)) for field in self.fields}}
 
     @classmethod
-    def from_dict(cls, record):
-        """The object that `to_dict` gave this record for. It must be of this class or of one below it.
+    def from_dict(cls, record: dict[str, Any]) -> Self:
+        """The object that a record of `to_dict` describes. It must be of this class or of a subclass.
 
         Parameters
         ----------
         record : dict
             As `to_dict` writes it. Fields that are missing take their defaults.
+
+        Returns
+        -------
+        object of the record's class
 
         Raises
         ------
@@ -195,14 +219,14 @@ class Declared:
             raise ValueError("record is nested too deeply") from None
 
 
-def _named_classes(cls):
-    if cls.name is not None:
+def _named_classes(cls: type[_D]) -> Iterator[type[_D]]:
+    if cls.name:
         yield cls
     for below in cls.__subclasses__():
         yield from _named_classes(below)
 
 
-def _to_plain(value):
+def _to_plain(value: Any) -> Any:
     if isinstance(value, Declared):
         return value.to_dict()
     if isinstance(value, tuple):
@@ -210,7 +234,7 @@ def _to_plain(value):
     return value
 
 
-def _from_plain(value):
+def _from_plain(value: Any) -> Any:
     if isinstance(value, dict):
         return Declared.from_dict(value)
     if isinstance(value, list):

@@ -107,9 +107,9 @@ def steps_of(inputs: int, layers: Sequence[Layer]) -> tuple[Step, ...]:
     -------
     tuple of Step
         A residual block becomes "residual_begin" (keep the input), the steps of its layers, "projection" where the
-        block has one, and "residual_end" (add the input that was kept). An activation that follows a dense layer or a norm
-        without one becomes part of that step. An activation whose derivative is computed from z is always a step of its
-        own, even where a dense layer names it.
+        block has one, and "residual_end" (add the input that was kept). An activation that follows a dense layer or a
+        norm without one becomes part of that step. An activation whose derivative is computed from z is always a step
+        of its own, even where a dense layer names it.
 
     Raises
     ------
@@ -160,7 +160,6 @@ def _append_steps(width: int, layers: Sequence[Layer], where: str, steps: list[S
             width = end
             steps.append(Step("residual_end", width, width, False, Identity(), None))
         else:
-            assert layer.name is not None
             affine = isinstance(layer, Norm) and layer.affine
             steps.append(Step(layer.name, width, width, affine, Identity(), layer))
     return width
@@ -196,7 +195,7 @@ def with_frozen(inputs: int, layers: Sequence[Layer], numbers: Iterable[int], fr
         If a number is not an index of a step, or is that of a projection.
     """
     candidates = parametric_steps(steps_of(inputs, layers))
-    chosen = {}
+    chosen: dict[int, Layer] = {}
     for number_ in numbers:
         layer = candidates[integer("number of a layer", number_, least=0, most=len(candidates) - 1)].layer
         if layer is None:
