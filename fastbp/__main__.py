@@ -1,8 +1,8 @@
-"""python -m fastbp"""
+"""``python -m fastbp``: the command line."""
 
 import sys
 
-from .cli.program import main
+from .cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

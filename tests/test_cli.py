@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-import fastbp.cli.settings
-from fastbp.cli import program
-from fastbp.tabular import columns as table
+from fastbp import tabular
+from fastbp.cli import main, settings
+from fastbp.cli.options import parser
 
 ROOT = Path(fb.__file__).resolve().parents[1]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, modes and terminals of POSIX")
@@ -60,7 +60,7 @@ def fails(*arguments, cwd, status, message):
 def called(capsys, *arguments):
     """A command in this process: its status, and what it prints."""
     try:
-        code = program.main([str(argument) for argument in arguments])
+        code = main([str(argument) for argument in arguments])
     except SystemExit as end:
         code = end.code
     captured = capsys.readouterr()
@@ -100,7 +100,7 @@ def test_train(tmp_path):
     assert "predicting 'digit', one of 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n" in out
     assert "rows: 1,150 to train on, 288 to validate, 359 to test; net 64-128-64-10, 17,226 parameters" in out
     assert re.search(r"^trained \d+ epochs in [\d.]+ s on \w+; epoch \d+ was the best, and is kept$", out, re.M)
-    assert "on 359 rows left alone until now:\n" in out
+    assert "on 359 rows not used until now:\n" in out
     accuracy = re.search(r"^  accuracy ([\d.]+)% \(\d+ of 359\); always '\d' would be right in 1[\d.]+%$", out, re.M)
     assert float(accuracy[1]) > 95
     assert re.search(r"^NumPy twin: 3 epochs in [\d.]+ s, [\d.]+ times as long$", out, re.M)
@@ -211,7 +211,7 @@ def test_help(capsys, command):
     for example in filter(None, examples):
         name, *arguments = example.split()
         assert name == "fastbp" and arguments[0] == (command or arguments[0])
-        program._parser().parse_args(arguments)
+        parser().parse_args(arguments)
     assert "None" not in out and "%(" not in out
     if command is None:
         assert all(f"    {name} " in out for name in COMMANDS)
@@ -239,7 +239,7 @@ def test_there_is_a_program():
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="fastbp") or [None]
     if script is None:
         pytest.skip("fastbp is not installed")
-    assert script.value == "fastbp.cli:main" and script.load() is program.main
+    assert script.value == "fastbp.cli:main" and script.load() is main
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused
@@ -353,7 +353,7 @@ def test_ctrl_c(tmp_path, asked):
         assert os.listdir(tmp_path) == []
         return
     assert re.fullmatch(r"fastbp: error: interrupted in epoch \d+; asked.npz holds the last parameters\n", err)
-    net, encoding = table.load(tmp_path / "asked.npz")
+    net, encoding = tabular.load(tmp_path / "asked.npz")
     X, y = fb.load_digits()
     assert (net.predict(X).argmax(axis=1) == y).mean() > 0.5
 
@@ -412,6 +412,7 @@ def houses(path, rows=400, seed=0, **options):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The current folder, with a table to train on and another to predict."""
+    pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
     houses("houses.csv")
     houses("new.csv", 50, 1)
@@ -444,8 +445,8 @@ def test_numbers(folder, capsys):
     error = np.abs(predicted - right).mean()
     assert error < 0.5 * np.abs(right - right.mean()).mean()
     # The same from Python.
-    net, encoding = table.load("prices.npz")
-    cells = table.read("new.csv")
+    net, encoding = tabular.load("prices.npz")
+    cells = tabular.read("new.csv")
     y = encoding.target.decode(fb.load("prices.npz").predict(encoding.inputs.encode(cells)))["price"]
     assert np.allclose(y, predicted, rtol=1e-6)
     assert called(capsys, "predict", "prices.npz", "new.csv")[1] == Path("predictions.csv").read_text()
@@ -500,8 +501,8 @@ def test_classes_that_were_never_seen(folder, capsys):
     code, out, err = called(capsys, "evaluate", "model.npz", "new.csv")
     assert code == 0 and "new.csv: 3 rows\n" in out and "mean -log(probability of the right class)" in out
     assert err == (
-        "fastbp: warning: column 'size' holds 'vast' in 2 rows, which no row trained on had: "
-        "no prediction of theirs is right\n"
+        "fastbp: warning: column 'size' holds 'vast' in 2 rows, which no training row had: "
+        "their predictions are wrong\n"
     )
     houses("new.csv", 2, 1, size=["vast", "huge"])
     code, out, err = called(capsys, "evaluate", "model.npz", "new.csv")
@@ -546,13 +547,30 @@ def test_one_seed_one_file(folder, capsys):
     assert a == b != c
 
 
-def test_pandas_makes_no_difference(folder, capsys, monkeypatch):
-    pytest.importorskip("pandas")
-    monkeypatch.setattr(fastbp.tabular.reading, "PANDAS_FROM", 0)
-    for name in "ab":
-        trained(capsys, "houses.csv", "--target", "price", "--epochs", 3, "-o", f"{name}.npz")
-        monkeypatch.setitem(sys.modules, "pandas", None)
-    assert Path("a.npz").read_bytes() == Path("b.npz").read_bytes()
+def test_without_pandas(folder, capsys, monkeypatch):
+    """Tables need it, arrays and images do not."""
+    trained(capsys, "houses.csv", "--target", "price", "--epochs", 1)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    message = "CSV files are read with pandas: pip install 'fastbp.table.'$"
+    refused(capsys, "train", "houses.csv", "--target", "price", message=message)
+    refused(capsys, "predict", "model.npz", "new.csv", message=message)
+    assert called(capsys, "info", "model.npz")[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["digits", "arrays", "mnist"])
+def test_pandas_is_imported_for_tables_alone(tmp_path, mnist, kind):
+    np.savez(tmp_path / "arrays.npz", X=np.arange(60.0).reshape(20, 3), y=np.arange(20.0))
+    data = {"digits": "digits", "arrays": "arrays.npz", "mnist": str(mnist)}[kind]
+    code = (
+        "import sys\nfrom fastbp.cli import main\n"
+        f"assert main(['train', {data!r}, '--epochs', '1', '--no-compare']) == 0\n"
+        f"assert main(['predict', 'model.npz', {data!r}, '-o', 'p.csv']) == 0\n"
+        "print('pandas' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_order_and_other_columns_do_not_matter(folder, capsys):
@@ -574,7 +592,7 @@ def test_what_was_never_seen(folder, capsys):
     code, out, err = called(capsys, "predict", "model.npz", "new.csv")
     assert code == 0 and out.count("\n") == 4
     assert err == (
-        "fastbp: warning: column 'place' holds 'moon', 'sea' in 2 rows, which no row trained on had: "
+        "fastbp: warning: column 'place' holds 'moon', 'sea' in 2 rows, which no training row had: "
         "taken as none of its categories\n"
     )
 
@@ -729,7 +747,7 @@ def test_arrays(folder, capsys):
 )
 def test_options_of_net_and_training(folder, capsys, monkeypatch, options, layers, trainer):
     made = []
-    monkeypatch.setattr(fb.cli.settings, "Trainer", lambda *a, **k: made.append(fb.Trainer(*a, **k)) or made[-1])
+    monkeypatch.setattr(settings, "Trainer", lambda *a, **k: made.append(fb.Trainer(*a, **k)) or made[-1])
     out = trained(capsys, "houses.csv", "--target", "price", "--epochs", 3, *options)
     assert "trained 3 epochs" in out
     assert ("on 400 rows trained on, as none was held out:" in out) == ("--validation" in options)

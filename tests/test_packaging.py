@@ -76,8 +76,8 @@ def test_the_wheel_holds_what_is_needed_and_no_sources():
         "ops/gemm.py",
         "reference/gemm.py",
         "bench/nets.py",
-        "commands/train.py",
-        "cli.py",
+        "cli/train.py",
+        "cli/program.py",
     ):
         assert f"fastbp/{needed}" in names
     assert not [name for name in names if name.endswith((".pyx", ".c", ".h"))]

@@ -1,44 +1,53 @@
 """DATA of a command: a CSV file, a .npz file, a folder in the format of MNIST, or the bundled digits."""
 
+from __future__ import annotations
+
+import argparse
 import os
 import warnings
 import zipfile
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .. import datasets
-from ..tabular import columns as table
-from ..tabular.reading import counted
+from .. import datasets, tabular
+from .._support.wording import counted
 
-DIGITS = "digits"  # stands for the bundled ones
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Inputs = tabular.Table | NDArray[Any]
+    Task = Literal["classification", "regression"]
+
+DIGITS = "digits"  # the word for the bundled digits
 ARRAYS = ".npz"
 
 
 class Rows:
-    """Some rows of data.
+    """Some rows of data, with their target.
 
     Attributes
     ----------
-    inputs : Cells, or (rows, columns) array
-    target : (rows,) or (rows, targets) array, or None
+    inputs : Table, or (rows, columns) array
+    target : (rows,) or (rows, targets) array
         Numbers, or an object array of str.
     """
 
-    def __init__(self, inputs, target=None):
+    def __init__(self, inputs: Inputs, target: NDArray[Any]):
         self.inputs = inputs
         self.target = target
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.inputs)
 
-    def take(self, rows):
-        of_table = isinstance(self.inputs, table.Cells)
-        target = None if self.target is None else self.target[rows]
-        return Rows(self.inputs.take(rows) if of_table else self.inputs[rows], target)
+    def take(self, rows: NDArray[Any]) -> Rows:
+        """Some of these rows, given by their positions or by an array of bool."""
+        inputs = self.inputs.take(rows) if isinstance(self.inputs, tabular.Table) else self.inputs[rows]
+        return Rows(inputs, self.target[rows])
 
 
-def kind(path):
-    """ "digits", "mnist", "arrays" or "table"."""
+def kind(path: str | None) -> Literal["digits", "mnist", "arrays", "table"]:
+    """What kind of data a path names; None stands for the digits."""
     if path is None or path == DIGITS and not os.path.exists(path):
         return "digits"
     if os.path.isdir(path):
@@ -46,19 +55,19 @@ def kind(path):
     return "arrays" if path.endswith(ARRAYS) else "table"
 
 
-def refuse_same(files):
-    """Refuse to write over what is read, or two things to one file.
+def refuse_same(files: dict[str, str | None]) -> None:
+    """Refuse to write over a file that is read, or to write two things to one file.
 
     Parameters
     ----------
     files : dict of str to str or None
-        The paths by what they were given as, those that are read first.
+        Paths by the name of their argument; files that are read come first.
 
     Raises
     ------
     ValueError
     """
-    found = {}
+    found: dict[str, str] = {}
     for name, path in files.items():
         if path is not None:
             first = found.setdefault(os.path.realpath(path), name)
@@ -66,8 +75,8 @@ def refuse_same(files):
                 raise ValueError(f"{name} must be another file than {first}, got {path} for both")
 
 
-def of_training(options):
-    """The rows to train on, and those to test with where the data has its own, or None; and the target's name."""
+def training_data(options: argparse.Namespace) -> tuple[Rows, Rows | None, str]:
+    """The rows to train on, the test rows of data that has its own, and the target's name."""
     path = options.data
     found = kind(path)
     if found in ("digits", "mnist"):
@@ -79,108 +88,118 @@ def of_training(options):
         return Rows(X, y), Rows(X_test, y_test), "digit"
     if found == "arrays":
         name = options.target or "y"
-        return _with_target(_arrays(path, options.inputs, name), name), None, name
-    cells = table.read(path, options.delimiter)
+        return _with_target_array(*_read_arrays(path, options, name), name), None, name
+    table = _read_table(path, options)
     name = options.target
     if name is None:
-        raise ValueError(f"--target NAME is missing: {path} has the columns {', '.join(map(repr, cells.names))}")
-    return _of_table(cells, name, options.task), None, name
+        raise ValueError(f"--target NAME is missing: {path} has the columns {', '.join(map(repr, table.names))}")
+    return _with_target_column(table, name, options.task), None, name
 
 
-def of_model(path, encoding, target, delimiter=None, inputs="X"):
-    """The rows that a model is to predict from.
-
-    Parameters
-    ----------
-    path : str
-    encoding : Encoding
-        The model's.
-    target : bool
-        Whether the target is needed, too.
-    delimiter : str or None
-    inputs : str
-        Of a .npz file, the array's name.
-
-    Returns
-    -------
-    Rows
-    """
-    found = kind(path)
-    of_table = isinstance(encoding.inputs, table.TableInputs)
-    if of_table != (found == "table"):
-        wanted = "a table: DATA must be a CSV file" if of_table else "arrays: DATA must be a .npz file or images"
-        raise ValueError(f"the model was trained on {wanted}, got {path}")
-    of_classes = isinstance(encoding.target, table.Classes)
-    columns = [encoding.target.column] if of_classes else list(encoding.target.columns)
+def inputs_for_model(encoding: tabular.Encoding, options: argparse.Namespace) -> Inputs:
+    """What a model is to predict from: a table or an array."""
+    found = _kind_for_model(encoding, options.data)
     if found == "table":
-        cells = table.read(path, delimiter)
-        if not target:
-            return Rows(cells)
-        task = "classification" if of_classes and not encoding.target.integers else "regression"
-        return _of_table(cells, columns[0], task)
+        return _read_table(options.data, options)
+    if found == "digits":
+        return datasets.load_digits()[0]
+    if found == "mnist":
+        return datasets.load_mnist(options.data)[2]
+    return _read_arrays(options.data, options)[0]
+
+
+def rows_for_model(encoding: tabular.Encoding, options: argparse.Namespace) -> Rows:
+    """The rows, with their target, to compare a model's predictions with."""
+    found = _kind_for_model(encoding, options.data)
+    target = encoding.target
     if found == "digits":
         return Rows(*datasets.load_digits())
     if found == "mnist":
-        return Rows(*datasets.load_mnist(path)[2:])
-    name = columns[0] if len(columns) == 1 else columns[0].rpartition("_")[0]
-    rows = _arrays(path, inputs, name if target else None)
-    return _with_target(rows, name) if target else rows
+        return Rows(*datasets.load_mnist(options.data)[2:])
+    names = [target.column] if isinstance(target, tabular.Classes) else list(target.columns)
+    if found == "table":
+        is_text = isinstance(target, tabular.Classes) and not target.integers
+        table = _read_table(options.data, options)
+        return _with_target_column(table, names[0], "classification" if is_text else "regression")
+    name = names[0] if len(names) == 1 else names[0].rpartition("_")[0]
+    return _with_target_array(*_read_arrays(options.data, options, name), name)
 
 
-def _of_table(cells, name, task):
-    present = cells.column(name) != ""
-    if not present.any():
-        raise ValueError(f"column {name!r} of {cells.path} has no values")
-    if not present.all():
-        _left_out(len(cells) - present.sum(), name)
-        cells = cells.take(present)
-    return Rows(cells, table.target_values(cells, name, task))
+def _kind_for_model(encoding: tabular.Encoding, path: str) -> str:
+    found = kind(path)
+    of_table = isinstance(encoding.inputs, tabular.TableInputs)
+    if of_table != (found == "table"):
+        wanted = "a table: DATA must be a CSV file" if of_table else "arrays: DATA must be a .npz file or images"
+        raise ValueError(f"the model was trained on {wanted}, got {path}")
+    return found
 
 
-def _arrays(path, inputs, target):
-    """The array of inputs in a .npz file, and that of the target unless its name is None."""
+# -------------------------------------------------------------------------------------------------------------- tables
+
+
+def _read_table(path: str, options: argparse.Namespace) -> tabular.Table:
+    return tabular.read(path, options.delimiter)
+
+
+def _with_target_column(table: tabular.Table, name: str, task: Task | None) -> Rows:
+    """The rows of a table whose target is known, and the target."""
+    missing = table.missing(name)
+    if missing.all():
+        raise ValueError(f"column {name!r} of {table.path} has no values")
+    if missing.any():
+        _warn_of_left_out(missing.sum(), name)
+        table = table.take(~missing)
+    return Rows(table, tabular.target_values(table, name, task))
+
+
+def _warn_of_left_out(count: int, name: str) -> None:
+    warnings.warn(f"{counted(int(count), 'row')} without a value of {name!r} left out", stacklevel=2)
+
+
+# -------------------------------------------------------------------------------------------------------------- arrays
+
+
+def _read_arrays(path: str, options: argparse.Namespace, *targets: str) -> list[NDArray[Any]]:
+    """Arrays of a .npz file: the inputs as numbers (rows, columns), and the targets of these names."""
+    inputs = options.inputs
     try:
         with np.load(path, allow_pickle=False) as file:
-            for name in (inputs, target):
-                if name is not None and name not in file:
+            for name in (inputs, *targets):
+                if name not in file:
                     raise ValueError(f"{path} has no array {name!r}; it has {', '.join(map(repr, file.files))}")
-            X = _array(path, file, inputs)
-            y = None if target is None else _array(path, file, target)
+            X, *others = (_read_array(path, file, name) for name in (inputs, *targets))
     except (zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{path}: truncated or damaged, or not a .npz file ({error})") from None
     if X.dtype.kind not in "fiub" or X.ndim < 2 or not X.size:
         raise ValueError(f"{path}: {inputs!r} must be numbers (rows, columns), got {X.dtype} of shape {X.shape}")
-    return Rows(X.reshape(len(X), -1), y)
+    return [X.reshape(len(X), -1), *others]
 
 
-def _array(path, file, name):
+def _read_array(path: str, file: Any, name: str) -> NDArray[Any]:
     try:
-        return file[name]
+        array: NDArray[Any] = file[name]
+        return array
     except ValueError as error:
         raise ValueError(
             f"{path}: {name!r} cannot be read ({error}): save numbers, or text as of a str dtype with .astype(str)"
         ) from None
 
 
-def _with_target(rows, name):
-    y = rows.target
+def _with_target_array(X: NDArray[Any], y: NDArray[Any], name: str) -> Rows:
+    """The rows whose target is known, and the target."""
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.dtype.kind not in "fiubU" or y.ndim not in (1, 2) or len(y) != len(rows):
+    if y.dtype.kind not in "fiubU" or y.ndim not in (1, 2) or len(y) != len(X):
         raise ValueError(
-            f"{name!r} must be numbers or text, one for each of the {len(rows)} rows, got {y.dtype} of shape {y.shape}"
+            f"{name!r} must be numbers or text, one for each of the {len(X)} rows, got {y.dtype} of shape {y.shape}"
         )
     if y.dtype.kind == "U":
-        return Rows(rows.inputs, y.astype(object))
-    rows = Rows(rows.inputs, y.astype(np.float64))
+        return Rows(X, y.astype(object))
+    rows = Rows(X, y.astype(np.float64))
     missing = np.isnan(rows.target.reshape(len(y), -1)).any(axis=1)
     if missing.any():
-        _left_out(missing.sum(), name)
+        _warn_of_left_out(missing.sum(), name)
         rows = rows.take(~missing)
     if not np.isfinite(rows.target).all() or not len(rows):
         raise ValueError(f"{name!r} must hold finite numbers")
     return rows
-
-
-def _left_out(count, name):
-    warnings.warn(f"{counted(int(count), 'row')} without a value of {name!r} left out", stacklevel=2)

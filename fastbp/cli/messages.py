@@ -1,41 +1,41 @@
-"""How well a net predicts, in words."""
+"""Lines about data, models and predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._support.wording import counted, shortened
 from ..layers import Dense, Residual
-from ..tabular.columns import Classes, TableInputs, TextColumn, probabilities
-from ..tabular.reading import counted, shortened
+from ..tabular import Classes, NumberColumn, Quantity, Table, TableInputs, TextColumn, probabilities
 
-MOST_LISTED = 20  # classes that get a line each
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..network import Network
+    from ..tabular import Encoding
+    from .data import Rows
+
+MOST_LISTED = 20  # classes with a line of their own
 
 
-def say_data(path, rows, encoding):
-    """Print what was read."""
-    inputs = encoding.inputs
-    what = f"{path or 'digits'}: {counted(len(rows), 'row')}"
-    if not isinstance(inputs, TableInputs):
-        print(f"{what} of {counted(inputs.width, 'number')}")
-        return
+def of_data(path: str | None, rows: Rows, encoding: Encoding) -> str:
+    """What was read."""
+    inputs, read = encoding.inputs, f"{path or 'digits'}: {counted(len(rows), 'row')}"
+    if not isinstance(inputs, TableInputs) or not isinstance(rows.inputs, Table):
+        return f"{read} of {counted(inputs.width, 'number')}"
     texts = sum(isinstance(column, TextColumn) for column in inputs.columns)
-    numbers = len(inputs.columns) - texts
-    parts = [f"{count} of {kind}" for count, kind in ((numbers, "numbers"), (texts, "text")) if count]
-    missing = sum(int((rows.inputs.column(column.column) == "").sum()) for column in inputs.columns)
+    kinds = [(len(inputs.columns) - texts, "numbers"), (texts, "text")]
+    columns = " and ".join(f"{count} of {kind}" for count, kind in kinds if count)
+    missing = sum(int(rows.inputs.missing(column.column).sum()) for column in inputs.columns)
     filled = f"; {counted(missing, 'missing value')}" if missing else ""
-    print(f"{what}; columns: {' and '.join(parts)}, {counted(inputs.width, 'input')}{filled}")
+    return f"{read}; columns: {columns}, {counted(inputs.width, 'input')}{filled}"
 
 
-def say_target(target, values, asked):
-    """Print what is predicted. asked: the target is of the user's choosing."""
-    hint = ""
-    if isinstance(target, Classes):
-        hint = "; --task regression takes them as numbers" if target.integers and asked else ""
-    elif values.ndim == 1:
-        hint = f"; it goes from {quantity(values.min())} to {quantity(values.max())}"
-    print(f"predicting {of_target(target)}{hint}")
-
-
-def of_target(target):
-    """What is predicted."""
+def of_target(target: Classes | Quantity) -> str:
+    """What a model predicts."""
     if isinstance(target, Classes):
         names = shortened(target.classes, str if target.integers else repr, 10)
         return f"{target.column!r}, one of {len(target.classes)} classes: {names}"
@@ -46,10 +46,23 @@ def of_target(target):
     return f"quantiles {', '.join(f'{level:g}' for level in target.quantiles)} of {names}{scale}"
 
 
-def shape(net):
+def of_target_values(target: Classes | Quantity, values: NDArray[Any], may_be_numbers: bool) -> str:
+    """What is predicted, and the range of the values that were read.
+
+    may_be_numbers: integers that are taken as classes could be meant as numbers, which the line then mentions.
+    """
+    remark = ""
+    if isinstance(target, Classes):
+        remark = "; --task regression takes them as numbers" if target.integers and may_be_numbers else ""
+    elif values.ndim == 1:
+        remark = f"; it goes from {_rounded(values.min())} to {_rounded(values.max())}"
+    return f"predicting {of_target(target)}{remark}"
+
+
+def of_widths(net: Network) -> str:
     """The widths of a net's layers, as in 784-128-10."""
 
-    def widths(layers):
+    def widths(layers: Sequence[Any]) -> Iterator[int]:
         for layer in layers:
             if isinstance(layer, Dense):
                 yield layer.units
@@ -59,21 +72,29 @@ def shape(net):
     return "-".join(map(str, [net.inputs, *widths(net.layers)]))
 
 
-def scores(target, outputs, values):
-    """What to say of predictions.
+def of_column(column: NumberColumn | TextColumn) -> str:
+    """How a column becomes inputs."""
+    if isinstance(column, TextColumn):
+        return f"text: {shortened([name or '(missing)' for name in column.categories], str)}"
+    mean, deviation, fill = map(_rounded, (column.mean, column.deviation, column.fill))
+    return f"a number, {mean} on average with deviation {deviation}; {fill} where missing"
+
+
+def of_predictions(target: Classes | Quantity, outputs: NDArray[Any], values: NDArray[Any]) -> list[str]:
+    """How well a net predicts.
 
     Parameters
     ----------
     target : Classes or Quantity
     outputs : (rows, outputs) array
-        Of the net.
+        The outputs of the net.
     values : array
-        What was right, as the table has it.
+        The values of the target, as they were read.
 
     Returns
     -------
     list of str
-        A line each.
+        Lines.
     """
     if isinstance(target, Classes):
         return _of_classes(target, outputs, values)
@@ -90,7 +111,22 @@ def scores(target, outputs, values):
     return lines
 
 
-def _of_classes(target, outputs, values):
+def of_each_class(target: Classes, outputs: NDArray[Any], values: NDArray[Any]) -> list[str]:
+    """For each of the first classes its recall and precision, in words."""
+    labels, chosen = target.encode(values), outputs.argmax(axis=1)
+    lines = []
+    for i, name in enumerate(target.classes[:MOST_LISTED]):
+        rows, named = labels == i, chosen == i
+        found = int((rows & named).sum())
+        recall = f"{found / rows.sum():.1%} found" if rows.any() else "none there"
+        precision = f"right in {found / named.sum():.1%} when named" if named.any() else "never named"
+        lines.append(f"  {name}: {counted(int(rows.sum()), 'row')}, {recall}; {precision}")
+    if len(target.classes) > MOST_LISTED:
+        lines.append(f"  and {len(target.classes) - MOST_LISTED} more classes")
+    return lines
+
+
+def _of_classes(target: Classes, outputs: NDArray[Any], values: NDArray[Any]) -> list[str]:
     labels = target.encode(values)
     right = outputs.argmax(axis=1) == labels
     known = labels >= 0
@@ -106,34 +142,20 @@ def _of_classes(target, outputs, values):
     return lines
 
 
-def of_each_class(target, outputs, values):
-    """A line for each class, where there are not too many: how many rows of it are found, and how sure its name is."""
-    labels, chosen = target.encode(values), outputs.argmax(axis=1)
-    lines = []
-    for i, name in enumerate(target.classes[:MOST_LISTED]):
-        mine = labels == i
-        found = int((mine & (chosen == i)).sum())
-        claimed = int((chosen == i).sum())
-        share = f"{found / mine.sum():.1%} found" if mine.any() else "none there"
-        sure = f"right in {found / claimed:.1%} when named" if claimed else "never named"
-        lines.append(f"  {name}: {counted(int(mine.sum()), 'row')}, {share}; {sure}")
-    if len(target.classes) > MOST_LISTED:
-        lines.append(f"  and {len(target.classes) - MOST_LISTED} more classes")
-    return lines
-
-
-def _of_numbers(name, predicted, values, constant):
-    left = float(np.square(values - predicted).sum())
+def _of_numbers(name: str, predicted: NDArray[np.float64], values: NDArray[np.float64], constant: float) -> list[str]:
+    residual = float(np.square(values - predicted).sum())
     total = float(np.square(values - values.mean()).sum())
-    error, of_constant = np.abs(values - predicted).mean(), np.abs(values - constant).mean()
+    error, of_constant = float(np.abs(values - predicted).mean()), float(np.abs(values - constant).mean())
     return [
-        f"R2 of {name!r} {1 - left / total:.4f}" if total else f"R2 is not defined: all of {name!r} is the same",
-        f"mean absolute error {quantity(error)} in its units; always saying {quantity(constant)} it would be "
-        f"{quantity(of_constant)}",
+        f"R2 of {name!r} {1 - residual / total:.4f}" if total else f"R2 is not defined: all of {name!r} is the same",
+        f"mean absolute error {_rounded(error)} in its units; always saying {_rounded(constant)} it would be "
+        f"{_rounded(of_constant)}",
     ]
 
 
-def _of_quantiles(name, levels, predicted, values):
+def _of_quantiles(
+    name: str, levels: Sequence[float], predicted: NDArray[np.float64], values: NDArray[np.float64]
+) -> list[str]:
     below = "; ".join(
         f"{np.mean(values < predicted[:, j]):.1%} lie below quantile {level:g}" for j, level in enumerate(levels)
     )
@@ -141,22 +163,13 @@ def _of_quantiles(name, levels, predicted, values):
     if len(levels) > 1:
         low, high = min(levels), max(levels)
         inside = (values >= predicted.min(axis=1)) & (values <= predicted.max(axis=1))
-        width = quantity(np.median(np.ptp(predicted, axis=1)))
+        width = _rounded(float(np.median(np.ptp(predicted, axis=1))))
         lines.append(
             f"between the outer two: {inside.mean():.1%} ({high - low:.0%} wanted), {width} apart in the median"
         )
     return lines
 
 
-def quantity(value):
-    """A number as text, to four digits or the unit."""
+def _rounded(value: float) -> str:
+    """A number as text, to four digits or to the unit."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def of_column(column):
-    """What a net takes of a column."""
-    if isinstance(column, TextColumn):
-        names = [name or "(missing)" for name in column.categories]
-        return f"text: {shortened(names, str)}"
-    mean, deviation, fill = map(quantity, (column.mean, column.deviation, column.fill))
-    return f"a number, {mean} on average with deviation {deviation}; {fill} where missing"

@@ -1,35 +1,36 @@
-"""The command line: ``fastbp``, and ``python -m fastbp``."""
+"""The program: it parses the command line, calls the command, and turns its errors into one line and a status."""
+
+from __future__ import annotations
 
 import argparse
 import os
 import sys
 import warnings
+from collections.abc import Callable, Sequence
 
-from .. import __version__
 from ..errors import DivergenceError
+from .options import PROGRAM, parser
 
-PROGRAM = "fastbp"
 
-
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Parameters
     ----------
-    arguments : list of str or None
-        Those of the process when None.
+    arguments : sequence of str or None
+        None: the arguments of the process.
 
     Returns
     -------
     int
-        The exit status: 0; 2 for wrong usage or wrong data, 1 for training that diverged and for what else failed, both
-        with one line on stderr; 130 after Ctrl-C.
+        The exit status: 0; 2 for wrong usage or wrong data, 1 for training that diverged and other failures, both with
+        one line on stderr; 130 after Ctrl-C.
     """
-    for name in ("stdout", "stderr"):  # None where they were closed, as with >&-
-        if getattr(sys, name) is None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the stream was closed, as by >&-
             setattr(sys, name, open(os.devnull, "w"))
-    options = _parser().parse_args(arguments)
-    progress = _Progress()
+    options = parser().parse_args(arguments)
+    progress = Progress()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
@@ -42,7 +43,7 @@ def main(arguments=None):
         _say("error", progress.interrupted)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has left; the interpreter must not try to flush it once more.
+        # The reader of our output has left: the interpreter must not flush it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (DivergenceError, MemoryError) as error:
@@ -60,13 +61,13 @@ def main(arguments=None):
         return 2
 
 
-def _say(kind, what):
-    """One line on stderr."""
+def _say(kind: str, what: object) -> None:
+    """Print one line on stderr."""
     print(f"{PROGRAM}: {kind}: {' '.join(str(what).split())}", file=sys.stderr, flush=True)
 
 
-def _command(name):
-    """What carries out a command: only its modules are imported."""
+def _command(name: str) -> Callable[[argparse.Namespace, Progress], None]:
+    """The function of a command. Only its modules are imported."""
     if name == "train":
         from . import train
 
@@ -79,294 +80,41 @@ def _command(name):
         )
     from . import model
 
-    return getattr(model, name)
+    return {"predict": model.predict, "evaluate": model.evaluate, "info": model.info}[name]
 
 
-class _Progress:
-    """One line that is written over on a terminal; a line each elsewhere."""
+class Progress:
+    """Progress on stdout: one line, overwritten each time, on a terminal; one line each time elsewhere.
 
-    def __init__(self):
+    Attributes
+    ----------
+    in_place : bool
+        Whether stdout is a terminal.
+    interrupted : str
+        The message of the program after Ctrl-C.
+    """
+
+    def __init__(self) -> None:
         self.in_place = sys.stdout.isatty()
-        self.written = 0
         self.interrupted = "interrupted"
+        self._written = 0  # characters of the line to overwrite
 
-    def show(self, text):
+    def show(self, text: str) -> None:
+        """Show a text in place of the one before."""
         if self.in_place:
-            print(f"\r{text:<{self.written}}", end="", flush=True)
-            self.written = len(text)
+            print(f"\r{text:<{self._written}}", end="", flush=True)
+            self._written = len(text)
         else:
             print(text, flush=True)
 
-    def clear(self):
+    def clear(self) -> None:
         """Wipe the line."""
         if self.in_place:
-            print(f"\r{'':<{self.written}}\r", end="", flush=True)
-        self.written = 0
+            print(f"\r{'':<{self._written}}\r", end="", flush=True)
+        self._written = 0
 
-    def end(self):
+    def end(self) -> None:
         """Leave the line as it stands."""
-        if self.written:
+        if self._written:
             print(flush=True)
-            self.written = 0
-
-
-# ------------------------------------------------------------------------------------------------------------- options
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose help begins with an example, and whose errors are one line."""
-
-    def __init__(self, *arguments, example="", **keywords):
-        super().__init__(*arguments, formatter_class=argparse.RawDescriptionHelpFormatter, **keywords)
-        self.example = example
-
-    def format_help(self):
-        return f"{self.example}\n\n{super().format_help()}"
-
-    def parse_known_args(self, args=None, namespace=None):
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown:  # said here, a command's error names the command's help
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return found, unknown
-
-    def error(self, message):
-        self.exit(2, f"{PROGRAM}: error: {message} ({self.prog} --help shows the options)\n")
-
-
-def _parser():
-    parser = _Parser(
-        prog=PROGRAM,
-        usage="%(prog)s COMMAND ...",
-        example="Example: fastbp train houses.csv --target price -o houses.npz\n"
-        "         fastbp predict houses.npz new.csv -o predictions.csv",
-        description="Train dense networks on a CPU, and predict with them, from tables, arrays and images.",
-        epilog="fastbp COMMAND --help shows a command's options. Exit status: 0; 2 for wrong usage or data; 1 when\n"
-        "training diverged; 130 after Ctrl-C.",
-    )
-    parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=PROGRAM, required=True)
-    _add_train(commands)
-    _add_of_model(commands)
-    _add_bench(commands)
-    return parser
-
-
-def _add_train(commands):
-    train = commands.add_parser(
-        "train",
-        help="train a net on a table, arrays or images, and save it",
-        usage="%(prog)s [DATA] [--target NAME] [-o MODEL] [options]",
-        example="Example: fastbp train houses.csv --target price -o houses.npz\n"
-        "         fastbp train flowers.csv --target species --drop id --layers 64,64 --plot training.png\n"
-        "         fastbp train houses.csv --target price --quantiles 0.1,0.5,0.9\n"
-        "         fastbp train mnist/ --layers 256 --epochs 20",
-        description="Train a net, say how well it predicts rows held out, and save it with all that is needed to\n"
-        "predict from another such file.\n\n"
-        "DATA is a CSV file with names in its first line (.gz too), a .npz file with arrays X and y, a folder with\n"
-        "MNIST's four files, or the word digits, as when it is left out, for the digits that come with fastbp.\n\n"
-        "Of a CSV numbers are scaled to mean 0 and deviation 1, and missing ones filled with the median; text, which\n"
-        "dates are too, becomes an input for each of its values. The rows held out have no say in that.",
-    )
-    train.add_argument("data", metavar="DATA", nargs="?", help="what to train on (default: digits)")
-    option = train.add_argument_group("what is learnt").add_argument
-    option("--target", metavar="NAME", help="the column to predict; of a .npz file the array (default: y)")
-    option("--drop", metavar="NAME", action="append", default=[], help="a column to leave out; may be repeated")
-    option("--text", metavar="NAME", action="append", default=[], help="a column of numbers to take as text: codes")
-    option(
-        "--task",
-        choices=["classification", "regression"],
-        help="default: classification of text and of at most 20 different integers, else regression",
-    )
-    option("--quantiles", type=_levels, metavar="Q,Q", help="learn quantiles of a number, such as 0.1,0.5,0.9")
-    option("--log-target", action="store_true", help="learn the logarithm of a number: prices, populations")
-    option("--balanced", action="store_true", help="let all classes weigh the same, however many rows they have")
-    option(
-        "--validation",
-        type=_share,
-        metavar="SHARE",
-        help="rows held out, which end the training and choose the best epoch (default: 0.2, at most 10,000 rows)",
-    )
-    option("--test", type=_share, metavar="SHARE", help="rows left alone until the end (default: 0; digits: 0.2)")
-    _add_reading(option)
-
-    option = train.add_argument_group("the net").add_argument
-    option(
-        "--layers",
-        type=_widths,
-        default=(128, 64),
-        metavar="N,N",
-        help="units of the hidden layers, or none for a linear model (default: 128,64)",
-    )
-    option("--activation", default="relu", metavar="NAME", help="relu (default), tanh, silu, gelu, selu, ...")
-    option("--dropout", type=_share, metavar="RATE", help="after each hidden layer (default: 0.1)")
-    option("--norm", choices=["layer", "batch"], help="normalise before each activation")
-    option("--dtype", choices=["float32", "float64"], default="float32", help="default: float32")
-
-    option = train.add_argument_group("training").add_argument
-    option(
-        "--loss",
-        choices=["mean_squared_error", "mean_absolute_error", "huber", "poisson"],
-        help="of numbers (default: mean_squared_error; poisson is for counts)",
-    )
-    option(
-        "--optimizer",
-        choices=["adamw", "adam", "sgd", "rmsprop", "adagrad", "lbfgs"],
-        default="adamw",
-        help="default: adamw; sgd has a momentum of 0.9; lbfgs takes all rows at once and needs SciPy",
-    )
-    option("--learning-rate", type=_number, metavar="X", help="default: 0.003 for adamw and adam")
-    option("--weight-decay", type=_number, metavar="X", help="default: 0.1 for adamw, else 0")
-    option(
-        "--schedule",
-        choices=["plateau", "cosine", "one_cycle", "exponential", "constant"],
-        help="of the learning rate (default: plateau, lower whenever the validation gets no better for a while)",
-    )
-    option("--clip-norm", type=_number, metavar="X", help="limit the norm of the gradient")
-    option("--epochs", type=_whole(1), default=200, metavar="N", help="at most so many (default: 200)")
-    option("--batch-size", type=_whole(1), metavar="N", help="rows in a minibatch (default: 32 to 256, by the rows)")
-    option(
-        "--patience",
-        type=_whole(0),
-        default=20,
-        metavar="N",
-        help="stop after so many epochs without a better validation, and keep the best; 0: never (default: 20)",
-    )
-    option("--seed", type=_whole(0, 2**64 - 1), default=0, metavar="N", help="one seed, one model (default: 0)")
-    option("--threads", type=_whole(1, 256), metavar="N", help="default: FASTBP_NUM_THREADS, else all cores")
-
-    option = train.add_argument_group("what is written").add_argument
-    option("-o", "--output", metavar="MODEL", help="the model, .npz or .safetensors (default: model.npz)")
-    option(
-        "--checkpoint", metavar="FILE", help="a .npz file written after each epoch; the same command goes on from it"
-    )
-    option("--log", metavar="FILE", help="a line for each epoch, .csv or .jsonl")
-    option("--plot", metavar="FILE", help="a picture of losses, learning rate and gradients, .png or .svg")
-    option("-v", "--verbose", action="store_true", help="print a line for each epoch")
-    option(
-        "--compare",
-        action=argparse.BooleanOptionalAction,
-        help="train the NumPy twin for three epochs, too: how long it takes, whether it agrees (default: with digits)",
-    )
-
-
-def _add_of_model(commands):
-    predict = commands.add_parser(
-        "predict",
-        help="predict the rows of a file",
-        usage="%(prog)s MODEL DATA [-o FILE]",
-        example="Example: fastbp predict houses.npz new.csv -o predictions.csv",
-        description="Write a CSV with a line for each row of DATA, in its order: the class and the probability of\n"
-        "each class, or numbers in the units of the target, or a column for each quantile. DATA must have the columns\n"
-        "the model was trained on, in any order; others are ignored, and so is the target.",
-    )
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="say how well a model predicts data whose target is known",
-        usage="%(prog)s MODEL DATA",
-        example="Example: fastbp evaluate houses.npz sold.csv",
-        description="Predict the rows of DATA and compare with the target that stands there: accuracy and what is\n"
-        "found of each class, or R2 and the mean error in the units of the target, or how many rows lie below each\n"
-        "quantile.",
-    )
-    for command in (predict, evaluate):
-        command.add_argument("model", metavar="MODEL", help="a file that fastbp train wrote")
-        command.add_argument(
-            "data", metavar="DATA", help="of the kind the model was trained on; of MNIST the test images"
-        )
-        _add_reading(command.add_argument)
-    predict.add_argument("-o", "--output", metavar="FILE", help="default: print them")
-
-    info = commands.add_parser(
-        "info",
-        help="say what a model is, or what fastbp and machine these are",
-        usage="%(prog)s [MODEL]",
-        example="Example: fastbp info houses.npz",
-        description="Print a model's layers, what it predicts and from which columns. Without MODEL: version,\n"
-        "instruction sets, threads and build.",
-    )
-    info.add_argument("model", metavar="MODEL", nargs="?", help="a file that fastbp wrote")
-
-
-def _add_reading(option):
-    option("--inputs", metavar="NAME", default="X", help="of a .npz file, the array to predict from (default: X)")
-    option("--delimiter", type=_character, metavar="C", help="of a CSV (default: , ; tab or |, by its first line)")
-
-
-def _add_bench(commands):
-    bench = commands.add_parser(
-        "bench",
-        help="time training against NumPy written by hand",
-        usage="%(prog)s [options]",
-        example="Example: fastbp bench --nets 784-128 --threads one",
-        description="Train a dozen nets, each checked first against the NumPy twin, and print microseconds a step\n"
-        "beside those of NumPy written by hand. About 20 seconds.",
-    )
-    option = bench.add_argument
-    option("--nets", metavar="TEXT", help="only nets whose name contains TEXT, such as 784-128")
-    option("--rounds", type=_whole(1), default=3, metavar="N", help="interleaved rounds (default: %(default)s)")
-    option(
-        "--threads",
-        choices=["one", "all", "both"],
-        default="both",
-        help="one thread on one core, as many as there are cores, or both in turn (default: %(default)s)",
-    )
-    option("--json", metavar="FILE", help="write everything found, every round's time included")
-
-
-def _whole(least, most=2**31 - 1):
-    def whole(text):
-        try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"must be a whole number in {least} .. {most}, got {text!r}")
-        return value
-
-    return whole
-
-
-def _real(text, below):
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    return value if 0 <= value < below else None
-
-
-def _number(text):
-    value = _real(text, float("inf"))
-    if value is None:
-        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
-    return value
-
-
-def _share(text):
-    value = _real(text, 1)
-    if value is None:
-        raise argparse.ArgumentTypeError(f"must be a share, at least 0 and below 1, got {text!r}")
-    return value
-
-
-def _levels(text):
-    levels = [_real(level, 1) for level in text.split(",")]
-    if None in levels or 0 in levels or sorted(set(levels)) != levels:
-        raise argparse.ArgumentTypeError(f"must be levels that increase, between 0 and 1, as 0.1,0.5,0.9, got {text!r}")
-    return levels
-
-
-def _widths(text):
-    if text == "none":
-        return ()
-    whole = _whole(1)
-    try:
-        return tuple(whole(width) for width in text.split(","))
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"must be whole numbers from 1, as 128,64, or none, got {text!r}") from None
-
-
-def _character(text):
-    text = "\t" if text == "\\t" else text
-    if len(text) != 1:
-        raise argparse.ArgumentTypeError(f"must be one character, or \\t, got {text!r}")
-    return text
+            self._written = 0

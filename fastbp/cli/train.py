@@ -1,17 +1,30 @@
 """``fastbp train``: from a table, arrays or images to a file that predicts."""
 
+from __future__ import annotations
+
+import argparse
 import importlib.util
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _core, callbacks, datasets
+from .. import _core, callbacks, datasets, tabular
 from .._support import storage
-from ..tabular import columns as table
-from ..tabular.reading import counted
+from .._support.wording import counted
 from . import data, messages, settings
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..network import Network
+    from ..trainer import Trainer
+    from ..training.history import History
+    from .data import Rows
+    from .program import Progress
+
 OUTPUT = "model.npz"
-MOST_VALIDATION = 10_000  # rows to validate, unless a share was asked for
+MOST_VALIDATION = 10_000  # rows to validate, unless a share is given
 LEAST_ROWS = 5
 ENDINGS = {
     "--output": (".npz", ".safetensors"),
@@ -22,47 +35,45 @@ ENDINGS = {
 TWIN_EPOCHS = 3  # of the NumPy twin, to compare with
 
 
-def run(options, progress):
+def run(options: argparse.Namespace, progress: Progress) -> None:
     """Train, say how well, and write the model."""
     output = options.output or OUTPUT
     _check_files(options, output)
-    callbacks_ = list(_callbacks(options))
+    watching = list(_callbacks(options))
     progress.interrupted = "interrupted; no model was saved"
     if options.task is None and (options.loss or options.log_target or options.quantiles):
-        options.task = "regression"  # all three are of numbers
-    rows, test, name = data.of_training(options)
+        options.task = "regression"  # all three are for numbers
+    rows, test, name = data.training_data(options)
     train, validation, test = _split(rows, test, options)
     encoding = _encoding(rows, train, name, options)
     net = settings.network(encoding, options)
     training = _encoded(rows.take(train), encoding, net, options)
     trainer = settings.trainer(net, encoding, len(train), options)
-    fit = settings.of_fit(encoding, len(train), options)
+    fit = settings.fit_arguments(encoding, len(train), options)
     if len(validation):
         fit["validation"] = _encoded(rows.take(validation), encoding, net, options)
-    messages.say_data(options.data, rows, encoding)
-    messages.say_target(encoding.target, rows.target, data.kind(options.data) in ("table", "arrays"))
-    counts = [
-        ("to train on", len(train)),
-        ("to validate", len(validation)),
-        ("to test", 0 if test is None else len(test)),
-    ]
-    counts = ", ".join(f"{count:,} {use}" for use, count in counts if count)
-    print(f"rows: {counts}; net {messages.shape(net)}, {counted(len(net.parameters), 'parameter')}", flush=True)
+    print(messages.of_data(options.data, rows, encoding))
+    may_be_numbers = data.kind(options.data) in ("table", "arrays")
+    print(messages.of_target_values(encoding.target, rows.target, may_be_numbers))
+    uses = {"train on": len(train), "validate": len(validation), "test": 0 if test is None else len(test)}
+    counts = ", ".join(f"{count:,} to {use}" for use, count in uses.items() if count)
+    parameters = counted(len(net.parameters), "parameter")
+    print(f"rows: {counts}; net {messages.of_widths(net)}, {parameters}", flush=True)
 
     stopping, ended = None, _Ended()
     if len(validation) and options.patience:
         stopping = callbacks.EarlyStopping(patience=options.patience)
-        callbacks_.append(stopping)
+        watching.append(stopping)
     if options.checkpoint is not None:
-        callbacks_.append(_SameData(options.checkpoint, encoding))
+        watching.append(_SameData(options.checkpoint, encoding))
     try:
-        history = trainer.fit(*training, **fit, callbacks=[*callbacks_, ended])
+        history = trainer.fit(*training, **fit, callbacks=[*watching, ended])
     except KeyboardInterrupt:
         if options.output is not None:
-            table.save(output, net, encoding)
+            tabular.save(output, net, encoding)
             progress.interrupted = f"interrupted in epoch {ended.epochs + 1}; {output} holds the last parameters"
         raise
-    table.save(output, net, encoding)
+    tabular.save(output, net, encoding)
     progress.interrupted = f"interrupted; the model is in {output}"
     if options.plot is not None:
         history.plot(options.plot)
@@ -70,44 +81,45 @@ def run(options, progress):
     best = f"; epoch {stopping.best_epoch} was the best, and is kept" if stopping is not None else ""
     print(f"trained {counted(history.epochs, 'epoch')} in {sum(history['seconds']):.2f} s on {_core.isa()}{best}")
     if test is not None:
-        _score("left alone until now", net, encoding, encoding.inputs.encode(test.inputs, net.dtype), test)
+        inputs: Any = test.inputs
+        _print_scores("not used until now", net, encoding, encoding.inputs.encode(inputs, net.dtype), test)
     elif len(validation):
         chosen = ", by which the best epoch was chosen" if stopping is not None else ""
-        _score(f"held out{chosen}", net, encoding, fit["validation"][0], rows.take(validation))
+        _print_scores(f"held out{chosen}", net, encoding, fit["validation"][0], rows.take(validation))
     else:
-        _score("trained on, as none was held out", net, encoding, training[0], rows)
+        _print_scores("trained on, as none was held out", net, encoding, training[0], rows.take(train))
     print(f"model: {output}", flush=True)
     if options.compare or options.compare is None and data.kind(options.data) == "digits":
-        _compare(trainer, training, fit, history)
+        _compare_with_twin(trainer, training, fit, history)
 
 
 class _Ended(callbacks.Callback):
-    """Remembers how many epochs were done."""
+    """Counts the epochs that ended."""
 
     epochs = 0
 
-    def epoch_end(self, run):
+    def epoch_end(self, run: Any) -> None:
         self.epochs = run.epoch
 
 
 class _SameData(callbacks.Callback):
-    """Refuses the checkpoint of a run that learnt other columns, other scales or another target."""
+    """Refuses the checkpoint of a run with other columns, other scales or another target."""
 
-    def __init__(self, path, encoding):
+    def __init__(self, path: str, encoding: tabular.Encoding):
         self._path, self._record = path, encoding.to_dict()
 
-    def state(self):
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         return {"encoding": self._record}, {}
 
-    def set_state(self, record, vectors):
+    def set_state(self, record: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> None:
         if record["encoding"] != self._record:
             raise ValueError(
                 f"{self._path}: it was written for another target or other data: give another --checkpoint"
             )
 
 
-def _check_files(options, output):
-    """Refuse, before the work, what cannot be written after it."""
+def _check_files(options: argparse.Namespace, output: str) -> None:
+    """Refuse files that cannot be written, before the work whose result they are to hold."""
     files = {"--output": output, "--checkpoint": options.checkpoint, "--log": options.log, "--plot": options.plot}
     data.refuse_same({"DATA": options.data, **files})
     for option, path in files.items():
@@ -122,7 +134,7 @@ def _check_files(options, output):
         raise ImportError("--plot needs matplotlib: pip install 'fastbp[plot]'")
 
 
-def _callbacks(options):
+def _callbacks(options: argparse.Namespace) -> Iterator[callbacks.Callback]:
     if options.checkpoint is not None:
         yield callbacks.Checkpoint(options.checkpoint)
     if options.log is not None:
@@ -131,16 +143,18 @@ def _callbacks(options):
         yield callbacks.ProgressBar()
 
 
-def _split(rows, test, options):
-    """The numbers of the rows to train on and to validate, and the rows to test with or None: by the seed."""
+def _split(
+    rows: Rows, test: Rows | None, options: argparse.Namespace
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Rows | None]:
+    """The positions of the training and of the validation rows, and the test rows: a random split by the seed."""
     if len(rows) < LEAST_ROWS:
-        raise ValueError(f"{options.data} has {counted(len(rows), 'row')}; it takes {LEAST_ROWS} at least")
-    train = np.arange(len(rows))
+        raise ValueError(f"{options.data} has {counted(len(rows), 'row')}; training takes at least {LEAST_ROWS}")
+    train: NDArray[np.int64] = np.arange(len(rows), dtype=np.int64)
     share = options.test
     if share is None:
         share = 0.2 if data.kind(options.data) == "digits" else 0.0
     elif test is not None:
-        raise ValueError("--test does not go with data in MNIST's format, which has images to test with")
+        raise ValueError("--test does not go with data in MNIST's format, which has test images of its own")
     if share:
         train, _, tested, _ = datasets.train_test_split(train, train, share, options.seed)
         test = rows.take(np.sort(tested))
@@ -153,49 +167,59 @@ def _split(rows, test, options):
     return np.sort(train), np.sort(validation), test
 
 
-def _encoding(rows, train, name, options):
-    """What the rows to train on tell of inputs and target."""
+def _encoding(rows: Rows, train: NDArray[np.int64], name: str, options: argparse.Namespace) -> tabular.Encoding:
+    """The encoding of inputs and target that is learnt from the training rows."""
     scale = "counts" if options.loss == "poisson" else "log" if options.log_target else "standard"
-    target = table.learn_target(name, rows.target, train, options.task, scale, options.quantiles)
-    if isinstance(rows.inputs, table.Cells):
-        for option, names in (("--drop", options.drop), ("--text", options.text)):
-            for each in names:
-                if each not in rows.inputs.names:
-                    raise ValueError(f"{option}: {options.data} has no column {each!r}")
-                if each == name:
-                    raise ValueError(f"{option}: {each!r} is the target: --task says what it is taken for")
-        names = [each for each in rows.inputs.names if each != name and each not in options.drop]
-        if not names:
-            raise ValueError(f"{options.data} has no column to predict {name!r} from")
-        inputs = table.learn_inputs(rows.inputs, names, train, options.text)
+    target = tabular.learn_target(name, rows.target, train, options.task, scale, options.quantiles)
+    inputs: tabular.TableInputs | tabular.ArrayInputs
+    if isinstance(rows.inputs, tabular.Table):
+        inputs = tabular.learn_inputs(rows.inputs, _input_names(rows.inputs, name, options), train, options.text)
     elif options.drop or options.text:
         raise ValueError("--drop and --text go with the columns of a CSV file")
     elif data.kind(options.data) == "arrays" and rows.inputs.dtype != np.uint8:
-        inputs = table.ArrayInputs.learn(rows.inputs[train])
+        inputs = tabular.ArrayInputs.learn(rows.inputs[train])
     else:
-        inputs = table.ArrayInputs(rows.inputs.shape[1])
-    return table.Encoding(inputs, target)
+        inputs = tabular.ArrayInputs(rows.inputs.shape[1])
+    return tabular.Encoding(inputs, target)
 
 
-def _encoded(rows, encoding, net, options):
-    """X and y as the trainer takes them."""
-    X = encoding.inputs.encode(rows.inputs, net.dtype)
+def _input_names(table: tabular.Table, target: str, options: argparse.Namespace) -> list[str]:
+    """The names of the columns to predict from."""
+    for option, names in (("--drop", options.drop), ("--text", options.text)):
+        for name in names:
+            if name not in table.names:
+                raise ValueError(f"{option}: {options.data} has no column {name!r}")
+            if name == target:
+                raise ValueError(f"{option}: {name!r} is the target: --task says what it is taken for")
+    names = [name for name in table.names if name != target and name not in options.drop]
+    if not names:
+        raise ValueError(f"{options.data} has no column to predict {target!r} from")
+    return names
+
+
+def _encoded(
+    rows: Rows, encoding: tabular.Encoding, net: Network, options: argparse.Namespace
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """X and y as `Trainer.fit` takes them."""
+    inputs: Any = rows.inputs
+    X = encoding.inputs.encode(inputs, net.dtype)
     target = encoding.target
-    if isinstance(target, table.Classes):
+    if isinstance(target, tabular.Classes):
         return X, target.encode(rows.target)
     y = target.encode(rows.target.astype(np.float64).reshape(len(rows), -1))
     return X, (np.exp(y) if options.loss == "poisson" else y).astype(net.dtype)
 
 
-def _score(which, net, encoding, X, rows):
-    outputs = net.predict(X)
+def _print_scores(which: str, net: Network, encoding: tabular.Encoding, X: NDArray[Any], rows: Rows) -> None:
     print(f"on {counted(len(rows), 'row')} {which}:")
-    for line in messages.scores(encoding.target, outputs, rows.target):
+    for line in messages.of_predictions(encoding.target, net.predict(X), rows.target):
         print(f"  {line}")
 
 
-def _compare(trainer, training, fit, history):
-    """The NumPy twin, for a few epochs: how long it takes, and whether it comes to the same."""
+def _compare_with_twin(
+    trainer: Trainer, training: tuple[NDArray[Any], NDArray[Any]], fit: dict[str, Any], history: History
+) -> None:
+    """Train the NumPy twin for a few epochs, and print its time and whether its loss agrees."""
     from .. import reference
 
     epochs = min(TWIN_EPOCHS, history.epochs)
@@ -208,9 +232,9 @@ def _compare(trainer, training, fit, history):
         schedule=trainer.schedule,
         clip_norm=trainer.clip_norm,
     )
-    twins = twin.fit(*training, **{**fit, "epochs": epochs, "verbose": False})
-    seconds, ours = sum(twins["seconds"]), sum(history["seconds"][:epochs])
+    of_twin = twin.fit(*training, **{**fit, "epochs": epochs, "verbose": False})
+    seconds, ours = sum(of_twin["seconds"]), sum(history["seconds"][:epochs])
     print(f"NumPy twin: {counted(epochs, 'epoch')} in {seconds:.2f} s, {seconds / ours:.1f} times as long")
-    loss, mine = twins["loss"][-1], history["loss"][epochs - 1]
-    verdict = "agrees with" if abs(loss - mine) <= 0.01 * abs(mine) else "DIFFERS from"
-    print(f"  its training loss in epoch {epochs}, {loss:.6f}, {verdict} {mine:.6f}", flush=True)
+    expected, got = of_twin["loss"][-1], history["loss"][epochs - 1]
+    verdict = "agrees with" if abs(expected - got) <= 0.01 * abs(got) else "DIFFERS from"
+    print(f"  its training loss in epoch {epochs}, {expected:.6f}, {verdict} {got:.6f}", flush=True)

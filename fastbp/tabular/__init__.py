@@ -1,8 +1,8 @@
-"""Tables: CSV files in, arrays for a net out, and its outputs back in the words and units of the table.
+"""CSV files as the inputs of a net, and its outputs in the words and units of the table.
 
-`read` takes a CSV as text. `learn_inputs` and `learn_target` look at the rows to train on and say how columns become
-inputs, and how outputs become classes or numbers: an `Encoding`. `save` writes it beside the net into one file, as
-plain data under "table", and `load` brings both back; `fastbp.load` reads the net alone from it.
+`read` takes a CSV file, with pandas, as a `Table` of text. `learn_inputs` and `learn_target` look at the training rows
+and decide how columns become inputs, and outputs become classes or numbers: together an `Encoding`. `save` writes it
+with the net to one file, and `load` reads both back; `fastbp.load` reads the net alone from that file.
 
 >>> from fastbp import tabular
 >>> net, encoding = tabular.load("model.npz")  # doctest: +SKIP
@@ -10,30 +10,18 @@ plain data under "table", and `load` brings both back; `fastbp.load` reads the n
 >>> columns = encoding.target.decode(net.predict(X))  # doctest: +SKIP
 """
 
-from .columns import (
-    ArrayInputs,
-    Classes,
-    Encoding,
-    NumberColumn,
-    Quantity,
-    TableInputs,
-    TextColumn,
-    learn_inputs,
-    learn_target,
-    load,
-    probabilities,
-    save,
-    target_values,
-)
-from .reading import Cells, read
+from .inputs import ArrayInputs, NumberColumn, TableInputs, TextColumn, learn_inputs
+from .model_file import Encoding, load, save
+from .reading import Table, read
+from .targets import Classes, Quantity, learn_target, probabilities, target_values
 
 __all__ = [
     "ArrayInputs",
-    "Cells",
     "Classes",
     "Encoding",
     "NumberColumn",
     "Quantity",
+    "Table",
     "TableInputs",
     "TextColumn",
     "learn_inputs",
