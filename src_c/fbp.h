@@ -258,6 +258,9 @@ void fbp_pool_run(int threads, fbp_part_fn *fn, void *context);
 /* Within fn, all parts wait here for each other. */
 void fbp_pool_barrier(int part, int parts);
 int fbp_cores(void); /* cores this process may use */
+/* The number of threads that pays for this many multiply-adds between two meetings of the threads. most: its upper bound, or
+ * 0: the cores this process may use now. */
+int fbp_threads_for(double multiply_adds, int most);
 
 /* -------------------------------------------------------------------------------------------------- rng.c */
 

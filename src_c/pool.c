@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 enum { MAX_PARTS = 256, SPINS_BEFORE_SLEEP = 1000 };
+static const double MULTIPLY_ADDS_A_THREAD = 1.5e6; /* pay for one more thread: some 30 microseconds */
 
 static struct {
     atomic_flag busy;
@@ -198,4 +199,11 @@ int fbp_cores(void) {
     if (n > 0) return (int)n;
 #endif
     return 1;
+}
+
+int fbp_threads_for(double multiply_adds, int most) {
+    const double pay = 1 + multiply_adds / MULTIPLY_ADDS_A_THREAD;
+    if (pay < 2) return 1;
+    if (most == 0) most = fbp_cores();
+    return pay < most ? (int)pay : most;
 }

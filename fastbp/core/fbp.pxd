@@ -190,6 +190,7 @@ cdef extern from "fbp.h" nogil:
     void fbp_pool_run(int threads, fbp_part_fn *fn, void *context)
     void fbp_pool_barrier(int part, int parts)
     int fbp_cores()
+    int fbp_threads_for(double multiply_adds, int most)
 
     void fbp_random_bits(uint64_t seed, uint64_t stream, uint64_t start, uint32_t *words, size_t N)
     void fbp_random_uniform(uint64_t seed, uint64_t stream, uint64_t start, double *u, size_t N)

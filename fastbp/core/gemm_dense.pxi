@@ -1,18 +1,9 @@
 # Matrix products and dense layers.
 
-# A product is worth a second thread from about 50 microseconds of work on.
-cdef enum:
-    WORK_PER_THREAD = 2000000
-
-
-cdef int threads_for(size_t M, size_t N, size_t K) noexcept:
-    cdef double parts = <double>M * <double>N * <double>K / WORK_PER_THREAD
-    return 1 if parts < 2 else default_threads if parts > default_threads else <int>parts
-
-
-cdef void run(int parts, fbp_part_fn *fn, void *context, double multiply_adds) noexcept:
+cdef void run(fbp_part_fn *fn, void *context, double multiply_adds) noexcept:
+    """Call fn for every part of a product, on as many threads as pay."""
     state = let_go(multiply_adds / MULTIPLY_ADDS_A_REAL)
-    fbp_pool_run(parts, fn, context)
+    fbp_pool_run(fbp_threads_for(multiply_adds, default_threads), fn, context)
     take_back(state)
 
 
@@ -30,7 +21,6 @@ def gemm(a, b, bint transpose_a, bint transpose_b, c=...):
     """c (M, N) = a b, either transposed first or not."""
     cdef Arguments args
     cdef Product p
-    cdef int parts
     args.count = args.item = 0
     try:
         a_ = real(&args, "a", a, 2)
@@ -53,8 +43,7 @@ def gemm(a, b, bint transpose_a, bint transpose_b, c=...):
         p.gemm.b, p.gemm.b_row = b_.buf, b_.shape[1]
         p.gemm.c, p.gemm.c_row = c_.buf, p.gemm.N
         p.gemm.b_transposed = transpose_b
-        parts = threads_for(p.gemm.M, p.gemm.N, p.gemm.K)
-        run(parts, product_part, &p, <double>p.gemm.M * p.gemm.N * p.gemm.K)
+        run(product_part, &p, <double>p.gemm.M * p.gemm.N * p.gemm.K)
         return c
     finally:
         release(&args)
@@ -94,7 +83,6 @@ def dense_forward(x, W, b, int activation, double alpha, y=...):
     """y (B, O) = f(x W + b); b may be None."""
     cdef Arguments args
     cdef Layer l
-    cdef int parts
     args.count = args.item = 0
     try:
         x_ = real(&args, "x", x, 2)
@@ -111,8 +99,7 @@ def dense_forward(x, W, b, int activation, double alpha, y=...):
         if l.dense.B == 0:
             return y
         l.dense.y, l.dense.y_row = y_.buf, l.dense.O
-        parts = threads_for(l.dense.B, l.dense.I, l.dense.O)
-        run(parts, forward_part, &l, <double>l.dense.B * l.dense.I * l.dense.O)
+        run(forward_part, &l, <double>l.dense.B * l.dense.I * l.dense.O)
         return y
     finally:
         release(&args)
@@ -125,7 +112,6 @@ def dense_backward(dy, x, W, y, int activation, double alpha, dx=..., dW=..., db
     cdef Py_buffer *y_ = NULL
     cdef void *dz_block = NULL
     cdef void *dz
-    cdef int parts
     args.count = args.item = 0
     try:
         dy_ = real(&args, "dy", dy, 2)
@@ -159,8 +145,7 @@ def dense_backward(dy, x, W, y, int activation, double alpha, dx=..., dW=..., db
             l.dense.dz = dz
             with nogil:
                 l.kernels.activation_backward(dy_.buf, y_.buf, activation, alpha, dz, l.dense.B * l.dense.O)
-        parts = threads_for(l.dense.B, l.dense.I, l.dense.O)
-        run(parts, backward_part, &l, <double>l.dense.B * l.dense.I * l.dense.O)
+        run(backward_part, &l, <double>l.dense.B * l.dense.I * l.dense.O)
         return dx, dW, db
     finally:
         free(dz_block)
