@@ -8,6 +8,7 @@ from . import _core
 from . import layers as layers_
 from ._support import arguments, declarative, network_steps, random_streams, storage
 from ._support.initial_values import initial_values
+from ._support.plan_spec import PlanSpec, PlanVectors
 
 BLOCK = 256  # rows that the core takes through the net at once (FBP_BLOCK)
 MOST_THREADS = 256
@@ -255,17 +256,9 @@ class Network:
         rows, outputs = len(X), self._outputs
         gradients = np.empty((rows * outputs, self._inputs), self._dtype)  # at the inputs: of output o of row r
         plan = _core.Plan(
-            self._dtype.name,
-            [(*record[:6], 1, *record[7:]) for record in self._records],
-            plan_rows(rows * outputs),
-            self._n_threads or 0,
-            -1,
-            None,
-            False,
-            None,
-            self._parameters,
-            np.empty_like(self._parameters),  # never written: all steps are frozen
-            statistics=self._statistics,
+            self._plan_spec(plan_rows(rows * outputs), [record._replace(frozen=True) for record in self._records]),
+            # The gradient is never written: all layers are frozen.
+            PlanVectors(self._parameters, np.empty_like(self._parameters), statistics=self._statistics),
         )
         y = np.empty((min(rows * outputs, BLOCK), outputs), self._dtype)
         for start in range(0, rows * outputs, BLOCK):
@@ -276,22 +269,16 @@ class Network:
             plan.backward(dy, False, part)
         return gradients.reshape(rows, outputs, self._inputs)
 
+    def _plan_spec(self, rows, records):
+        return PlanSpec(self._dtype.name, records, rows, threads=self._n_threads or 0)
+
     def _plan_for(self, rows):
         rows = plan_rows(rows)
         with self._lock:
             plan = self._plan
             if plan is None or rows > self._plan_rows or plan.outdated:
                 plan = _core.Plan(
-                    self._dtype.name,
-                    self._records,
-                    rows,
-                    self._n_threads or 0,
-                    -1,
-                    None,
-                    False,
-                    None,
-                    self._parameters,
-                    statistics=self._statistics,
+                    self._plan_spec(rows, self._records), PlanVectors(self._parameters, statistics=self._statistics)
                 )
                 self._plan, self._plan_rows = plan, rows
             return plan

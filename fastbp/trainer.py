@@ -7,6 +7,7 @@ import numpy as np
 
 from . import _core, losses, optimizers, schedules
 from ._support import arguments, declarative, random_streams, storage
+from ._support.plan_spec import PlanSpec, PlanVectors
 from .errors import DivergenceError
 from .network import BLOCK, MOST_THREADS, Network, aligned_vector, expected_vectors, plan_rows
 from .training import batches, full_batch, python_loss
@@ -788,29 +789,26 @@ class Trainer:
         moments = [None, None, None]
         for slot, moment in zip(optimizer.slots, self._moments, strict=True):
             moments[slot] = moment
-        return _core.Plan(
-            self._dtype.name,
-            net._records,
-            rows,
-            self.n_threads or 0,
-            code,
-            None if self._custom else loss.parameters(net.outputs),
-            not self._custom and loss.reduction == "sum",
-            None if isinstance(optimizer, optimizers.LBFGS) else optimizer.constants,
-            net.parameters,
-            self._gradient,
-            *moments,
-            self._averaged,
-            net.statistics,
+        spec = PlanSpec(
+            dtype=self._dtype.name,
+            layers=net._records,
+            rows=rows,
+            whole=self._whole,
+            threads=self.n_threads or 0,
+            loss=code,
+            loss_parameters=() if self._custom else loss.parameters(net.outputs),
+            reduction_sum=not self._custom and loss.reduction == "sum",
             smoothing=0.0 if self._custom else loss.smoothing,
             class_weights=None if self._custom else loss.class_weights,
+            optimizer=None if isinstance(optimizer, optimizers.LBFGS) else optimizer.constants,
             clip_norm=settings["clip_norm"] or 0.0,
             clip_value=settings["clip_value"] or 0.0,
             average_decay=settings["average"] or 0.0,
             seed=self._seed,
             dropout_stream=random_streams.dropout(0),
-            whole=self._whole,
         )
+        vectors = PlanVectors(net.parameters, self._gradient, tuple(moments), self._averaged, net.statistics)
+        return _core.Plan(spec, vectors)
 
     # ------------------------------------------------------------------------------------------ files and copies
 

@@ -318,7 +318,7 @@ int fbp_plan_gradient(struct fbp_plan *plan, const struct fbp_vectors *vectors, 
                       uint64_t draw, double *loss, void *dx) {
     struct call call = {.plan = plan, .vectors = vectors, .data = data, .training = training, .draw = draw, .dx = dx,
                         .wants_loss = 1, .wants_gradient = 1};
-    if (plan->whole && training && data->rows > plan->block) return FBP_BAD_PLAN;
+    if (plan->whole && training && data->rows > plan->block) return FBP_TOO_MANY_ROWS;
     run_parts(plan, data->rows, run_call, &call);
     *loss = call.loss_sum * sum_scale(plan, data, call.mass) + call.penalty;
     return FBP_OK;
@@ -410,7 +410,7 @@ int fbp_plan_outputs(struct fbp_plan *plan, const struct fbp_vectors *vectors, c
                      size_t first_row, int training, uint64_t draw, void *y) {
     const struct fbp_data data = {.x = *x, .rows = rows};
     struct outputs_call call = {plan, vectors, &data, first_row, training, draw, y};
-    if (rows > plan->block) return FBP_BAD_PLAN;
+    if (rows > plan->block) return FBP_TOO_MANY_ROWS;
     run_parts(plan, rows, run_outputs, &call);
     plan->kept_rows = rows, plan->kept_training = training;
     return FBP_OK;

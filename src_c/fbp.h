@@ -26,7 +26,8 @@ enum fbp_status {
     FBP_LOSS_NOT_FINITE,     /* the loss of a minibatch is nan or inf; the update was not made */
     FBP_GRADIENT_NOT_FINITE, /* the loss is finite, its gradient is not; the update was not made */
     FBP_PAUSED,              /* the time slice is over; call again to go on */
-    FBP_BAD_PLAN             /* no layers, or residual blocks that are empty or do not nest */
+    FBP_BAD_PLAN,            /* no plan can be made of this: see struct fbp_plan_error */
+    FBP_TOO_MANY_ROWS        /* the plan takes a minibatch at once, and this one has more rows than the plan's `rows` */
 };
 
 /* ------------------------------------------------------------------------------------------- activations */
@@ -64,6 +65,19 @@ enum fbp_loss {
     FBP_PINBALL,                             /* parameters: C quantile levels */
     FBP_LOSSES
 };
+
+/* What a loss is, for everything but its kernel: see loss.c. */
+struct fbp_loss_traits {
+    const char *name;
+    int labels;          /* targets are class numbers in [0, C), int64 (B,); otherwise reals (B, C) */
+    int probabilities;   /* those reals are in [0, 1]; otherwise any finite numbers */
+    int of_classes;      /* the C outputs are classes that exclude each other: label smoothing and class weights apply */
+    int smoothed;        /* of_classes: the loss that takes smoothed targets, enum fbp_loss */
+    int mean_over_rows;  /* a mean divides by B; otherwise by B C */
+    const char *parameter; /* name of the loss's parameter, one for each output, or NULL: it has none */
+    double parameter_least, parameter_end; /* the parameter is in [least, end) */
+};
+extern const struct fbp_loss_traits fbp_loss_traits[FBP_LOSSES];
 
 /* One row block of a loss. For each row b it writes row_loss[b], the sum of the loss over the row's elements, and
  * dz = scale * d(row_loss[b])/dz. dz may be z itself. `target_row` is ignored for labels. */
@@ -278,7 +292,7 @@ void fbp_random_permutation(uint64_t seed, uint64_t stream, int64_t *order, uint
  * right before the end, puts a product with a matrix in the kept input's place. */
 enum fbp_layer_kind {
     FBP_DENSE, FBP_RESIDUAL_BEGIN, FBP_RESIDUAL_END, FBP_PROJECTION, FBP_ACTIVATION, FBP_SOFTMAX, FBP_DROPOUT,
-    FBP_LAYER_NORM, FBP_BATCH_NORM
+    FBP_LAYER_NORM, FBP_BATCH_NORM, FBP_LAYER_KINDS
 };
 
 struct fbp_layer {
@@ -307,7 +321,7 @@ struct fbp_plan_spec {
     const double *loss_parameters; size_t n_loss_parameters;
     int reduction_sum;           /* the loss is the sum of its terms rather than their weighted mean */
     double smoothing;            /* softmax cross-entropy: of the targets */
-    const double *class_weights; /* softmax cross-entropy: one a class, or NULL */
+    const double *class_weights; size_t n_class_weights; /* softmax cross-entropy: one a class, or NULL and 0 */
     struct fbp_optimizer optimizer;
     double clip_norm, clip_value; /* limits of the gradient, or 0: none */
     double average_decay;        /* of vectors->average */
@@ -324,10 +338,39 @@ struct fbp_vectors {
     void *statistics; /* for each batch norm the running mean (N,), then the variance (N,); NULL where there is none */
 };
 
+/* Why no plan can be made of a spec. */
+enum fbp_plan_flaw {
+    FBP_NO_FLAW,
+    FBP_FLAW_NO_LAYERS,
+    FBP_FLAW_WIDTHS,          /* a width of the layer is not in 1 .. 2^31 - 1 */
+    FBP_FLAW_SIZE,            /* parameters or workspace would exceed 2^56 reals */
+    FBP_FLAW_KIND,            /* there is no such kind of layer */
+    FBP_FLAW_ACTIVATION,      /* there is no such activation */
+    FBP_FLAW_FROM_Z,          /* the activation's derivative needs z: it must be a layer of its own */
+    FBP_FLAW_INPUTS,          /* the layer before has another number of outputs: `number` */
+    FBP_FLAW_UNEQUAL,         /* the kind of the layer needs as many outputs as inputs */
+    FBP_FLAW_PROJECTION,      /* no residual block is open, or it is empty or of other widths, or has a projection already */
+    FBP_FLAW_AFTER_PROJECTION, /* a projection is not followed by the end of its block */
+    FBP_FLAW_END,             /* no residual block is open, or it is empty or of another width */
+    FBP_FLAW_OPEN,            /* a residual block is not ended */
+    FBP_FLAW_LOSS,            /* there is no such loss */
+    FBP_FLAW_LOSS_PARAMETERS, /* the loss takes `number` parameters */
+    FBP_FLAW_CLASS_WEIGHTS    /* the net has `number` outputs */
+};
+
+struct fbp_plan_error {
+    int flaw;      /* enum fbp_plan_flaw */
+    size_t layer;  /* index of the layer that is wrong, where one is */
+    size_t number;
+};
+
 struct fbp_plan;
 
-int fbp_plan_create(const struct fbp_plan_spec *spec, struct fbp_plan **plan);
+/* On FBP_BAD_PLAN `error`, unless NULL, says why. */
+int fbp_plan_create(const struct fbp_plan_spec *spec, struct fbp_plan **plan, struct fbp_plan_error *error);
 void fbp_plan_destroy(struct fbp_plan *plan);
+size_t fbp_plan_inputs(const struct fbp_plan *plan);
+size_t fbp_plan_width(const struct fbp_plan *plan);      /* outputs */
 size_t fbp_plan_parameters(const struct fbp_plan *plan);
 size_t fbp_plan_statistics(const struct fbp_plan *plan); /* reals */
 size_t fbp_plan_learned(const struct fbp_plan *plan);    /* layers that have parameters */

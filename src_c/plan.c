@@ -31,6 +31,7 @@ enum {
     CHUNK = 8192,               /* most reals in a partial sum of |gradient|^2 */
     HUGE_PAGE = 2 * 1024 * 1024,
 };
+static const double MOST_REALS = 0x1p56; /* upper bound on the size of any vector: sizes in bytes do not overflow */
 static const double FLOPS_A_THREAD = 3e6; /* work in a block of rows that pays for one more thread: some 30 microseconds */
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
@@ -203,32 +204,48 @@ static void add_norm(struct builder *b, const struct fbp_layer *layer) {
     }
 }
 
-/* The layers as steps. Returns 0 when the layers do not nest, or there is none. */
-static int add_steps(struct builder *b, const struct fbp_plan_spec *spec) {
+/* What is wrong with a layer as the successor of those already added. */
+static int flaw_of(const struct builder *b, const struct fbp_layer *layer) {
+    const struct value *values = b->plan->values;
+    const size_t width = values[b->now].width, begun = b->depth ? b->open[b->depth - 1] : b->now;
+    const int block_is_empty = begun == b->now; /* or none is open */
+    if (layer->kind < 0 || layer->kind >= FBP_LAYER_KINDS) return FBP_FLAW_KIND;
+    if (layer->activation < 0 || layer->activation >= FBP_ACTIVATIONS) return FBP_FLAW_ACTIVATION;
+    if (layer->activation >= FBP_FROM_Z && layer->kind != FBP_ACTIVATION) return FBP_FLAW_FROM_Z;
+    if (layer->kind == FBP_PROJECTION) {
+        const int fits = values[begun].width == layer->inputs && layer->outputs == width;
+        return block_is_empty || b->projected || !fits ? FBP_FLAW_PROJECTION : FBP_NO_FLAW;
+    }
+    if (b->projected && layer->kind != FBP_RESIDUAL_END) return FBP_FLAW_AFTER_PROJECTION;
+    if (layer->inputs != width) return FBP_FLAW_INPUTS;
+    if (layer->kind == FBP_DENSE) return FBP_NO_FLAW;
+    if (layer->outputs != width) return FBP_FLAW_UNEQUAL;
+    if (layer->kind != FBP_RESIDUAL_END) return FBP_NO_FLAW;
+    return block_is_empty || values[b->projected ? b->projected : begun].width != width ? FBP_FLAW_END : FBP_NO_FLAW;
+}
+
+/* The layers as steps. Returns the flaw of the first layer that has one. */
+static int add_steps(struct builder *b, const struct fbp_plan_spec *spec, struct fbp_plan_error *error) {
     struct fbp_plan *plan = b->plan;
     b->now = add_value(plan, plan->inputs, FBP_IDENTITY, 0);
     for (size_t i = 0; i < spec->n_layers; i++) {
         const struct fbp_layer *layer = &spec->layers[i];
+        const int flaw = flaw_of(b, layer);
+        error->layer = i, error->number = plan->values[b->now].width;
+        if (flaw != FBP_NO_FLAW) return flaw;
         switch (layer->kind) {
         case FBP_DENSE: add_dense(b, layer); break;
         case FBP_RESIDUAL_BEGIN: b->open[b->depth++] = b->now; break;
-        case FBP_PROJECTION:
-            if (!b->depth || b->open[b->depth - 1] == b->now || b->projected) return 0;
-            add_projection(b, layer);
-            break;
-        case FBP_RESIDUAL_END:
-            if (!b->depth || b->open[b->depth - 1] == b->now) return 0;
-            add_end(b, layer);
-            break;
+        case FBP_PROJECTION: add_projection(b, layer); break;
+        case FBP_RESIDUAL_END: add_end(b, layer); break;
         case FBP_ACTIVATION: add_activation(b, layer); break;
         case FBP_SOFTMAX: add_softmax(b, layer); break;
         case FBP_DROPOUT: add_dropout(b, layer, spec->dropout_stream); break;
         default: add_norm(b, layer);
         }
-        if (b->projected && layer->kind != FBP_PROJECTION) return 0;
     }
     plan->outputs = plan->values[b->now].width;
-    return b->depth == 0 && plan->n_steps > 0;
+    return b->depth ? FBP_FLAW_OPEN : FBP_NO_FLAW;
 }
 
 /* Backward goes through the steps from the last to the first, and what ends a residual block leaves its gradient waiting for
@@ -380,7 +397,7 @@ static int copied(double **to, const double *from, size_t count) {
     return *to != NULL;
 }
 
-/* Most chunks that the layers can need. */
+/* An upper bound on the number of chunks. */
 static size_t chunks_of(const struct fbp_plan_spec *spec) {
     size_t count = 0;
     for (size_t i = 0; i < spec->n_layers; i++)
@@ -388,7 +405,30 @@ static size_t chunks_of(const struct fbp_plan_spec *spec) {
     return count;
 }
 
-static int build(struct fbp_plan *plan, const struct fbp_plan_spec *spec, size_t *open) {
+/* What can be wrong before any layer is added: afterwards no size overflows. */
+static int flaw_of_sizes(const struct fbp_plan_spec *spec, struct fbp_plan_error *error) {
+    double parameters = 0, widths = 0;
+    for (size_t i = 0; i < spec->n_layers; i++) {
+        const size_t I = spec->layers[i].inputs, O = spec->layers[i].outputs;
+        error->layer = i;
+        if (I < 1 || I > INT32_MAX || O < 1 || O > INT32_MAX) return FBP_FLAW_WIDTHS;
+        const int is_product = spec->layers[i].kind == FBP_DENSE || spec->layers[i].kind == FBP_PROJECTION;
+        parameters += is_product ? ((double)I + 1) * (double)O : 2 * (double)O;
+        widths += (double)(I + O);
+    }
+    if (spec->n_layers == 0) return FBP_FLAW_NO_LAYERS;
+    return parameters >= MOST_REALS || widths * (double)spec->rows >= MOST_REALS ? FBP_FLAW_SIZE : FBP_NO_FLAW;
+}
+
+static int flaw_of_loss(const struct fbp_plan *plan, const struct fbp_plan_spec *spec, struct fbp_plan_error *error) {
+    if (spec->loss < -1 || spec->loss >= FBP_LOSSES) return FBP_FLAW_LOSS;
+    error->number = spec->loss >= 0 && fbp_loss_traits[spec->loss].parameter ? plan->outputs : 0;
+    if (spec->n_loss_parameters != error->number) return FBP_FLAW_LOSS_PARAMETERS;
+    error->number = plan->outputs;
+    return spec->class_weights && spec->n_class_weights != plan->outputs ? FBP_FLAW_CLASS_WEIGHTS : FBP_NO_FLAW;
+}
+
+static int build(struct fbp_plan *plan, const struct fbp_plan_spec *spec, size_t *open, struct fbp_plan_error *error) {
     const size_t rows = spec->rows < 1 ? 1 : spec->rows, n = spec->n_layers;
     plan->kernels = spec->kernels;
     plan->trains = spec->trains;
@@ -398,7 +438,7 @@ static int build(struct fbp_plan *plan, const struct fbp_plan_spec *spec, size_t
     plan->optimizer = spec->optimizer;
     plan->clip_norm = spec->clip_norm, plan->clip_value = spec->clip_value;
     plan->average_decay = spec->average_decay;
-    plan->inputs = n ? spec->layers[0].inputs : 0;
+    plan->inputs = spec->layers[0].inputs;
     plan->steps = zeros(n, sizeof *plan->steps);
     plan->values = zeros(2 * n, sizeof *plan->values);
     plan->trained = zeros(n, sizeof *plan->trained);
@@ -406,7 +446,9 @@ static int build(struct fbp_plan *plan, const struct fbp_plan_spec *spec, size_t
     if (!plan->steps || !plan->values || !plan->trained || !plan->chunks) return FBP_NO_MEMORY;
 
     struct builder builder = {.plan = plan, .open = open};
-    if (!add_steps(&builder, spec)) return FBP_BAD_PLAN;
+    error->flaw = add_steps(&builder, spec, error);
+    if (error->flaw == FBP_NO_FLAW) error->flaw = flaw_of_loss(plan, spec, error);
+    if (error->flaw != FBP_NO_FLAW) return FBP_BAD_PLAN;
     route_skips(plan);
     take_norm_rooms(plan);
     describe_loss(plan, spec);
@@ -422,16 +464,22 @@ static int build(struct fbp_plan *plan, const struct fbp_plan_spec *spec, size_t
     return FBP_OK;
 }
 
-int fbp_plan_create(const struct fbp_plan_spec *spec, struct fbp_plan **result) {
+int fbp_plan_create(const struct fbp_plan_spec *spec, struct fbp_plan **result, struct fbp_plan_error *why) {
+    struct fbp_plan_error unused, *error = why ? why : &unused;
+    *error = (struct fbp_plan_error){0};
+    error->flaw = flaw_of_sizes(spec, error);
+    if (error->flaw != FBP_NO_FLAW) return FBP_BAD_PLAN;
     struct fbp_plan *plan = zeros(1, sizeof *plan);
     size_t *open = zeros(spec->n_layers, sizeof *open);
-    const int status = plan && open ? build(plan, spec, open) : FBP_NO_MEMORY;
+    const int status = plan && open ? build(plan, spec, open, error) : FBP_NO_MEMORY;
     free(open);
     if (status == FBP_OK) *result = plan;
     else fbp_plan_destroy(plan);
     return status;
 }
 
+size_t fbp_plan_inputs(const struct fbp_plan *plan) { return plan->inputs; }
+size_t fbp_plan_width(const struct fbp_plan *plan) { return plan->outputs; }
 size_t fbp_plan_parameters(const struct fbp_plan *plan) { return plan->parameters; }
 size_t fbp_plan_statistics(const struct fbp_plan *plan) { return plan->statistics; }
 size_t fbp_plan_learned(const struct fbp_plan *plan) { return plan->learned; }

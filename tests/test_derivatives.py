@@ -629,8 +629,8 @@ def test_a_wrong_kernel_is_found(monkeypatch, shape, named):
 
     class Wrong(_core.Plan):
         def __init__(self, *args, **options):
-            self.shapes = [record[1:4] for record in args[1] if record[0] == 0]  # of dense steps: I, O, bias
-            self.steps, self.vector = args[1], args[9] if len(args) > 9 else None
+            spec, vectors = args
+            self.steps, self.vector = spec.layers, vectors.gradient
 
         def gradient(self, x, target, dx=None, *args):
             loss = super().gradient(x, target, dx, *args)

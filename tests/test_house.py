@@ -25,6 +25,7 @@ FAMILIES = ["gemm", "dense", "activation", "softmax", "loss", "norm", "dropout",
 DECLARED = {
     "_support.declarative",
     "_support.network_steps",
+    "_support.plan_spec",
     "_support.random_streams",
     "errors",
     "initializers",
@@ -38,7 +39,8 @@ DECLARED = {
 MAY_KNOW = {
     "_support": set(),
     "_support.declarative": set(),
-    "_support.network_steps": {"_support.declarative", "initializers", "layers"},
+    "_support.network_steps": {"_support.declarative", "_support.plan_spec", "initializers", "layers"},
+    "_support.plan_spec": set(),
     "_support.random_streams": set(),
     "_support.storage": set(),
     "_support.wording": set(),
@@ -375,6 +377,7 @@ def read(name):
 SYSTEM_HEADERS = {
     "plan.c": "stdlib string sys/mman",
     "pass.c": "string",
+    "loss.c": "float math",
     "epoch.c": "math string time",
     "pool.c": "pthread sched stdatomic string unistd",
     "cpu.c": "cpuid",

@@ -1,11 +1,13 @@
 """What fastbp.ops refuses, and how it says so; and the unusual arrays that it takes."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
 
 from fastbp import _core, losses, ops, reference
+from fastbp._support.plan_spec import LayerRecord, PlanSpec, PlanVectors
 
 DTYPES = ("float32", "float64")
 NO_LOSS = 1 + max(cls.code for cls in losses.LOSSES)
@@ -743,24 +745,19 @@ def test_the_core_checks_weights():
 # ---------------------------------------------------------------------------------------------------- the plan
 
 
+LAYERS = [LayerRecord(0, 3, 4, True, 1), LayerRecord(0, 4, 2, True)]
+
+
 def plan(**changes):
     """A plan for a 3-4-2 net with labels as targets, and its vectors."""
     size = 3 * 4 + 4 + 4 * 2 + 2
     given = dict(
-        dtype="float64",
-        steps=[(0, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0), (0, 4, 2, 1, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)],
-        rows=4,
-        threads=1,
-        loss=0,
-        loss_parameters=(),
-        reduction_sum=False,
-        optimizer=(1, 0.0, 0.0, 0.9, 0.999, 1e-8, 0.0, 0, 0),
-        parameters=real(size),
-        gradient=np.zeros(size),
-        moment1=np.zeros(size),
-        moment2=np.zeros(size),
+        dtype="float64", layers=LAYERS, rows=4, threads=1, loss=0, optimizer=(1, 0.0, 0.0, 0.9, 0.999, 1e-8, 0.0, 0, 0)
     )
-    return _core.Plan(*{**given, **changes}.values())
+    vectors = dict(parameters=real(size), gradient=np.zeros(size), moments=(np.zeros(size), np.zeros(size), None))
+    for name, value in changes.items():
+        (vectors if name in PlanVectors._fields else given)[name] = value
+    return _core.Plan(PlanSpec(**given), PlanVectors(**vectors))
 
 
 def test_plan():
@@ -777,25 +774,9 @@ def test_plan():
     [
         dict(dtype="float16"),
         dict(dtype=None),
-        dict(steps=[]),
-        dict(steps=[(0, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0), (0, 5, 2, 1, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
-        dict(steps=[(0, 3, 4, 1, 11, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0), (0, 4, 2, 1, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
-        dict(steps=[(7, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
-        dict(steps=[(0, 0, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
-        dict(steps=[(0, 3, -4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
-        dict(steps=[(0, 2**40, 2**40, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
-        dict(steps=[(0, 2**30, 2**30, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
-        dict(steps=[(1, 3, 3, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
-        dict(steps=[(2, 3, 3, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)]),
-        dict(
-            steps=[
-                (1, 3, 3, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0),
-                (0, 3, 4, 1, 1, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0),
-                (2, 4, 4, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0),
-            ]
-        ),
-        dict(steps=[(0, 3, 4)]),
-        dict(steps=None),
+        dict(layers=None),
+        dict(layers=[(0, 3, 4)]),
+        dict(layers=[None]),
         dict(rows=0),
         dict(rows=-1),
         dict(threads=-1),
@@ -814,13 +795,51 @@ def test_plan():
         dict(parameters=read_only(np.zeros(26))),
         dict(parameters=np.zeros(52)[::2]),
         dict(gradient=np.zeros(27)),
-        dict(moment1=np.zeros((2, 13))),
-        dict(moment2=[0.0] * 26),
+        dict(moments=(np.zeros((2, 13)), np.zeros(26), None)),
+        dict(moments=(np.zeros(26), [0.0] * 26, None)),
+        dict(moments=(np.zeros(26),)),
+        dict(moments=None),
+        dict(class_weights=(1.0,)),
     ],
 )
 def test_plans_that_make_no_sense(changes):
     with pytest.raises((TypeError, ValueError, MemoryError)):
         plan(**changes)
+
+
+BEGIN, END = (LayerRecord(kind, 3, 3) for kind in (1, 2))
+
+
+@pytest.mark.parametrize(
+    "layers, message",
+    [
+        ([], "layers must hold at least one layer"),
+        ([LAYERS[0], LayerRecord(0, 5, 2)], "layers[1] takes 5 columns; the one before gives 4"),
+        ([LayerRecord(0, 3, 4, activation=11), LAYERS[1]], "layers[0] has activation 11, which does not exist"),
+        ([LAYERS[0], LayerRecord(0, 4, 2, activation=8)], "layers[1] has activation 8, which must be a layer of its"),
+        ([LayerRecord(9, 3, 4)], "layers[0] is of kind 9, which does not exist"),
+        ([LayerRecord(-1, 3, 4)], "layers[0] is of kind -1, which does not exist"),
+        ([LayerRecord(7, 3, 4)], "layers[0] has widths 3 and 4, which must be the same"),
+        ([LayerRecord(0, 0, 4)], "layers[0] has widths 0 and 4; both must be in 1 .. 2^31 - 1"),
+        ([LayerRecord(0, 3, -4)], "layers[0] has widths 3 and -4; both must be in 1 .. 2^31 - 1"),
+        ([LayerRecord(0, 2**40, 2**70)], f"layers[0] has widths {2**40} and {2**70}; both must be in 1 .. 2^31 - 1"),
+        ([LayerRecord(0, 2**30, 2**30)], "a network of these widths over 4 rows does not fit in memory"),
+        ([BEGIN], "a residual block is not ended"),
+        ([LAYERS[0], LayerRecord(1, 4, 4), LAYERS[1]], "a residual block is not ended"),
+        ([END], "layers[0] ends a residual block that is empty or of another width, or none"),
+        ([BEGIN, END], "layers[1] ends a residual block that is empty or of another width, or none"),
+        ([BEGIN, LAYERS[0], LayerRecord(2, 4, 4)], "layers[2] ends a residual block that is empty or of another"),
+        ([LayerRecord(3, 3, 3)], "layers[0] is a projection, and no residual block is open"),
+        ([BEGIN, LayerRecord(3, 3, 3)], "layers[1] is a projection, and no residual block is open that goes"),
+        ([BEGIN, LAYERS[0], LayerRecord(3, 3, 5)], "layers[2] is a projection, and no residual block is open"),
+        ([BEGIN, LAYERS[0], LayerRecord(3, 4, 4)], "layers[2] is a projection, and no residual block is open"),
+        ([BEGIN, LAYERS[0], LayerRecord(3, 3, 4), LayerRecord(3, 3, 4)], "layers[3] is a projection, and no residual"),
+        ([BEGIN, LAYERS[0], LayerRecord(3, 3, 4), LAYERS[1]], "layers[3] comes between a projection and the end"),
+    ],
+)  # fmt: skip
+def test_a_plan_says_which_layer_is_wrong(layers, message):
+    with pytest.raises((ValueError, MemoryError), match=re.escape(message)):
+        plan(layers=layers)
 
 
 def test_plan_checks_its_data():
@@ -890,7 +909,9 @@ def test_plan_that_lacks_something():
     x, labels, rates = real(4, 3), np.array([0, 1, 1, 0]), np.full(2, 1e-3)
     with pytest.raises(RuntimeError, match="no loss"):
         plan(loss=-1).step(x, labels, 0.1, 0)
-    for p in (plan(gradient=None), plan(moment1=None), plan(moment2=None), plan(optimizer=None)):
+    m = np.zeros(26)
+    lacking = (dict(gradient=None), dict(moments=(None, m, None)), dict(moments=(m, None, None)), dict(optimizer=None))
+    for p in (plan(**changes) for changes in lacking):
         with pytest.raises(RuntimeError, match="can take no step"):
             p.step(x, labels, 0.1, 0)
         with pytest.raises(RuntimeError, match="can take no step"):

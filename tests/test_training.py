@@ -18,6 +18,7 @@ from golden import make
 import fastbp as fb
 from fastbp import SGD, Adam, Dense, Pinball, Residual, _core, reference
 from fastbp._support import network_steps
+from fastbp._support.plan_spec import PlanSpec, PlanVectors
 from fastbp.layers import Layer
 from fastbp.losses import Loss
 from fastbp.optimizers import Optimizer
@@ -208,7 +209,8 @@ def plan_of(dtype, rows, threads, seed=0):
     net = fb.Network(inputs, layers, dtype=dtype, seed=seed)
     vectors = [np.zeros_like(net.parameters) for _ in range(3)]
     records = [step.record for step in network_steps.steps_of(inputs, layers)]
-    plan = _core.Plan(dtype, records, rows, threads, 0, None, False, Adam(1e-3).constants, net.parameters, *vectors)
+    spec = PlanSpec(dtype, records, rows, threads=threads, loss=0, optimizer=Adam(1e-3).constants)
+    plan = _core.Plan(spec, PlanVectors(net.parameters, vectors[0], (*vectors[1:], None)))
     return plan, net, vectors
 
 
@@ -396,6 +398,8 @@ import ctypes, sys
 import numpy as np
 import fastbp as fb
 from fastbp import _core
+from fastbp._support import network_steps
+from fastbp._support.plan_spec import PlanSpec, PlanVectors
 
 allocations = ctypes.CDLL(sys.argv[1]).allocations
 allocations.restype = ctypes.c_ulong
@@ -422,7 +426,8 @@ for threads in (1, 3):
     net = fb.Network(40, layers)
     vectors = [np.zeros_like(net.parameters) for _ in range(3)]
     records = [step.record for step in network_steps.steps_of(40, layers)]
-    plan = _core.Plan("float32", records, batch, threads, 0, None, False, fb.Adam().constants, net.parameters, *vectors)
+    spec = PlanSpec("float32", records, batch, threads=threads, loss=0, optimizer=fb.Adam().constants)
+    plan = _core.Plan(spec, PlanVectors(net.parameters, vectors[0], (*vectors[1:], None)))
     assert plan.threads_for(batch) == (threads if batch > 100 else 1)
     run(3, 1e9)  # the first: threads start
     print("epoch", threads, run(10, 1e9), run(longest, 1e9))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..initializers import Constant, GlorotUniform, Initializer, Zeros
 from ..layers import WIDEST, Activation, Dense, Identity, Layer, Norm, Residual, checked_layers
 from .declarative import integer
+from .plan_spec import LayerRecord
 
 KINDS = (
     "dense",
@@ -74,23 +75,22 @@ class Step(NamedTuple):
         return GlorotUniform() if self.kind == "projection" else Constant(1.0), Zeros()
 
     @property
-    def record(self) -> tuple[int | float, ...]:
-        """The step in numbers, as the C core takes it: (kind, inputs, outputs, bias, activation, alpha, frozen, rate,
-        eps, l1, l2, penalize_bias), where rate is that of dropout or the momentum of a batch norm."""
+    def record(self) -> LayerRecord:
+        """The step in numbers, as the compiled core takes it."""
         layer = self.layer
-        return (
-            KINDS.index(self.kind),
-            self.inputs,
-            self.outputs,
-            int(self.bias),
-            self.activation.code,
-            self.activation.alpha,
-            int(self.frozen),
-            getattr(layer, "rate", getattr(layer, "momentum", 0.0)),
-            getattr(layer, "eps", 0.0),
-            getattr(layer, "l1", 0.0),
-            getattr(layer, "l2", 0.0),
-            int(getattr(layer, "penalize_bias", False)),
+        return LayerRecord(
+            kind=KINDS.index(self.kind),
+            inputs=self.inputs,
+            outputs=self.outputs,
+            bias=self.bias,
+            activation=self.activation.code,
+            alpha=self.activation.alpha,
+            frozen=self.frozen,
+            rate=getattr(layer, "rate", getattr(layer, "momentum", 0.0)),
+            eps=getattr(layer, "eps", 0.0),
+            l1=getattr(layer, "l1", 0.0),
+            l2=getattr(layer, "l2", 0.0),
+            penalize_bias=getattr(layer, "penalize_bias", False),
         )
 
 

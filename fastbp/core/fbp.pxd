@@ -16,6 +16,7 @@ cdef extern from "fbp.h" nogil:
         FBP_GRADIENT_NOT_FINITE
         FBP_PAUSED
         FBP_BAD_PLAN
+        FBP_TOO_MANY_ROWS
     enum:
         FBP_IDENTITY
         FBP_FROM_Z
@@ -222,6 +223,7 @@ cdef extern from "fbp.h" nogil:
         int reduction_sum
         double smoothing
         const double *class_weights
+        size_t n_class_weights
         fbp_optimizer optimizer
         double clip_norm, clip_value
         double average_decay
@@ -234,11 +236,36 @@ cdef extern from "fbp.h" nogil:
         void *average
         void *statistics
 
+    enum:
+        FBP_NO_FLAW
+        FBP_FLAW_NO_LAYERS
+        FBP_FLAW_WIDTHS
+        FBP_FLAW_SIZE
+        FBP_FLAW_KIND
+        FBP_FLAW_ACTIVATION
+        FBP_FLAW_FROM_Z
+        FBP_FLAW_INPUTS
+        FBP_FLAW_UNEQUAL
+        FBP_FLAW_PROJECTION
+        FBP_FLAW_AFTER_PROJECTION
+        FBP_FLAW_END
+        FBP_FLAW_OPEN
+        FBP_FLAW_LOSS
+        FBP_FLAW_LOSS_PARAMETERS
+        FBP_FLAW_CLASS_WEIGHTS
+
+    struct fbp_plan_error:
+        int flaw
+        size_t layer
+        size_t number
+
     struct fbp_plan:
         pass
 
-    int fbp_plan_create(const fbp_plan_spec *spec, fbp_plan **plan)
+    int fbp_plan_create(const fbp_plan_spec *spec, fbp_plan **plan, fbp_plan_error *error)
     void fbp_plan_destroy(fbp_plan *plan)
+    size_t fbp_plan_inputs(const fbp_plan *plan)
+    size_t fbp_plan_width(const fbp_plan *plan)
     size_t fbp_plan_parameters(const fbp_plan *plan)
     size_t fbp_plan_statistics(const fbp_plan *plan)
     size_t fbp_plan_learned(const fbp_plan *plan)

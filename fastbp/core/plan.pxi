@@ -3,38 +3,24 @@ cdef enum:
 
 
 cdef class Plan:
-    """A net compiled for training or prediction on rows of one real type.
+    """A network compiled for training or prediction on rows of one real type.
 
     Parameters
     ----------
-    dtype : "float32" or "float64"
-    steps : sequence of tuples
-        As `fastbp._support.network_steps.Step.record` gives them and struct fbp_layer holds them.
-    rows : int
-        Rows of the largest minibatch or block to expect; more are taken in blocks of so many.
-    threads : int
-        At most so many; 0: as many as pay, within FASTBP_NUM_THREADS.
-    loss : int
-        As enum fbp_loss, or -1 to predict only.
-    loss_parameters : sequence of float
-        One an output for the losses that have some: see `takes_parameters`; else empty or None.
-    reduction_sum : bool
-        The loss is the sum of its terms rather than their mean.
-    optimizer : tuple or None
-        `fastbp.optimizers.Optimizer.constants`. None when no step is to be taken.
-    parameters, gradient, moment1, moment2, moment3, average : 1-D arrays of dtype, or None where they are not needed
-        The vectors the plan reads and writes, all of one length. It holds on to them. Without gradient it predicts only.
-    statistics : 1-D array of dtype or None
-        Running statistics of the batch norms.
-    smoothing, class_weights
-        Of a softmax cross-entropy: a float and a sequence of floats, one a class, or None.
-    clip_norm, clip_value : float
-        0: no limit.
-    average_decay : float
-    seed, dropout_stream : int
-    whole : bool
-        Whether minibatches, of at most `rows` rows, go through the net at once.
+    spec : fastbp._support.plan_spec.PlanSpec
+        Network, loss, optimizer and settings.
+    vectors : fastbp._support.plan_spec.PlanVectors
+        The arrays that the plan reads and writes. It keeps a reference to them.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a field of either is of the wrong kind or value, or they do not fit each other.
+    MemoryError
+        If there is no memory for the workspace.
+
+    Notes
+    -----
     Two threads may share a plan: the second waits, without the GIL, until the first is done.
     """
 
@@ -55,92 +41,37 @@ cdef class Plan:
     cdef size_t most_rows        # that `try_predict` and `try_step` take
     cdef double multiply_adds    # in the forward pass of a row
 
-    def __cinit__(self, str dtype, steps, Py_ssize_t rows, int threads, int loss, loss_parameters, bint reduction_sum,
-                  optimizer, parameters, gradient=None, moment1=None, moment2=None, moment3=None, average=None,
-                  statistics=None, double smoothing=0, class_weights=None, double clip_norm=0, double clip_value=0,
-                  double average_decay=0, uint64_t seed=0, uint64_t dropout_stream=0, bint whole=False):
-        cdef fbp_plan_spec spec
-        cdef void *memory = NULL
-        cdef fbp_layer *layers
-        cdef double *numbers
-        cdef Py_ssize_t i
-        cdef size_t count, statistics_count, taken
-        memset(&spec, 0, sizeof(spec))
+    def __cinit__(self, spec, vectors):
+        cdef fbp_plan_spec c_spec
+        cdef fbp_plan_error error
+        cdef void *memory
+        cdef int status
         self.held.count = self.epoch_held.count = 0
         self.lock = PyThread_allocate_lock()
         if self.lock == NULL:
             raise MemoryError("no memory for a lock")
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-        if rows < 1:
-            raise ValueError(f"rows must be at least 1, got {rows}")
-        if threads < 0:
-            raise ValueError(f"threads must be at least 0, got {threads}")
-        if not -1 <= loss < FBP_LOSSES:
-            raise ValueError(f"there is no loss {loss}")
-        steps = [tuple(step) for step in steps]
-        self.inputs, self.outputs, count, statistics_count = check_steps(steps, rows)
-        loss_parameters = [float(number) for number in (loss_parameters or ())]
-        taken = self.outputs if takes_parameters(loss) else 0
-        if <size_t>len(loss_parameters) != taken:
-            raise ValueError(f"loss_parameters has {len(loss_parameters)} numbers; this loss takes {taken}")
-        class_weights = [float(weight) for weight in (class_weights or ())]
-        if class_weights and <size_t>len(class_weights) != self.outputs:
-            raise ValueError(f"class_weights has {len(class_weights)} numbers; there are {self.outputs} outputs")
-        self.whole = whole
-        self.rows = rows
-        self.most_rows = rows if rows < FBP_BLOCK or whole else max(<size_t>FBP_BLOCK, AT_ONCE // (count + 1))
-        self.multiply_adds = count
-        self.loss_kind = loss
-        self.kernels = spec.kernels = kernels_for(4 if dtype == "float32" else 8)
-        self.held.item = self.epoch_held.item = self.kernels.item
-        self.vectors.parameters = self.hold("parameters", parameters, count)
-        self.vectors.gradient = self.hold("gradient", gradient, count)
-        self.vectors.moments[0] = self.hold("moment1", moment1, count)
-        self.vectors.moments[1] = self.hold("moment2", moment2, count)
-        self.vectors.moments[2] = self.hold("moment3", moment3, count)
-        self.vectors.average = self.hold("average", average, count)
-        self.vectors.statistics = self.hold("statistics", statistics, statistics_count)
-        if self.vectors.parameters == NULL:
-            raise TypeError("parameters must be an array, got None")
-        if statistics_count and self.vectors.statistics == NULL:
-            raise TypeError("statistics must be an array, got None")
-        if optimizer is not None:
-            set_optimizer(&spec.optimizer, optimizer)
-            self.can_step = self.vectors.gradient != NULL and has_moments(&spec.optimizer, &self.vectors)
-        spec.rows = rows
-        spec.whole = whole
-        spec.threads = threads if threads else default_threads if threads_are_set else 0
-        spec.trains = self.vectors.gradient != NULL
-        spec.loss = loss
-        spec.reduction_sum = reduction_sum
-        spec.smoothing = smoothing
-        spec.clip_norm, spec.clip_value = clip_norm, clip_value
-        spec.average_decay = average_decay
-        spec.seed, spec.dropout_stream = seed, dropout_stream
+        if spec.dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {spec.dtype!r}")
+        memory = set_plan_spec(&c_spec, spec)
         try:
-            spec.n_layers = len(steps)
-            spec.n_loss_parameters = len(loss_parameters)
-            memory = malloc(spec.n_layers * sizeof(fbp_layer)
-                            + (spec.n_loss_parameters + len(class_weights)) * sizeof(double) + 1)
-            if memory == NULL:
-                raise MemoryError("no memory for the plan")
-            layers = <fbp_layer *>memory
-            numbers = <double *>(layers + spec.n_layers)
-            for i in range(<Py_ssize_t>spec.n_layers):
-                (layers[i].kind, layers[i].inputs, layers[i].outputs, layers[i].bias, layers[i].activation,
-                 layers[i].alpha, layers[i].frozen, layers[i].rate, layers[i].eps, layers[i].l1, layers[i].l2,
-                 layers[i].penalize_bias) = steps[i]
-            for i, value in enumerate(loss_parameters + class_weights):
-                numbers[i] = value
-            spec.layers, spec.loss_parameters = layers, numbers
-            if class_weights:
-                spec.class_weights = numbers + spec.n_loss_parameters
-            to_status(fbp_plan_create(&spec, &self.plan))
+            self.kernels = c_spec.kernels = kernels_for(4 if spec.dtype == "float32" else 8)
+            c_spec.trains = vectors.gradient is not None
+            status = fbp_plan_create(&c_spec, &self.plan, &error)
+            if status == FBP_BAD_PLAN:
+                refuse_plan(&error, spec)
+            to_status(status)
         finally:
             free(memory)
-        if fbp_plan_parameters(self.plan) != count or fbp_plan_statistics(self.plan) != statistics_count:
-            raise SystemError(f"the plan has {fbp_plan_parameters(self.plan)} parameters rather than {count}")
+        self.inputs, self.outputs = fbp_plan_inputs(self.plan), fbp_plan_width(self.plan)
+        self.loss_kind = c_spec.loss
+        self.whole, self.rows = c_spec.whole, c_spec.rows
+        self.multiply_adds = fbp_plan_parameters(self.plan)
+        self.most_rows = self.rows if self.rows < FBP_BLOCK or self.whole else max(
+            <size_t>FBP_BLOCK, AT_ONCE // (fbp_plan_parameters(self.plan) + 1))
+        self.held.item = self.epoch_held.item = self.kernels.item
+        self.hold_all(vectors)
+        self.can_step = (spec.optimizer is not None and self.vectors.gradient != NULL
+                         and has_moments(&c_spec.optimizer, &self.vectors))
 
     def __dealloc__(self):
         if self.plan != NULL:
@@ -157,6 +88,23 @@ cdef class Plan:
 
     def __reduce__(self):
         raise TypeError("a Plan cannot be pickled: save the network or the trainer")
+
+    cdef int hold_all(self, vectors) except -1:
+        """Take the arrays of a PlanVectors."""
+        cdef size_t count = fbp_plan_parameters(self.plan), statistics = fbp_plan_statistics(self.plan)
+        if vectors.parameters is None:
+            raise TypeError("parameters must be an array, got None")
+        if statistics and vectors.statistics is None:
+            raise TypeError("statistics must be an array, got None")
+        self.vectors.parameters = self.hold("parameters", vectors.parameters, count)
+        self.vectors.gradient = self.hold("gradient", vectors.gradient, count)
+        first, second, third = vectors.moments
+        self.vectors.moments[0] = self.hold("moments[0]", first, count)
+        self.vectors.moments[1] = self.hold("moments[1]", second, count)
+        self.vectors.moments[2] = self.hold("moments[2]", third, count)
+        self.vectors.average = self.hold("average", vectors.average, count)
+        self.vectors.statistics = self.hold("statistics", vectors.statistics, statistics)
+        return 0
 
     cdef void *hold(self, str name, object vector, size_t count) except? NULL:
         if vector is None:

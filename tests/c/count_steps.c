@@ -48,7 +48,7 @@ int main(int argc, char **argv) {
         .loss = nets[net].loss, .optimizer = *nets[net].optimizer,
     };
     struct fbp_plan *plan;
-    if (fbp_plan_create(&spec, &plan) != FBP_OK) return 2;
+    if (fbp_plan_create(&spec, &plan, NULL) != FBP_OK) return 2;
     const size_t P = fbp_plan_parameters(plan);
     const struct fbp_vectors vectors = {
         .parameters = random_reals(P), .gradient = random_reals(P), .moments = {calloc(P, 4), calloc(P, 4)},
