@@ -432,7 +432,8 @@ SCRIPT = """
     import signal, sys, time
     import numpy as np
     import fastbp as fb
-    from fastbp import _core, streams
+    from fastbp import _core
+    from fastbp._support import random_streams
     signal.signal(signal.SIGINT, signal.default_int_handler)
     make = lambda: fb.Trainer(fb.Network(50, [fb.Dense(200, "relu"), fb.Dense(3)]), n_threads=2)
     rng = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from golden import make
 
 import fastbp as fb
 from fastbp import SGD, Adam, Dense, Pinball, Residual, _core, reference
-from fastbp._support import network_steps
+from fastbp._support import network_steps, random_streams
 from fastbp._support.plan_spec import PlanSpec, PlanVectors
 from fastbp.layers import Layer
 from fastbp.losses import Loss
@@ -194,7 +194,7 @@ def test_steps_make_a_fit(dtype, optimizer):
                 losses = []
                 order = np.arange(700)
                 if shuffle:
-                    order = fb.ops.random_permutation(3, fb.streams.shuffle(epoch), 700)
+                    order = fb.ops.random_permutation(3, random_streams.shuffle(epoch), 700)
                 for start in range(0, 700, batch):
                     rows = order[start : start + batch]
                     losses.append(single.step(X[rows], y[rows]) * len(rows))
