@@ -1,6 +1,6 @@
-"""fastbp: the fastest way to train a dense network on a CPU.
+"""fastbp: dense networks, trained fast on a CPU.
 
-C kernels do the forward pass, the backward pass and the update; ``fastbp.reference`` says in NumPy what they compute.
+C kernels do the forward pass, the backward pass and the update; `fastbp.reference` defines in NumPy what they compute.
 
 >>> import fastbp as fb
 >>> net = fb.Network(784, [fb.Dense(128, "relu"), fb.Dense(10)])
@@ -8,9 +8,9 @@ C kernels do the forward pass, the backward pass and the update; ``fastbp.refere
 >>> history = trainer.fit(X, y, epochs=10, batch_size=128)  # doctest: +SKIP
 """
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-from . import callbacks, cpu, initializers, ops, schedules
+from . import callbacks, cpu, errors, initializers, layers, losses, metrics, ops, optimizers, schedules
 from .errors import DivergenceError, GradientError
 from .layers import (
     ELU,
@@ -45,23 +45,22 @@ from .optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop
 from .trainer import Trainer
 from .training.history import History
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from . import datasets, derivatives, reference, tabular
+    from . import estimators as estimators
+    from .datasets import load_digits, load_mnist
+    from .derivatives import (
+        check_gradient,
+        check_network,
+        hessian_vector_product,
+        numerical_gradient,
+        numerical_jacobian,
+    )
+    from .estimators import MLPClassifier as MLPClassifier
+    from .estimators import MLPRegressor as MLPRegressor
+    from .estimators import QuantileMLPRegressor as QuantileMLPRegressor
 
-# What a training script may do without is imported when it is first used. Name: its module.
-_LATER = {
-    "reference": "reference",
-    "MLPClassifier": "estimators",  # not in __all__: `from fastbp import *` shall not need scikit-learn
-    "MLPRegressor": "estimators",
-    "QuantileMLPRegressor": "estimators",
-    "check_gradient": "derivatives",
-    "check_network": "derivatives",
-    "hessian_vector_product": "derivatives",
-    "numerical_gradient": "derivatives",
-    "numerical_jacobian": "derivatives",
-    "load_digits": "datasets",
-    "load_mnist": "datasets",
-    "tabular": "tabular",
-}
+__version__ = "0.1.0"
 
 __all__ = [
     "Adagrad",
@@ -104,28 +103,60 @@ __all__ = [
     "check_gradient",
     "check_network",
     "cpu",
+    "datasets",
+    "derivatives",
+    "errors",
     "hessian_vector_product",
     "initializers",
+    "layers",
     "load",
     "load_digits",
     "load_mnist",
+    "losses",
+    "metrics",
     "numerical_gradient",
     "numerical_jacobian",
     "ops",
+    "optimizers",
     "reference",
     "schedules",
     "tabular",
 ]
 
+# Public names that most training scripts do without, and whose modules are imported on first use. Each with its module;
+# "" if it is one.
+_ON_FIRST_USE = {
+    "check_gradient": "derivatives",
+    "check_network": "derivatives",
+    "datasets": "",
+    "derivatives": "",
+    "hessian_vector_product": "derivatives",
+    "load_digits": "datasets",
+    "load_mnist": "datasets",
+    "numerical_gradient": "derivatives",
+    "numerical_jacobian": "derivatives",
+    "reference": "",
+    "tabular": "",
+    # These need scikit-learn. They are not in __all__, so that `from fastbp import *` does not.
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
+    "QuantileMLPRegressor": "estimators",
+    "estimators": "",
+}
 
-def __getattr__(name):
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f".{_LATER[name]}", __name__)
-    value = module if _LATER[name] == name else getattr(module, name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker sees the imports above, and reports a name that does not exist
+
+    def __getattr__(name):
+        if name not in _ON_FIRST_USE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        home = _ON_FIRST_USE[name]
+        module = import_module(f".{home or name}", __name__)
+        value = getattr(module, name) if home else module
+        globals()[name] = value
+        return value
 
 
-def __dir__():
-    return sorted({*globals(), *_LATER})
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_ON_FIRST_USE})

@@ -31,8 +31,8 @@ class Activation(Layer):
     Attributes
     ----------
     name : str
-        The name that `Dense` accepts: "identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu",
-        "gelu_tanh", "silu".
+        The name that `Dense` accepts: "identity", "relu", "leaky_relu", "sigmoid", "tanh", "softplus", "elu", "selu",
+        "gelu", "gelu_tanh", "silu".
     code : int
         The activation's number in the C core (enum fbp_activation).
     alpha : float

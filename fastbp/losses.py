@@ -326,8 +326,8 @@ class Poisson(Loss):
 
     Notes
     -----
-    Targets are floats (B, O), usually counts, or (B,) if O is 1. The constant log(target!) is left out, as by default in
-    torch.nn.PoissonNLLLoss: losses may be negative.
+    Targets are floats (B, O), usually counts, or (B,) if O is 1. The constant log(target!) is left out, as it is by
+    default in torch.nn.PoissonNLLLoss: losses may be negative.
     """
 
     name = "poisson"

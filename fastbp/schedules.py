@@ -1,8 +1,8 @@
 """Schedules: the learning rate as a function of the progress of training.
 
 A schedule gives a factor of the optimiser's learning rate for each position, the number of updates or of epochs done,
-from 0. The factors equal those of ``torch.optim.lr_scheduler``, where it has the schedule, except for rounding. They are
-computed by sums, products, quotients and square roots only, which are exactly rounded: a run has the same learning
+from 0. The factors equal those of ``torch.optim.lr_scheduler``, where it has the schedule, except for rounding. They
+are computed by sums, products, quotients and square roots only, which are exactly rounded: a run has the same learning
 rates, to the bit, on every machine.
 """
 
@@ -520,7 +520,7 @@ _COSINE = tuple((-1) ** k / math.factorial(2 * k) for k in range(11, -1, -1))
 
 
 def _cosine(turns: float) -> float:
-    """cos(pi turns) for turns in [0, 1], by Taylor's polynomial, error at most 4e-16: cos differs between C libraries."""
+    """cos(pi turns) for turns in [0, 1], by Taylor's polynomial, to 4e-16: cos differs between C libraries."""
     if turns > 0.5:
         return -_cosine(1 - turns)
     angle, result = math.pi * turns, 0.0

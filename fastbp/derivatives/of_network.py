@@ -46,7 +46,8 @@ def hessian_vector_product(trainer, x, y, v, training=True, sample_weight=None):
     Raises
     ------
     TypeError
-        If an argument is of the wrong kind; or the loss is a function that does what `fastbp.derivatives.forward_mode` does not know.
+        If an argument is of the wrong kind; or the loss is a function that does what `fastbp.derivatives.forward_mode`
+        does not know.
     ValueError
         If an argument is of the wrong shape or value.
 

@@ -1,9 +1,21 @@
 """The dense layer y = f(x W + b)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..layers import activation as activation_of
 from . import activation as act
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def dense_forward(x, W, b=None, activation="identity"):
+    from ..layers import Activation
+
+
+def dense_forward(
+    x: NDArray[Any], W: NDArray[Any], b: NDArray[Any] | None = None, activation: str | Activation = "identity"
+) -> NDArray[Any]:
     """y = f(x W + b).
 
     Parameters
@@ -25,7 +37,13 @@ def dense_forward(x, W, b=None, activation="identity"):
     return act.forward(z, activation)
 
 
-def dense_backward(dy, x, W, y=None, activation="identity"):
+def dense_backward(
+    dy: NDArray[Any],
+    x: NDArray[Any],
+    W: NDArray[Any],
+    y: NDArray[Any] | None = None,
+    activation: str | Activation = "identity",
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Gradients of the layer's input and parameters, from the gradient at its output.
 
     With z = x W + b and dz = dy f'(z): z_bo = sum_i x_bi W_io + b_o, so
@@ -38,9 +56,9 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
         The layer's input: forward's argument.
     W : ndarray (I, O)
     y : ndarray (B, O), optional
-        The layer's output: forward's result. f' is computed from it. Not needed for the identity.
+        The layer's output, from which f' is computed: forward's result. Not needed for the identity.
     activation : str or Activation, default "identity"
-        f. None whose derivative is computed from z: gelu, gelu_tanh, silu.
+        f. Not gelu, gelu_tanh or silu, whose derivatives are computed from z.
 
     Returns
     -------
@@ -51,9 +69,9 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
     Raises
     ------
     ValueError
-        If y is needed and not given, or f' is computed from z.
+        If y is needed and None, or f' is computed from z.
     """
-    f = act._activation(activation)
+    f = activation_of(activation)
     if f.from_z:
         raise ValueError(
             f"activation must have a derivative that is computed from y, got {f.name}: make z by dense_forward without "

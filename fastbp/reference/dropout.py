@@ -1,11 +1,20 @@
-"""Dropout: while training, elements are 0 at random."""
+"""Dropout: random elements are set to 0 in training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .rng import philox4x32
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def dropout_forward(x, rate, seed, stream, draw, first_row=0):
+
+def dropout_forward(
+    x: NDArray[Any], rate: float, seed: int, stream: int, draw: int, first_row: int = 0
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """y = x mask, where an element of mask is 0 with probability rate, else 1 / (1 - rate): the mean of y is x.
 
     Parameters
@@ -19,17 +28,17 @@ def dropout_forward(x, rate, seed, stream, draw, first_row=0):
     draw : int
         The number of the minibatch, in [0, 2^32).
     first_row : int, default 0
-        Where in its minibatch x begins.
+        The number of the first row of x within the minibatch.
 
     Returns
     -------
     y, mask : ndarray (B, N)
-        mask is for backward.
+        mask is an argument of backward.
 
     Notes
     -----
-    Element number p of the minibatch draws word (p % 64) // 16 of block p // 64 * 16 + p % 16: sixteen blocks side by
-    side make 64 words, as a vector register holds them. The blocks of draw d begin at d 2^32.
+    Element number p of the minibatch takes word (p % 64) // 16 of block p // 64 * 16 + p % 16: sixteen blocks side by
+    side make 64 words, which vector registers hold. The blocks of draw d begin at d 2^32.
     """
     B, N = x.shape
     p = np.arange(first_row * N, (first_row + B) * N, dtype=np.uint64)
@@ -42,14 +51,14 @@ def dropout_forward(x, rate, seed, stream, draw, first_row=0):
     return x * mask, mask
 
 
-def dropout_backward(dy, mask):
+def dropout_backward(dy: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
     """dx = dy mask.
 
     Parameters
     ----------
     dy : ndarray of any shape
     mask : ndarray of that shape
-        What dropout_forward returned.
+        The mask from dropout_forward.
 
     Returns
     -------

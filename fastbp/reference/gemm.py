@@ -1,7 +1,14 @@
 """The product of two matrices."""
 
+from __future__ import annotations
 
-def gemm(a, b, transpose_a=False, transpose_b=False):
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def gemm(a: NDArray[Any], b: NDArray[Any], transpose_a: bool = False, transpose_b: bool = False) -> NDArray[Any]:
     """c = A B, with A = a or its transpose, and B = b or its transpose.
 
     Parameters

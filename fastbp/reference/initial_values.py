@@ -1,18 +1,27 @@
-"""Initial values of parameters."""
+"""Initial values of parameters, drawn from the distributions that `fastbp.initializers` describes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .rng import random_normal, random_uniform
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def initial_values(initializer, shape, fan_in, fan_out, seed, stream):
-    """The values that a W or b begins with.
+
+def initial_values(
+    initializer: Any, shape: tuple[int, ...], fan_in: int, fan_out: int, seed: int, stream: int
+) -> NDArray[np.float64]:
+    """The initial values of a W or b.
 
     Parameters
     ----------
     initializer : Initializer
     shape : tuple of int
-        (I, O) of a W, (O,) of a b.
+        (I, O) for a W, (O,) for a b.
     fan_in, fan_out : int
         I and O.
     seed, stream : int
@@ -20,7 +29,7 @@ def initial_values(initializer, shape, fan_in, fan_out, seed, stream):
 
     Returns
     -------
-    ndarray of float64, of that shape
+    ndarray of float64, of shape `shape`
     """
     n = int(np.prod(shape))
     match initializer.name:
@@ -53,8 +62,8 @@ def initial_values(initializer, shape, fan_in, fan_out, seed, stream):
     return values.reshape(shape)
 
 
-def _orthonormal(A):
-    """Q of A = Q R, or of A^T where A has more columns than rows. A Q R is unique once R's diagonal is positive."""
+def _orthonormal(A: NDArray[Any]) -> NDArray[np.float64]:
+    """Q of A = Q R, or of A^T if A has more columns than rows. R with a positive diagonal makes it unique."""
     if A.shape[0] < A.shape[1]:
         return _orthonormal(A.T).T
     Q, R = np.linalg.qr(A)

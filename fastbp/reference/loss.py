@@ -1,22 +1,38 @@
-"""Losses. Each returns the loss, a float, and its gradient with respect to the first argument, in that one's dtype.
+"""Losses. Each returns the loss, a float, and its gradient with respect to the first argument, in its dtype.
 
-`reduction` "sum" adds the terms up; "mean" divides that sum by B for softmax cross-entropy, and by the number of
-elements B O for the losses that take each element for itself. The gradient is that of the number returned.
+`reduction` "sum" adds the terms; "mean" divides the sum by B for softmax cross-entropy, and by B O, the number of
+elements, for the other losses. The gradient is that of the returned loss.
 
-`sample_weight` (B,): row b counts s_b times. Its terms are multiplied by s_b, and a mean divides by sum_b s_b in place
-of B. Where that is 0, so are loss and gradient.
+`sample_weight` s (B,) multiplies the terms of row b by s_b; "mean" then divides by sum_b s_b in place of B. If that is
+0, loss and gradient are 0.
 """
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._support.declarative import choice
 from .activation import sigmoid_forward
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def _reduced(terms, dz, reduction, sample_weight, row_mass):
-    """sum_b s_b terms_b and its gradient s_b dz_b, both divided by the mass sum_b s_b row_mass_b for reduction "mean".
+    from ..losses import Loss, Reduction
 
-    terms and dz: (B, O). row_mass: what a row of weight 1 adds to the mass, a number or (B,).
+
+def _reduced(
+    terms: NDArray[Any],
+    dz: NDArray[Any],
+    reduction: Reduction,
+    sample_weight: NDArray[Any] | None,
+    row_mass: float | NDArray[Any],
+) -> tuple[float, NDArray[Any]]:
+    """sum_b s_b terms_b and its gradient s_b dz_b, both divided by sum_b s_b row_mass_b for reduction "mean".
+
+    terms and dz have shape (B, O); row_mass, the divisor's share of a row of weight 1, is a number or (B,).
     """
     choice("reduction", reduction, ("mean", "sum"))
     rows = len(dz)
@@ -34,20 +50,27 @@ def _reduced(terms, dz, reduction, sample_weight, row_mass):
     return loss, dz * (s / mass).astype(dz.dtype).reshape(rows, 1)
 
 
-def _same_shape(name, a, target):
+def _same_shape(name: str, a: NDArray[Any], target: NDArray[Any]) -> None:
     if a.shape != target.shape:
         raise ValueError(f"target has shape {target.shape}; {name} has {a.shape}")
 
 
-def _columns(name, values, y):
-    """A number, or one for each column, in the dtype of y."""
-    values = np.asarray(values, y.dtype)
-    if values.ndim and values.shape != (y.shape[1],):
-        raise ValueError(f"{name} has {values.size} numbers; there are {y.shape[1]} columns")
-    return values
+def _columns(name: str, values: float | Collection[float], y: NDArray[Any]) -> NDArray[Any]:
+    """A number, or one for each column, as an array in the dtype of y."""
+    found = np.asarray(values, y.dtype)
+    if found.ndim and found.shape != (y.shape[1],):
+        raise ValueError(f"{name} has {found.size} numbers; there are {y.shape[1]} columns")
+    return found
 
 
-def softmax_cross_entropy(z, target, reduction="mean", label_smoothing=0.0, class_weights=None, sample_weight=None):
+def softmax_cross_entropy(
+    z: NDArray[Any],
+    target: NDArray[Any],
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+    class_weights: Collection[float] | None = None,
+    sample_weight: NDArray[Any] | None = None,
+) -> tuple[float, NDArray[Any]]:
     """-sum_c t_bc log p_bc with p = softmax(z) by row; the mean is over the batch.
 
     Parameters
@@ -55,13 +78,13 @@ def softmax_cross_entropy(z, target, reduction="mean", label_smoothing=0.0, clas
     z : ndarray (B, C)
         Logits.
     target : ndarray of integers (B,), or of floats (B, C)
-        Class numbers in [0, C): t_bc = [c = target_b]. Or the probabilities t themselves.
+        Class numbers in [0, C), t_bc = [c = target_b]; or the probabilities t.
     reduction : {"mean", "sum"}, default "mean"
     label_smoothing : float, default 0
         eps in [0, 1): t_bc becomes (1 - eps) t_bc + eps / C.
     class_weights : sequence of C floats, optional
-        w_c, at least 0: t_bc becomes w_c t_bc, after smoothing. The mean over labels then divides by
-        sum_b s_b w[target_b]; that over probabilities by sum_b s_b all the same.
+        w_c, at least 0: t_bc becomes w_c t_bc, after smoothing. "mean" then divides by sum_b s_b w[target_b] for class
+        numbers, and by sum_b s_b for probabilities.
     sample_weight : ndarray (B,), optional
 
     Returns
@@ -73,12 +96,12 @@ def softmax_cross_entropy(z, target, reduction="mean", label_smoothing=0.0, clas
     Notes
     -----
     With m_b = max_c z_bc: log p_bc = (z_bc - m_b) - log sum_k exp(z_bk - m_b). Smoothing, weights and means are those
-    of torch.nn.CrossEntropyLoss. A term with t_bc = 0 is 0, though log p_bc be -inf.
+    of torch.nn.CrossEntropyLoss. A term with t_bc = 0 is 0, even if log p_bc is -inf.
     """
     rows, classes = z.shape
     shifted = z - z.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    row_mass = 1
+    row_mass: float | NDArray[Any] = 1.0
     if target.dtype.kind in "iu":
         if target.shape != (rows,):
             raise ValueError(f"target has shape {target.shape}; expected ({rows},), one label for each row of z")
@@ -102,7 +125,13 @@ def softmax_cross_entropy(z, target, reduction="mean", label_smoothing=0.0, clas
     return _reduced(terms, dz, reduction, sample_weight, row_mass)
 
 
-def binary_cross_entropy(z, target, reduction="mean", pos_weight=None, sample_weight=None):
+def binary_cross_entropy(
+    z: NDArray[Any],
+    target: NDArray[Any],
+    reduction: Reduction = "mean",
+    pos_weight: float | Collection[float] | None = None,
+    sample_weight: NDArray[Any] | None = None,
+) -> tuple[float, NDArray[Any]]:
     """-p t log s(z) - (1 - t) log(1 - s(z)) with the sigmoid s; the mean is over all elements.
 
     Parameters
@@ -139,7 +168,9 @@ def binary_cross_entropy(z, target, reduction="mean", pos_weight=None, sample_we
     return _reduced(terms, dz, reduction, sample_weight, z.shape[1])
 
 
-def mean_squared_error(y, target, reduction="mean", sample_weight=None):
+def mean_squared_error(
+    y: NDArray[Any], target: NDArray[Any], reduction: Reduction = "mean", sample_weight: NDArray[Any] | None = None
+) -> tuple[float, NDArray[Any]]:
     """(y - target)^2, without a factor 1/2; the mean is over all elements.
 
     Parameters
@@ -160,7 +191,9 @@ def mean_squared_error(y, target, reduction="mean", sample_weight=None):
     return _reduced(d * d, 2 * d, reduction, sample_weight, y.shape[1])
 
 
-def mean_absolute_error(y, target, reduction="mean", sample_weight=None):
+def mean_absolute_error(
+    y: NDArray[Any], target: NDArray[Any], reduction: Reduction = "mean", sample_weight: NDArray[Any] | None = None
+) -> tuple[float, NDArray[Any]]:
     """|y - target|; the mean is over all elements.
 
     Parameters
@@ -181,7 +214,13 @@ def mean_absolute_error(y, target, reduction="mean", sample_weight=None):
     return _reduced(np.abs(d), np.sign(d), reduction, sample_weight, y.shape[1])
 
 
-def huber(y, target, delta=1.0, reduction="mean", sample_weight=None):
+def huber(
+    y: NDArray[Any],
+    target: NDArray[Any],
+    delta: float = 1.0,
+    reduction: Reduction = "mean",
+    sample_weight: NDArray[Any] | None = None,
+) -> tuple[float, NDArray[Any]]:
     """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = y - target; the mean is over all elements.
 
     Huber, Robust Estimation of a Location Parameter, Annals of Mathematical Statistics 35, 1964.
@@ -199,7 +238,7 @@ def huber(y, target, delta=1.0, reduction="mean", sample_weight=None):
     -------
     loss : float
     dy : ndarray (B, O)
-        d, brought into [-delta, delta], divided by B O for the mean.
+        d clipped to [-delta, delta], divided by B O for the mean.
     """
     _same_shape("y", y, target)
     delta = y.dtype.type(delta)
@@ -210,8 +249,10 @@ def huber(y, target, delta=1.0, reduction="mean", sample_weight=None):
     return _reduced(terms, np.clip(d, -delta, delta), reduction, sample_weight, y.shape[1])
 
 
-def poisson(z, target, reduction="mean", sample_weight=None):
-    """exp(z) - target z, the negative log-likelihood of counts whose rate is exp(z); the mean is over all elements.
+def poisson(
+    z: NDArray[Any], target: NDArray[Any], reduction: Reduction = "mean", sample_weight: NDArray[Any] | None = None
+) -> tuple[float, NDArray[Any]]:
+    """exp(z) - target z, the Poisson negative log-likelihood with rate exp(z); the mean is over all elements.
 
     Parameters
     ----------
@@ -225,7 +266,7 @@ def poisson(z, target, reduction="mean", sample_weight=None):
     Returns
     -------
     loss : float
-        Without the constant log(target!), as torch.nn.PoissonNLLLoss has it by default: it may be negative.
+        Without the constant log(target!), as by default in torch.nn.PoissonNLLLoss: it may be negative.
     dz : ndarray (B, O)
         exp(z) - target, divided by B O for the mean.
     """
@@ -234,7 +275,13 @@ def poisson(z, target, reduction="mean", sample_weight=None):
     return _reduced(rate - target * z, rate - target, reduction, sample_weight, z.shape[1])
 
 
-def pinball(y, target, quantiles=0.5, reduction="mean", sample_weight=None):
+def pinball(
+    y: NDArray[Any],
+    target: NDArray[Any],
+    quantiles: float | Collection[float] = 0.5,
+    reduction: Reduction = "mean",
+    sample_weight: NDArray[Any] | None = None,
+) -> tuple[float, NDArray[Any]]:
     """u (tau - [u < 0]) with u = target - y; the mean is over all elements.
 
     Its expected value is least where y is the tau-quantile of the target (Koenker and Bassett, Regression Quantiles,
@@ -245,8 +292,8 @@ def pinball(y, target, quantiles=0.5, reduction="mean", sample_weight=None):
     y : ndarray (B, O)
     target : ndarray (B, O)
     quantiles : float or sequence of floats, default 0.5
-        tau, strictly between 0 and 1: one for all columns, or Q of them, where O is a multiple of Q: column j takes
-        number j modulo Q.
+        tau, strictly between 0 and 1: one for all columns, or Q of them, Q a divisor of O, of which column j has number
+        j modulo Q.
     reduction : {"mean", "sum"}, default "mean"
     sample_weight : ndarray (B,), optional
 
@@ -254,7 +301,7 @@ def pinball(y, target, quantiles=0.5, reduction="mean", sample_weight=None):
     -------
     loss : float
     dy : ndarray (B, O)
-        [u < 0] - tau, divided by B O for the mean. At u = 0, where there is a kink, -tau.
+        [u < 0] - tau, divided by B O for the mean; -tau at the kink u = 0.
     """
     _same_shape("y", y, target)
     tau = np.asarray(quantiles, dtype=y.dtype)
@@ -269,11 +316,11 @@ def pinball(y, target, quantiles=0.5, reduction="mean", sample_weight=None):
     return _reduced(u * (tau - below), below - tau, reduction, sample_weight, y.shape[1])
 
 
-def mass(loss, target, outputs, sample_weight=None):
-    """What the sum over these rows is divided by, for an object of `losses`: 1 for reduction "sum".
+def mass(loss: Loss, target: NDArray[Any], outputs: int, sample_weight: NDArray[Any] | None = None) -> float:
+    """The weight sum of these rows, by which "mean" divides; 1 for reduction "sum". loss: an object of `fastbp.losses`.
 
-    sum_b s_b, times O for a mean over elements; with class weights w and labels y sum_b s_b w[y_b]. The mass of several
-    minibatches taken for one is the sum of theirs.
+    It is sum_b s_b, times O for a mean over elements; with class weights w and labels y, sum_b s_b w[y_b]. The weight
+    sum of several minibatches together is the sum of theirs.
     """
     if loss.reduction == "sum":
         return 1.0
@@ -283,10 +330,16 @@ def mass(loss, target, outputs, sample_weight=None):
     return float(s.sum()) * (1 if loss.mean_over == "batch" else outputs)
 
 
-def of(loss, z, target, sample_weight=None, divisor=None):
-    """Loss and gradient for an object of `losses`: SoftmaxCrossEntropy has the name of the function above.
+def of(
+    loss: Loss,
+    z: NDArray[Any],
+    target: NDArray[Any],
+    sample_weight: NDArray[Any] | None = None,
+    divisor: float | None = None,
+) -> tuple[float, NDArray[Any]]:
+    """Loss and gradient for an object of `fastbp.losses`, whose `name` is that of a function of this module.
 
-    divisor: what the sum is divided by; None: the mass of these rows. Where it is 0, so are loss and gradient.
+    divisor: the divisor of the sum; None: the weight sum of these rows. If it is 0, loss and gradient are 0.
     """
     arguments = {field: getattr(loss, field) for field in loss.fields}
     function = globals()[loss.name]

@@ -1,13 +1,22 @@
 """Layer norm and batch norm: y = gamma (x - mean) / sqrt(variance + eps) + beta.
 
-Mean and variance are those of a row (layer norm) or of a column (batch norm) of x; the variance is divided by the
+Mean and variance are taken over each row (layer norm) or each column (batch norm) of x. The variance is divided by the
 number of elements.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def layer_norm_forward(x, gamma=None, beta=None, eps=1e-5):
+
+def layer_norm_forward(
+    x: NDArray[Any], gamma: NDArray[Any] | None = None, beta: NDArray[Any] | None = None, eps: float = 1e-5
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """y = gamma xhat + beta, xhat = (x - mean) rstd, rstd = 1 / sqrt(variance + eps), with statistics of each row.
 
     Parameters
@@ -21,7 +30,7 @@ def layer_norm_forward(x, gamma=None, beta=None, eps=1e-5):
     -------
     y : ndarray (B, N)
     mean, rstd : ndarray (B,)
-        For backward.
+        Arguments of backward.
     """
     mean, variance = _statistics(x, axis=1)
     rstd = _rstd(variance, eps)
@@ -29,10 +38,12 @@ def layer_norm_forward(x, gamma=None, beta=None, eps=1e-5):
     return y, mean, rstd
 
 
-def layer_norm_backward(dy, x, mean, rstd, gamma=None):
+def layer_norm_backward(
+    dy: NDArray[Any], x: NDArray[Any], mean: NDArray[Any], rstd: NDArray[Any], gamma: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Gradients of the layer's input and parameters, from the gradient at its output.
 
-    With g = dy gamma, the gradient at xhat. xhat depends on x itself and through mean and rstd on its whole row:
+    g = dy gamma is the gradient at xhat. xhat depends on x directly, and on the whole row through mean and rstd:
     dxhat_j/dx_i = rstd (delta_ij - 1/N - xhat_i xhat_j / N), so dx = rstd (g - average(g) - xhat average(g xhat)).
 
     Parameters
@@ -41,7 +52,7 @@ def layer_norm_backward(dy, x, mean, rstd, gamma=None):
     x : ndarray (B, N)
         Forward's argument.
     mean, rstd : ndarray (B,)
-        What forward returned.
+        Results of forward.
     gamma : ndarray (N,), optional
         Forward's argument.
 
@@ -57,8 +68,10 @@ def layer_norm_backward(dy, x, mean, rstd, gamma=None):
     return dx, (dy * xhat).sum(axis=0), dy.sum(axis=0)
 
 
-def batch_norm_forward(x, gamma=None, beta=None, eps=1e-5):
-    """y = gamma (x - mean) / sqrt(variance + eps) + beta, with statistics of each column: training.
+def batch_norm_forward(
+    x: NDArray[Any], gamma: NDArray[Any] | None = None, beta: NDArray[Any] | None = None, eps: float = 1e-5
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """y = gamma (x - mean) / sqrt(variance + eps) + beta, with the statistics of each column, as in training.
 
     Parameters
     ----------
@@ -71,16 +84,23 @@ def batch_norm_forward(x, gamma=None, beta=None, eps=1e-5):
     -------
     y : ndarray (B, N)
     mean, variance : ndarray (N,)
-        For backward, and for `batch_norm_running`. The variance is divided by B.
+        Arguments of backward and of `batch_norm_running`. The variance is divided by B.
     """
     mean, variance = _statistics(x, axis=0)
     return batch_norm_predict(x, mean, variance, gamma, beta, eps), mean, variance
 
 
-def batch_norm_backward(dy, x, mean, variance, gamma=None, eps=1e-5):
+def batch_norm_backward(
+    dy: NDArray[Any],
+    x: NDArray[Any],
+    mean: NDArray[Any],
+    variance: NDArray[Any],
+    gamma: NDArray[Any] | None = None,
+    eps: float = 1e-5,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Gradients of the layer's input and parameters, from the gradient at its output, in training.
 
-    As in a layer norm, but that averages are taken over each column; gamma is the same for all that is averaged:
+    As for a layer norm, with averages over columns, within which gamma is constant:
     dx = gamma rstd (dy - average(dy) - xhat average(dy xhat)).
 
     Parameters
@@ -89,7 +109,7 @@ def batch_norm_backward(dy, x, mean, variance, gamma=None, eps=1e-5):
     x : ndarray (B, N)
         Forward's argument.
     mean, variance : ndarray (N,)
-        What forward returned.
+        Results of forward.
     gamma : ndarray (N,), optional
         Forward's argument.
     eps : float, default 1e-5
@@ -106,14 +126,21 @@ def batch_norm_backward(dy, x, mean, variance, gamma=None, eps=1e-5):
     return dx if gamma is None else gamma * dx, (dy * xhat).sum(axis=0), dy.sum(axis=0)
 
 
-def batch_norm_predict(x, mean, variance, gamma=None, beta=None, eps=1e-5):
-    """y = gamma (x - mean) / sqrt(variance + eps) + beta, with statistics that are given: prediction.
+def batch_norm_predict(
+    x: NDArray[Any],
+    mean: NDArray[Any],
+    variance: NDArray[Any],
+    gamma: NDArray[Any] | None = None,
+    beta: NDArray[Any] | None = None,
+    eps: float = 1e-5,
+) -> NDArray[Any]:
+    """y = gamma (x - mean) / sqrt(variance + eps) + beta, with given statistics, as in prediction.
 
     Parameters
     ----------
     x : ndarray (B, N)
     mean, variance : ndarray (N,)
-        The running ones.
+        The running statistics.
     gamma, beta : ndarray (N,), optional
         1 and 0 when None.
     eps : float, default 1e-5
@@ -125,20 +152,27 @@ def batch_norm_predict(x, mean, variance, gamma=None, beta=None, eps=1e-5):
     return _affine((x - mean) * _rstd(variance, eps), gamma, beta)
 
 
-def batch_norm_running(running_mean, running_variance, mean, variance, rows, momentum=0.1):
-    """Draw running statistics towards those of a minibatch, in place.
+def batch_norm_running(
+    running_mean: NDArray[Any],
+    running_variance: NDArray[Any],
+    mean: NDArray[Any],
+    variance: NDArray[Any],
+    rows: int,
+    momentum: float = 0.1,
+) -> None:
+    """Update running statistics from those of a minibatch, in place.
 
-    running_mean += momentum (mean - running_mean), and the same for the variance with variance rows / (rows - 1), the
-    unbiased estimate, as torch.nn.BatchNorm1d has it.
+    running_mean += momentum (mean - running_mean); for the variance the same with the unbiased estimate,
+    variance rows / (rows - 1), as in torch.nn.BatchNorm1d.
 
     Parameters
     ----------
     running_mean, running_variance : ndarray (N,)
         Updated in place.
     mean, variance : ndarray (N,)
-        What batch_norm_forward returned.
+        Results of batch_norm_forward.
     rows : int
-        Of the minibatch, at least 2.
+        Number of rows of the minibatch, at least 2.
     momentum : float, default 0.1
         In (0, 1].
     """
@@ -146,17 +180,17 @@ def batch_norm_running(running_mean, running_variance, mean, variance, rows, mom
     running_variance += momentum * (variance * (rows / (rows - 1)) - running_variance)
 
 
-def _statistics(x, axis):
-    """Mean and variance along an axis. E[x^2] - mean^2 would cancel where the mean is large."""
+def _statistics(x: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean and variance along an axis. E[x^2] - mean^2 would suffer from cancellation if the mean is large."""
     mean = x.mean(axis=axis, keepdims=True)
     variance = ((x - mean) ** 2).mean(axis=axis)
     return mean.reshape(variance.shape), variance
 
 
-def _rstd(variance, eps):
+def _rstd(variance: NDArray[Any], eps: float) -> NDArray[Any]:
     return 1 / np.sqrt(variance + eps)
 
 
-def _affine(xhat, gamma, beta):
+def _affine(xhat: NDArray[Any], gamma: NDArray[Any] | None, beta: NDArray[Any] | None) -> NDArray[Any]:
     z = xhat if gamma is None else gamma * xhat
     return z if beta is None else z + beta

@@ -1,23 +1,37 @@
-"""Optimiser steps, and what is done to gradients and weights around them: all in place, all arrays of shape (N,).
+"""Optimiser steps, penalties, gradient clipping and weight averages, all in place. All arrays have shape (N,).
 
-Scalars are formed in float64 and rounded once to the dtype of w.
+Scalars are computed in float64 and rounded once to the dtype of w.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def of(optimizer, w, g, moments, t, learning_rate=None):
-    """Update t, from 1, of an optimiser as `fastbp.optimizers` declares it, with another learning rate unless None.
 
-    moments are its vectors, as many as it says, in the order of its `slots`.
+def of(
+    optimizer: Any,
+    w: NDArray[Any],
+    g: NDArray[Any],
+    moments: Sequence[NDArray[Any]],
+    t: int,
+    learning_rate: float | None = None,
+) -> None:
+    """Update t, from 1, by an optimiser of `fastbp.optimizers`. `learning_rate` replaces the optimiser's, unless None.
+
+    moments: the state vectors, in the order of the optimiser's `slots`.
     """
     if optimizer.code is None:
         raise ValueError(f"{optimizer!r} takes no steps")
     rate = optimizer.learning_rate if learning_rate is None else learning_rate
     slots = dict(zip(optimizer.slots, moments, strict=True))
-    state = [slots.get(slot) for slot in range(3)]
+    state: list[Any] = [slots.get(slot) for slot in range(3)]
     given = {name: getattr(optimizer, name) for name in optimizer.fields if name != "learning_rate"}
     given.pop("initial_accumulator", None)
     if optimizer.name == "sgd":
@@ -25,16 +39,25 @@ def of(optimizer, w, g, moments, t, learning_rate=None):
     elif optimizer.name in ("adam", "adamw"):
         adam_step(w, g, state[0], state[1], t, rate, decoupled=optimizer.decoupled, **given)
     elif optimizer.name == "rmsprop":
-        rmsprop_step(w, g, *state, rate, **given)
+        rmsprop_step(w, g, state[0], state[1], state[2], rate, **given)
     else:
         adagrad_step(w, g, state[0], t, rate, **given)
 
 
-def sgd_step(w, g, v=None, learning_rate=1e-3, momentum=0.0, weight_decay=0.0, nesterov=False):
+def sgd_step(
+    w: NDArray[Any],
+    g: NDArray[Any],
+    v: NDArray[Any] | None = None,
+    learning_rate: float = 1e-3,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> None:
     """g' = g + weight_decay w; v = momentum v + g'; w -= learning_rate v.
 
-    Without momentum v is g' itself, and no state is kept. With Nesterov's, w -= learning_rate (g' + momentum v). As in
-    PyTorch's SGD, the learning rate is not part of v. An element of v below the smallest normal number becomes 0.
+    Without momentum, v is g' and there is no state. With Nesterov momentum, w -= learning_rate (g' + momentum v). As in
+    PyTorch's SGD, the learning rate is not part of v. Elements of v below the smallest normal number are flushed to
+    zero.
 
     Parameters
     ----------
@@ -50,21 +73,33 @@ def sgd_step(w, g, v=None, learning_rate=1e-3, momentum=0.0, weight_decay=0.0, n
     Raises
     ------
     ValueError
-        If there is momentum and no v, or nesterov and no momentum.
+        If momentum is not 0 and v is None, or nesterov is True and momentum is 0.
     """
     if nesterov and momentum == 0:
         raise ValueError("nesterov is True; it needs a momentum above 0")
-    if momentum != 0 and v is None:
-        raise ValueError("v is needed when momentum is not 0: zeros before the first step")
     g = g + weight_decay * w
     if momentum != 0:
+        if v is None:
+            raise ValueError("v is needed when momentum is not 0: zeros before the first step")
         v[...] = momentum * v + g
-        _settle(v)
+        _flush(v)
         g = g + momentum * v if nesterov else v
     w -= learning_rate * g
 
 
-def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False):
+def adam_step(
+    w: NDArray[Any],
+    g: NDArray[Any],
+    m: NDArray[Any],
+    v: NDArray[Any],
+    t: int,
+    learning_rate: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> None:
     """Step t of Adam (Kingma and Ba, ICLR 2015, Algorithm 1), with weight decay added to the gradient.
 
     g' = g + weight_decay w
@@ -72,10 +107,10 @@ def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-
     v = beta2 v + (1 - beta2) g'^2          mean of their squares, from v = 0
     w -= learning_rate m^ / (sqrt(v^) + eps)
 
-    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the pull of the zeros that the means start from. Decoupled
-    (AdamW: Loshchilov and Hutter, ICLR 2019, Algorithm 2), g' = g, and w -= learning_rate weight_decay w comes first.
-    An element of m below the smallest normal number becomes 0, and one of v where eps is so large that this changes
-    nothing in w.
+    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) correct the bias of means that start from 0. Decoupled weight
+    decay (AdamW: Loshchilov and Hutter, ICLR 2019, Algorithm 2) takes g' = g and begins with w -= learning_rate
+    weight_decay w. Elements of m below the smallest normal number are flushed to zero; those of v only if eps makes
+    them negligible.
 
     Parameters
     ----------
@@ -88,7 +123,7 @@ def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-
         The number of this step, from 1.
     learning_rate, beta1, beta2, eps, weight_decay : float
     decoupled : bool
-        Whether weight decay shrinks w itself rather than joining the gradient.
+        Whether weight decay shrinks w in place of being added to the gradient.
     """
     rate = learning_rate / (1 - _power(beta1, t))
     root_scale = 1 / math.sqrt(1 - _power(beta2, t))
@@ -97,25 +132,25 @@ def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-
     else:
         g = g + weight_decay * w
     m[...] = beta1 * m + (1 - beta1) * g
-    _settle(m)
+    _flush(m)
     v[...] = beta2 * v + (1 - beta2) * (g * g)
-    _settle_square(v, eps, root_scale)
+    _flush_square(v, eps, root_scale)
     w -= rate * m / (np.sqrt(v) * root_scale + eps)
 
 
 def rmsprop_step(
-    w,
-    g,
-    v,
-    buffer=None,
-    mean=None,
-    learning_rate=1e-2,
-    alpha=0.99,
-    eps=1e-8,
-    weight_decay=0.0,
-    momentum=0.0,
-    centered=False,
-):
+    w: NDArray[Any],
+    g: NDArray[Any],
+    v: NDArray[Any],
+    buffer: NDArray[Any] | None = None,
+    mean: NDArray[Any] | None = None,
+    learning_rate: float = 1e-2,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    momentum: float = 0.0,
+    centered: bool = False,
+) -> None:
     """A step of RMSprop (Tieleman and Hinton, lecture 6.5 of Neural Networks for Machine Learning, 2012).
 
     g' = g + weight_decay w
@@ -123,10 +158,10 @@ def rmsprop_step(
     q = g' / (sqrt(v) + eps)
     w -= learning_rate q
 
-    Centred (Graves, Generating Sequences with Recurrent Neural Networks, 2013), mean = alpha mean + (1 - alpha) g', and
-    v - mean^2, or 0 where rounding makes that negative, stands under the root. With momentum, buffer = momentum buffer
-    + q, and w -= learning_rate buffer. An element of mean or buffer below the smallest normal number becomes 0, and one
-    of v where eps is so large that this changes nothing in w.
+    The centred variant (Graves, Generating Sequences with Recurrent Neural Networks, 2013) has mean = alpha mean +
+    (1 - alpha) g', and v - mean^2 under the root, or 0 where rounding makes that negative. With momentum, buffer =
+    momentum buffer + q, and w -= learning_rate buffer. Elements of mean and buffer below the smallest normal number are
+    flushed to zero; those of v only if eps makes them negligible.
 
     Parameters
     ----------
@@ -143,7 +178,7 @@ def rmsprop_step(
     Raises
     ------
     ValueError
-        If there is momentum and no buffer, or centered and no mean.
+        If momentum is not 0 and buffer is None, or centered is True and mean is None.
     """
     if momentum != 0 and buffer is None:
         raise ValueError("buffer is needed when momentum is not 0: zeros before the first step")
@@ -151,28 +186,37 @@ def rmsprop_step(
         raise ValueError("mean is needed when centered: zeros before the first step")
     g = g + weight_decay * w
     v[...] = alpha * v + (1 - alpha) * (g * g)
-    _settle_square(v, eps)
+    _flush_square(v, eps)
     square = v
-    if centered:
+    if centered and mean is not None:
         mean[...] = alpha * mean + (1 - alpha) * g
-        _settle(mean)
+        _flush(mean)
         square = np.maximum(v - mean * mean, 0)
     step = g / (np.sqrt(square) + eps)
-    if momentum != 0:
+    if momentum != 0 and buffer is not None:
         buffer[...] = momentum * buffer + step
-        _settle(buffer)
+        _flush(buffer)
         step = buffer
     w -= learning_rate * step
 
 
-def adagrad_step(w, g, v, t, learning_rate=1e-2, rate_decay=0.0, weight_decay=0.0, eps=1e-10):
+def adagrad_step(
+    w: NDArray[Any],
+    g: NDArray[Any],
+    v: NDArray[Any],
+    t: int,
+    learning_rate: float = 1e-2,
+    rate_decay: float = 0.0,
+    weight_decay: float = 0.0,
+    eps: float = 1e-10,
+) -> None:
     """Step t of Adagrad (Duchi, Hazan and Singer, JMLR 2011).
 
     g' = g + weight_decay w
     v = v + g'^2                            sum of the squares of the gradients
     w -= learning_rate / (1 + (t - 1) rate_decay) g' / (sqrt(v) + eps)
 
-    An element of v below the smallest normal number becomes 0 where eps is so large that this changes nothing in w.
+    Elements of v below the smallest normal number are flushed to zero if eps makes them negligible.
 
     Parameters
     ----------
@@ -180,21 +224,21 @@ def adagrad_step(w, g, v, t, learning_rate=1e-2, rate_decay=0.0, weight_decay=0.
         Updated in place.
     g : ndarray (N,)
     v : ndarray (N,)
-        Updated in place; zeros before the first step, or what the sum is to begin with.
+        Updated in place; zeros, or the initial value of the sum, before the first step.
     t : int
         The number of this step, from 1.
     learning_rate, rate_decay, weight_decay, eps : float
     """
     g = g + weight_decay * w
     v += g * g
-    _settle_square(v, eps)
+    _flush_square(v, eps)
     w -= learning_rate / (1 + (t - 1) * rate_decay) * g / (np.sqrt(v) + eps)
 
 
-def penalty(w, g, l1=0.0, l2=0.0):
-    """l1 sum_i |w_i| + l2/2 sum_i w_i^2, as a float; its gradient is added to g: g += l1 sign(w) + l2 w.
+def penalty(w: NDArray[Any], g: NDArray[Any], l1: float = 0.0, l2: float = 0.0) -> float:
+    """l1 sum_i |w_i| + l2/2 sum_i w_i^2, as a float. Its gradient is added to g: g += l1 sign(w) + l2 w.
 
-    A term whose factor is 0 is left out.
+    A term with factor 0 is left out.
     """
     value = 0.0
     if l1 != 0:
@@ -206,10 +250,10 @@ def penalty(w, g, l1=0.0, l2=0.0):
     return value
 
 
-def clip_by_norm(g, limit, eps=1e-6):
-    """g *= limit / (|g| + eps), in the Euclidean norm, where that factor is below 1; returns the norm before.
+def clip_by_norm(g: NDArray[Any], limit: float, eps: float = 1e-6) -> float:
+    """g *= limit / (|g| + eps), with the Euclidean norm, if that factor is below 1. Returns the norm before clipping.
 
-    As in PyTorch's clip_grad_norm_. Where the norm overflows the dtype of g it is inf, and finite elements become 0.
+    As PyTorch's clip_grad_norm_. If the norm overflows the dtype of g, it is inf, and finite elements become 0.
     """
     norm = math.sqrt(float(np.sum(g * g)))
     if limit < norm + eps:
@@ -217,34 +261,34 @@ def clip_by_norm(g, limit, eps=1e-6):
     return norm
 
 
-def clip_by_value(g, limit):
-    """g = min(max(g, -limit), limit), element by element; a nan stays."""
+def clip_by_value(g: NDArray[Any], limit: float) -> None:
+    """g = min(max(g, -limit), limit), element by element. nan stays nan."""
     np.clip(g, -limit, limit, out=g)
 
 
-def weight_average(average, w, decay):
+def weight_average(average: NDArray[Any], w: NDArray[Any], decay: float) -> None:
     """average += (1 - decay) (w - average): an exponential moving average of the weights.
 
-    An element of average below the smallest normal number becomes 0. The first time, average is a copy of w.
+    Elements of average below the smallest normal number are flushed to zero. The initial average is a copy of w.
     """
     average += (1 - decay) * (w - average)
-    _settle(average)
+    _flush(average)
 
 
-def _settle(mean):
-    """Set to 0 what is too small to be a normal number: arithmetic with such numbers is slow."""
+def _flush(mean: NDArray[Any]) -> None:
+    """Flush subnormal numbers to zero: arithmetic with them is slow."""
     mean[np.abs(mean) < np.finfo(mean.dtype).tiny] = 0
 
 
-def _settle_square(v, eps, root_scale=1.0):
-    """The same of v, where eps is so large that eps + root_scale sqrt(v) is eps for such a v."""
+def _flush_square(v: NDArray[Any], eps: float, root_scale: float = 1.0) -> None:
+    """The same for v, if eps + root_scale sqrt(v) equals eps for every subnormal v."""
     real = np.finfo(v.dtype)
     if root_scale * math.sqrt(real.tiny) < eps * float(real.epsneg) / 4:
-        _settle(v)
+        _flush(v)
 
 
-def _power(base, t):
-    """base^t by repeated squaring: multiplications alone, so that every machine gets the same bits."""
+def _power(base: float, t: int) -> float:
+    """base^t by repeated squaring: multiplications only, so that every machine gets the same bits."""
     result = 1.0
     while t:
         if t & 1:

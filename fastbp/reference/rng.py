@@ -1,11 +1,19 @@
-"""Random numbers by counting: word i of a stream is a function of (seed, stream, i) alone.
+"""Counter-based random numbers: word i of a stream is a function of (seed, stream, i).
 
 The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011):
-ten rounds of multiplying and mixing turn a block's number into four words that look random. There is no state to carry,
-so any part of a stream can be had at once, in any order.
+ten rounds of multiplication and mixing turn the number of a block into four random words. There is no state, so that
+any part of a stream can be computed by itself.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
@@ -34,8 +42,8 @@ _QUANTILE_FAR = (
 )  # fmt: skip
 
 
-def philox4x32(counter, key):
-    """The four words of each block.
+def philox4x32(counter: Any, key: tuple[int, int]) -> NDArray[np.uint64]:
+    """The four words of each block of Philox4x32-10.
 
     Parameters
     ----------
@@ -57,7 +65,7 @@ def philox4x32(counter, key):
     return np.array([c0, c1, c2, c3])
 
 
-def random_bits(seed, stream, n):
+def random_bits(seed: int, stream: int, n: int) -> NDArray[np.uint32]:
     """The first n words of a stream: word i is word i % 4 of block i // 4.
 
     Parameters
@@ -78,8 +86,8 @@ def random_bits(seed, stream, n):
     return words.T.reshape(-1)[:n].astype(np.uint32)
 
 
-def random_uniform(seed, stream, n):
-    """n numbers in [0, 1), multiples of 2^-53: number i is made of words 2i and 2i + 1.
+def random_uniform(seed: int, stream: int, n: int) -> NDArray[np.float64]:
+    """n numbers in [0, 1), multiples of 2^-53. Number i is computed from words 2i and 2i + 1.
 
     Parameters
     ----------
@@ -89,14 +97,14 @@ def random_uniform(seed, stream, n):
     Returns
     -------
     ndarray of float64 (n,)
-        ((a >> 5) 2^26 + (b >> 6)) / 2^53 with a, b the two words: 27 bits of one, 26 of the other.
+        ((a >> 5) 2^26 + (b >> 6)) / 2^53 with the words a and b: 27 bits of a, 26 bits of b.
     """
     a, b = random_bits(seed, stream, 2 * n).reshape(n, 2).T
     return ((a >> 5) * 2.0**26 + (b >> 6)) / 2.0**53
 
 
-def random_normal(seed, stream, n):
-    """n numbers of the standard normal distribution: the quantiles at n numbers spread evenly over (0, 1).
+def random_normal(seed: int, stream: int, n: int) -> NDArray[np.float64]:
+    """n standard normal numbers: the normal quantiles of n uniform numbers in (0, 1).
 
     Parameters
     ----------
@@ -106,7 +114,7 @@ def random_normal(seed, stream, n):
     Returns
     -------
     ndarray of float64 (n,)
-        Number i is the quantile at (floor(u_i 2^52) + 1/2) / 2^52, with u of `random_uniform`.
+        Number i is the quantile at (floor(u_i 2^52) + 1/2) / 2^52, with u from `random_uniform`.
     """
     u = (np.floor(random_uniform(seed, stream, n) * 2**52) + 0.5) / 2**52
     q = u - 0.5
@@ -115,12 +123,12 @@ def random_normal(seed, stream, n):
     return np.where(np.abs(q) <= 0.425, q * _ratio(_QUANTILE_NEAR, 0.180625 - q * q), np.copysign(tail, q))
 
 
-def _ratio(coefficients, x):
+def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: NDArray[Any]) -> NDArray[np.float64]:
     return np.polyval(coefficients[0], x) / np.polyval(coefficients[1], x)
 
 
-def random_permutation(seed, stream, n):
-    """The numbers 0 .. n - 1 in random order: the order that sorts the stream's first n words, ties by position.
+def random_permutation(seed: int, stream: int, n: int) -> NDArray[np.int64]:
+    """The numbers 0 .. n - 1 in random order: the stable argsort of the stream's first n words.
 
     Parameters
     ----------

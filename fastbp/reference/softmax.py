@@ -1,12 +1,19 @@
 """Softmax of each row."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def softmax_forward(x):
+
+def softmax_forward(x: NDArray[Any]) -> NDArray[Any]:
     """y_bc = exp(x_bc) / sum_k exp(x_bk).
 
-    The row's largest element is subtracted first: the result is the same, and exp does not overflow.
+    The largest element of the row is subtracted first, so that exp does not overflow; the result is the same.
 
     Parameters
     ----------
@@ -21,8 +28,8 @@ def softmax_forward(x):
     return e / e.sum(axis=1, keepdims=True)
 
 
-def softmax_backward(dy, y):
-    """The gradient at x from the one at y.
+def softmax_backward(dy: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+    """The gradient at x, from the gradient at y.
 
     The Jacobian of a row is dy_i/dx_j = y_i (delta_ij - y_j), so dx_j = y_j (dy_j - sum_i dy_i y_i).
 
@@ -30,7 +37,7 @@ def softmax_backward(dy, y):
     ----------
     dy : ndarray (B, C)
     y : ndarray (B, C)
-        What softmax_forward returned.
+        The result of softmax_forward.
 
     Returns
     -------
