@@ -137,6 +137,8 @@ MAY_KNOW = {
         "cpu",
         "datasets",
         "derivatives",
+        "estimators",
+        "metrics",
         "network",
         "ops",
         "reference",
