@@ -1,17 +1,26 @@
-"""Data to try a net on: the bundled digits, and files in the format of MNIST."""
+"""Data to try a net on: the bundled digits, files in the format of MNIST, and a random split of rows."""
+
+from __future__ import annotations
 
 import gzip
 import math
 import os
 import zlib
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core
 from ._support import declarative, random_streams
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def load_digits():
+    Images = NDArray[np.float32]
+    Labels = NDArray[np.int64]
+
+
+def load_digits() -> tuple[Images, Labels]:
     """The bundled handwritten digits: 1,797 images of 8 x 8 pixels.
 
     Returns
@@ -31,14 +40,16 @@ def load_digits():
         return file["X"].astype(np.float32) / np.float32(16), file["y"].astype(np.int64)
 
 
-def train_test_split(X, y, test_fraction=0.2, seed=0):
-    """Rows of X and y in a random order, cut in two.
+def train_test_split(
+    X: NDArray[Any], y: NDArray[Any], test_fraction: float = 0.2, seed: int = 0
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Split rows of X and y at random into a training part and a test part.
 
     Parameters
     ----------
-    X, y : arrays with as many rows as each other, at least 2
+    X, y : arrays with the same number of rows, at least 2
     test_fraction : float in (0, 1)
-        The test part gets round(test_fraction * rows) rows, but at least one, and so does the training part.
+        The test part has round(test_fraction * rows) rows. Each part has at least one row.
     seed : int in [0, 2**64)
 
     Returns
@@ -53,9 +64,9 @@ def train_test_split(X, y, test_fraction=0.2, seed=0):
     """
     for name, value in (("X", X), ("y", y)):
         if not isinstance(value, np.ndarray):
-            raise TypeError(f"{name} must be an array, got {type(value).__name__}")
+            raise TypeError(f"{name} must be an array, got {declarative.described(value)}")
         if value.ndim == 0:
-            raise ValueError(f"{name} must have rows, got an array of no dimension")
+            raise ValueError(f"{name} must have rows, got an array of dimension 0")
     if len(X) != len(y):
         raise ValueError(f"y has {len(y)} rows; X has {len(X)}")
     if len(X) < 2:
@@ -68,63 +79,65 @@ def train_test_split(X, y, test_fraction=0.2, seed=0):
     return X[train], y[train], X[test], y[test]
 
 
-def load_mnist(folder, scale=True):
-    """The four IDX files of MNIST, or of a data set in its format, gzipped or not.
+def load_mnist(folder: str | os.PathLike[str], scale: bool = True) -> tuple[Images, Labels, Images, Labels]:
+    """Read the four IDX files of MNIST, or of a data set in its format, gzipped or not.
 
     Parameters
     ----------
     folder : str or path
-        Holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte,
-        each as it is or with .gz at the end. Names with a dot (train-images.idx3-ubyte) are found too.
+        It holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte,
+        each with or without .gz at the end. Names with a dot (train-images.idx3-ubyte) are found too.
     scale : bool
-        Divide the pixels by 255. False leaves them as they are stored, 0 .. 255.
+        Whether the pixels, 0 .. 255 in the files, are divided by 255.
 
     Returns
     -------
     X_train : (rows, pixels) float32 array
         Images row by row, in [0, 1] when scaled.
     y_train : (rows,) int64 array
-    X_test, y_test : likewise
+    X_test, y_test : the same of the test images
 
     Raises
     ------
     FileNotFoundError
         When the folder or one of the files is missing.
     ValueError
-        When a file has the wrong magic number, is damaged, truncated or too long, has no rows, or when images and
-        labels, or training and test images, do not fit each other.
+        When a file has the wrong magic number, no rows, or is damaged, truncated or too long; when the numbers of
+        images and labels, or the sizes of training and test images, differ.
 
     Notes
     -----
     Format: http://yann.lecun.com/exdb/mnist/ (big-endian: a magic number, the sizes, then unsigned bytes).
     """
     if not isinstance(folder, (str, os.PathLike)):
-        raise TypeError(f"folder must be a str or a path, got {type(folder).__name__}")
+        raise TypeError(f"folder must be a str or a path, got {declarative.described(folder)}")
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: no such folder")
-    arrays = []
-    for part in ("train", "t10k"):
-        images_path = _find_idx(folder, f"{part}-images", 3)
-        labels_path = _find_idx(folder, f"{part}-labels", 1)
-        images = _read_idx(images_path, 3)
-        labels = _read_idx(labels_path, 1)
-        if len(images) != len(labels):
-            raise ValueError(f"{labels_path}: holds {len(labels)} labels; {images_path} holds {len(images)} images")
-        if arrays and arrays[0].shape[1:] != images.shape[1:]:
-            expected, got = ("{} x {}".format(*a.shape[1:]) for a in (arrays[0], images))
-            raise ValueError(f"{images_path}: holds images of {got} pixels; those to train on have {expected}")
-        arrays += [images, labels]
-    result = []
-    for images, labels in (arrays[:2], arrays[2:]):
-        X = images.reshape(len(images), -1).astype(np.float32)
-        if scale:
-            X /= np.float32(255)
-        result += [X, labels.astype(np.int64)]
-    return tuple(result)
+    X, y = _read_part(folder, "train", scale)
+    X_test, y_test = _read_part(folder, "t10k", scale)
+    if X.shape[1:] != X_test.shape[1:]:
+        expected, got = ("{} x {}".format(*images.shape[1:]) for images in (X, X_test))
+        path = _find_idx(folder, "t10k-images", 3)
+        raise ValueError(f"{path}: holds images of {got} pixels; the training images have {expected}")
+    return X.reshape(len(X), -1), y, X_test.reshape(len(X_test), -1), y_test
 
 
-def _find_idx(folder, stem, ndim):
+def _read_part(folder: str, part: str, scale: bool) -> tuple[Images, Labels]:
+    """The images (rows, height, width) and labels of the training or of the test part."""
+    images_path = _find_idx(folder, f"{part}-images", 3)
+    labels_path = _find_idx(folder, f"{part}-labels", 1)
+    images, labels = _read_idx(images_path, 3), _read_idx(labels_path, 1)
+    if len(images) != len(labels):
+        raise ValueError(f"{labels_path}: holds {len(labels)} labels; {images_path} holds {len(images)} images")
+    X = images.astype(np.float32)
+    if scale:
+        X /= np.float32(255)
+    return X, labels.astype(np.int64)
+
+
+def _find_idx(folder: str, stem: str, ndim: int) -> str:
+    """The path of an IDX file under one of the names it may have."""
     names = [f"{stem}{dot}idx{ndim}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
     for name in names:
         path = os.path.join(folder, name)
@@ -133,12 +146,13 @@ def _find_idx(folder, stem, ndim):
     raise FileNotFoundError(f"{os.path.join(folder, names[0])}: no such file, nor with .gz at the end")
 
 
-def _read_idx(path, ndim):
-    """The array of unsigned bytes in an IDX file of so many dimensions."""
+def _read_idx(path: str, ndim: int) -> NDArray[np.uint8]:
+    """The array of unsigned bytes in an IDX file with `ndim` dimensions."""
     with open(path, "rb") as raw:
         gzipped = raw.read(2) == b"\x1f\x8b"
     try:
-        with (gzip.open if gzipped else open)(path, "rb") as file:
+        opened: Any = gzip.open if gzipped else open
+        with opened(path, "rb") as file:
             header = file.read(4 + 4 * ndim)
             magic = int.from_bytes(header[:4], "big")
             expected = 0x0800 + ndim
@@ -161,8 +175,8 @@ def _read_idx(path, ndim):
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _read_up_to(file, size):
-    # By pieces, so that a header that promises far too much costs no memory.
+def _read_up_to(file: IO[bytes], size: int) -> bytes:
+    """The next bytes of a file, `size` or fewer, read in pieces: a header with far too large a size costs no memory."""
     pieces, left = [], size
     while left:
         piece = file.read(min(left, 1 << 22))

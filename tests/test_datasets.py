@@ -187,7 +187,7 @@ def test_count_mismatch(tmp_path, contents):
 
 def test_size_mismatch(tmp_path, contents):
     contents["test images"] = idx(np.zeros((2, 2, 2)))
-    with pytest.raises(ValueError, match="t10k-images.*: holds images of 2 x 2 pixels; those to train on have 3 x 2"):
+    with pytest.raises(ValueError, match="t10k-images.*: holds images of 2 x 2 pixels; the training images have 3 x 2"):
         datasets.load_mnist(write(tmp_path, contents))
 
 

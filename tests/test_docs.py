@@ -8,8 +8,8 @@ text are the same but for spaces.
 Of a ```sh block the commands of fastbp run, in the same folder, and must end well. They print, among others, the lines
 of the ```text block that follows, where ... stands for anything.
 
-A block may need data (it names FASTBP_DATA) or a package that fastbp does without, as commands need pandas for CSV files; a
-block that uses what it has made needs it, too. They run where these are there.
+A block may need data (it names FASTBP_DATA) or a package that fastbp does without, as commands need pandas for CSV
+files; a block that uses what it has made needs it, too. They run where these are there.
 """
 
 import ast

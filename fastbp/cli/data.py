@@ -88,7 +88,7 @@ def training_data(options: argparse.Namespace) -> tuple[Rows, Rows | None, str]:
         return Rows(X, y), Rows(X_test, y_test), "digit"
     if found == "arrays":
         name = options.target or "y"
-        return _with_target_array(*_read_arrays(path, options, name), name), None, name
+        return _rows_of_arrays(path, options, name), None, name
     table = _read_table(path, options)
     name = options.target
     if name is None:
@@ -101,11 +101,9 @@ def inputs_for_model(encoding: tabular.Encoding, options: argparse.Namespace) ->
     found = _kind_for_model(encoding, options.data)
     if found == "table":
         return _read_table(options.data, options)
-    if found == "digits":
-        return datasets.load_digits()[0]
-    if found == "mnist":
-        return datasets.load_mnist(options.data)[2]
-    return _read_arrays(options.data, options)[0]
+    if found == "arrays":
+        return _read_arrays(options.data, options)[0]
+    return datasets.load_digits()[0] if found == "digits" else datasets.load_mnist(options.data)[2]
 
 
 def rows_for_model(encoding: tabular.Encoding, options: argparse.Namespace) -> Rows:
@@ -122,7 +120,7 @@ def rows_for_model(encoding: tabular.Encoding, options: argparse.Namespace) -> R
         table = _read_table(options.data, options)
         return _with_target_column(table, names[0], "classification" if is_text else "regression")
     name = names[0] if len(names) == 1 else names[0].rpartition("_")[0]
-    return _with_target_array(*_read_arrays(options.data, options, name), name)
+    return _rows_of_arrays(options.data, options, name)
 
 
 def _kind_for_model(encoding: tabular.Encoding, path: str) -> str:
@@ -185,8 +183,9 @@ def _read_array(path: str, file: Any, name: str) -> NDArray[Any]:
         ) from None
 
 
-def _with_target_array(X: NDArray[Any], y: NDArray[Any], name: str) -> Rows:
-    """The rows whose target is known, and the target."""
+def _rows_of_arrays(path: str, options: argparse.Namespace, name: str) -> Rows:
+    """The rows of a .npz file whose target, the array of that name, is known."""
+    X, y = _read_arrays(path, options, name)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.dtype.kind not in "fiubU" or y.ndim not in (1, 2) or len(y) != len(X):

@@ -34,8 +34,8 @@ def parser() -> argparse.ArgumentParser:
 class _Parser(argparse.ArgumentParser):
     """A parser whose help begins with an example, and whose errors are one line."""
 
-    def __init__(self, *arguments: Any, example: str = "", **keywords: Any):
-        super().__init__(*arguments, formatter_class=argparse.RawDescriptionHelpFormatter, **keywords)
+    def __init__(self, example: str = "", **keywords: Any):
+        super().__init__(**keywords, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.example = example
 
     def format_help(self) -> str:

@@ -169,7 +169,7 @@ def _split(
 
 def _encoding(rows: Rows, train: NDArray[np.int64], name: str, options: argparse.Namespace) -> tabular.Encoding:
     """The encoding of inputs and target that is learnt from the training rows."""
-    scale = "counts" if options.loss == "poisson" else "log" if options.log_target else "standard"
+    scale: Any = "counts" if options.loss == "poisson" else "log" if options.log_target else "standard"
     target = tabular.learn_target(name, rows.target, train, options.task, scale, options.quantiles)
     inputs: tabular.TableInputs | tabular.ArrayInputs
     if isinstance(rows.inputs, tabular.Table):

@@ -179,7 +179,8 @@ class Quantity(Declared):
         """The outputs that give these values; both are arrays of shape (rows, targets)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.log(values) if self.log else values
-        return (values - np.array(self.mean)) / np.array(self.deviation)
+        outputs: NDArray[np.float64] = (values - np.array(self.mean)) / np.array(self.deviation)
+        return outputs
 
     def values(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
         """The outputs in the units of the target.
@@ -233,7 +234,8 @@ def probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
     """
     logits = np.asarray(logits, np.float64)
     p: NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
+    p /= p.sum(axis=1, keepdims=True)
+    return p
 
 
 def target_values(table: Table, name: str, task: Task | None = None) -> NDArray[Any]:
