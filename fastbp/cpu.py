@@ -3,7 +3,11 @@
 The kernels are built for several instruction sets. Importing fastbp chooses the best one that the processor and the
 operating system support, or the one that the environment variable ``FASTBP_ISA`` names (``portable``, ``avx2``,
 ``avx512``, ``neon``); the import fails with a ValueError if it is not available. ``FASTBP_NUM_THREADS`` is the upper
-bound on the number of threads where a call sets none. Both variables are read once, at import.
+bound on the number of threads of a call that sets none. Where it is not set, the bound is the number of cores that this
+process may use, and at most ``OMP_NUM_THREADS``. All are read once, at import.
+
+The cores that this process may use are those of its affinity; in a container with a CPU quota (control groups of
+version 1 or 2), at most the quota rounded down, and at least one.
 
 The instruction sets with fused multiply-add (avx2, avx512, neon) give the same bits; portable rounds each product.
 """
@@ -20,7 +24,12 @@ except ImportError as error:
         f"fastbp in {folder} is not compiled: run 'pip install .' there, or start Python elsewhere"
     ) from None
 
+from ._support.cpu_quota import cpu_quota
+
 __all__ = ["available", "cores", "isa", "threads", "use"]
+
+_quota = cpu_quota()
+_core.set_core_quota(0 if _quota is None else max(1, int(_quota)))
 
 
 def isa() -> str:
@@ -64,7 +73,7 @@ def use(name: str) -> None:
 
 
 def cores() -> int:
-    """The number of cores that this process may run on.
+    """The number of cores that this process may use: those of its affinity, within the CPU quota of its container.
 
     Returns
     -------
@@ -74,9 +83,9 @@ def cores() -> int:
 
 
 def threads() -> int:
-    """The upper bound on the number of threads where a call sets none.
+    """The upper bound on the number of threads of a call that sets none.
 
-    This is ``FASTBP_NUM_THREADS`` if set, otherwise the number of cores.
+    This is ``FASTBP_NUM_THREADS`` if set, otherwise the number of cores, and at most ``OMP_NUM_THREADS``.
 
     Returns
     -------

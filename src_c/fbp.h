@@ -271,9 +271,13 @@ typedef void fbp_part_fn(void *context, int part, int parts);
 void fbp_pool_run(int threads, fbp_part_fn *fn, void *context);
 /* Within fn, all parts wait here for each other. */
 void fbp_pool_barrier(int part, int parts);
-int fbp_cores(void); /* cores this process may use */
+int fbp_cores(void);                  /* cores this process may use now: of its affinity, and at most the quota */
+void fbp_set_core_quota(int cores);   /* of the process's container; 0: none */
+int fbp_default_threads(void);        /* upper bound on the number of threads of a call that sets none */
+/* fixed: that bound, or 0: the cores this process may use at the time, and at most `most` unless that is 0. */
+void fbp_set_default_threads(int fixed, int most);
 /* The number of threads that pays for this many multiply-adds between two meetings of the threads. most: its upper bound, or
- * 0: the cores this process may use now. */
+ * 0: fbp_default_threads(). */
 int fbp_threads_for(double multiply_adds, int most);
 
 /* -------------------------------------------------------------------------------------------------- rng.c */

@@ -490,6 +490,6 @@ int fbp_plan_threads(const struct fbp_plan *plan, size_t rows) {
     const size_t block = rows < plan->block ? rows : plan->block;
     const double pay = 1 + plan->flops_a_row * block / FLOPS_A_THREAD;
     if (pay < 2) return 1;
-    const int most = plan->threads ? plan->threads : fbp_cores(); /* of now: a process may have been given fewer since */
+    const int most = plan->threads ? plan->threads : fbp_default_threads();
     return pay < most ? (int)pay : most;
 }

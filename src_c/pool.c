@@ -189,7 +189,10 @@ void fbp_pool_run(int threads, fbp_part_fn *fn, void *context) {
     atomic_flag_clear_explicit(&pool.busy, memory_order_release);
 }
 
-int fbp_cores(void) {
+/* Written once, at import, before any plan is made. 0: none. */
+static int core_quota, fixed_threads, most_default_threads;
+
+static int allowed_cores(void) {
 #ifdef __linux__
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
@@ -201,9 +204,24 @@ int fbp_cores(void) {
     return 1;
 }
 
+void fbp_set_core_quota(int cores) { core_quota = cores; }
+
+int fbp_cores(void) {
+    const int cores = allowed_cores();
+    return core_quota > 0 && core_quota < cores ? core_quota : cores;
+}
+
+void fbp_set_default_threads(int fixed, int most) { fixed_threads = fixed, most_default_threads = most; }
+
+int fbp_default_threads(void) {
+    if (fixed_threads > 0) return fixed_threads;
+    const int cores = fbp_cores(); /* of now: a process may have been given fewer since */
+    return most_default_threads > 0 && most_default_threads < cores ? most_default_threads : cores;
+}
+
 int fbp_threads_for(double multiply_adds, int most) {
     const double pay = 1 + multiply_adds / MULTIPLY_ADDS_A_THREAD;
     if (pay < 2) return 1;
-    if (most == 0) most = fbp_cores();
+    if (most == 0) most = fbp_default_threads();
     return pay < most ? (int)pay : most;
 }

@@ -196,7 +196,16 @@ def test_a_checkout_that_is_not_compiled(tmp_path):
 def test_number_of_threads():
     code = "import fastbp; print(fastbp.cpu.threads())"
     assert python(code, FASTBP_NUM_THREADS="3") == "3"
-    assert python(code) == str(fastbp.cpu.cores())
+    cores = fastbp.cpu.cores()
+    assert python(code, OMP_NUM_THREADS="") == str(cores)
+    assert python(code, OMP_NUM_THREADS="1") == "1"
+    assert python(code, OMP_NUM_THREADS="1,4") == "1"
+    assert python(code, OMP_NUM_THREADS=str(cores + 1)) == str(cores), "an upper bound only"
+    assert python(code, OMP_NUM_THREADS="many") == str(cores), "other libraries' syntax is not ours to refuse"
+    assert python(code, OMP_NUM_THREADS="1", FASTBP_NUM_THREADS="3") == "3"
+    assert (
+        python("import fastbp; from fastbp import _core; _core.set_core_quota(1); " + code, OMP_NUM_THREADS="") == "1"
+    )
     for bad in ("0", "-1", "two", "1.5", "1000000"):
         run = attempt(code, FASTBP_NUM_THREADS=bad)
         assert run.returncode and "ValueError: the environment variable FASTBP_NUM_THREADS must be" in run.stderr

@@ -191,6 +191,9 @@ cdef extern from "fbp.h" nogil:
     void fbp_pool_run(int threads, fbp_part_fn *fn, void *context)
     void fbp_pool_barrier(int part, int parts)
     int fbp_cores()
+    void fbp_set_core_quota(int cores)
+    int fbp_default_threads()
+    void fbp_set_default_threads(int fixed, int most)
     int fbp_threads_for(double multiply_adds, int most)
 
     void fbp_random_bits(uint64_t seed, uint64_t stream, uint64_t start, uint32_t *words, size_t N)

@@ -3,7 +3,7 @@
 cdef void run(fbp_part_fn *fn, void *context, double multiply_adds) noexcept:
     """Call fn for every part of a product, on as many threads as pay."""
     state = let_go(multiply_adds / MULTIPLY_ADDS_A_REAL)
-    fbp_pool_run(fbp_threads_for(multiply_adds, default_threads), fn, context)
+    fbp_pool_run(fbp_threads_for(multiply_adds, 0), fn, context)
     take_back(state)
 
 

@@ -1,10 +1,11 @@
 # The instruction set and the number of threads: chosen from the environment at import, changed by `use_isa`.
 
+cdef enum:
+    MOST_THREADS = 256  # of a job of the pool
+
 cdef int current_isa
 cdef const fbp_kernels *kernels_f32
 cdef const fbp_kernels *kernels_f64
-cdef int default_threads
-cdef bint threads_are_set  # by the environment; else they follow the cores this process may use
 
 
 cdef inline const fbp_kernels *kernels_for(Py_ssize_t item) noexcept:
@@ -62,13 +63,23 @@ def cores():
     return fbp_cores()
 
 
+def set_core_quota(int cores):
+    """Set the number of cores that the quota of this process's container is worth; 0: there is no quota."""
+    fbp_set_core_quota(cores)
+
+
 def threads():
-    """The number of threads used where nothing else is asked for: FASTBP_NUM_THREADS, else the cores."""
-    return default_threads
+    """The upper bound on the number of threads of a call that sets none."""
+    return fbp_default_threads()
+
+
+cdef int most_threads_of_openmp() except -1:
+    """The first number of OMP_NUM_THREADS, which may be a list; 0 where there is none."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(int(first), MOST_THREADS) if first.isdecimal() and first.isascii() else 0
 
 
 cdef int choose_from_environment() except -1:
-    global default_threads, threads_are_set
     name = os.environ.get("FASTBP_ISA", "").strip()
     cdef int number = isa_number(name) if name else fbp_isa_best()
     if number < 0:
@@ -77,13 +88,13 @@ cdef int choose_from_environment() except -1:
             f"got {name!r}")
     set_isa(number)
     count = os.environ.get("FASTBP_NUM_THREADS", "").strip()
-    threads_are_set = bool(count)
     if not count:
-        default_threads = fbp_cores()
-    elif count.isdecimal() and 1 <= int(count) <= 256:
-        default_threads = int(count)
+        fbp_set_default_threads(0, most_threads_of_openmp())
+    elif count.isdecimal() and 1 <= int(count) <= MOST_THREADS:
+        fbp_set_default_threads(int(count), 0)
     else:
-        raise ValueError(f"the environment variable FASTBP_NUM_THREADS must be an integer in 1 .. 256, got {count!r}")
+        raise ValueError(
+            f"the environment variable FASTBP_NUM_THREADS must be an integer in 1 .. {MOST_THREADS}, got {count!r}")
     return 0
 
 

@@ -47,7 +47,7 @@ cdef void *set_plan_spec(fbp_plan_spec *to, spec) except NULL:
     if spec.threads < 0:
         raise ValueError(f"threads must be at least 0, got {spec.threads}")
     to.rows, to.whole, to.loss = spec.rows, spec.whole, spec.loss
-    to.threads = spec.threads if spec.threads else default_threads if threads_are_set else 0
+    to.threads = spec.threads
     to.reduction_sum, to.smoothing = spec.reduction_sum, spec.smoothing
     to.clip_norm, to.clip_value, to.average_decay = spec.clip_norm, spec.clip_value, spec.average_decay
     to.seed, to.dropout_stream = spec.seed, spec.dropout_stream
