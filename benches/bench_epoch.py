@@ -16,7 +16,7 @@ from fastbp.bench import contestants, cores, nets, timing, verify
 from . import compare_twin
 
 
-@pytest.mark.parametrize("net", nets.ALL, ids=[f"{net.name} batch {net.batch}" for net in nets.ALL])
+@pytest.mark.parametrize("net", nets.ALL, ids=[f"{net.name} batch {net.batch} {net.update}" for net in nets.ALL])
 def bench_epoch(speed, net):
     with cores.one_core():
         data = net.data()

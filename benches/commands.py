@@ -1,4 +1,4 @@
-"""What the commands of this folder share: errors in one line, progress on a terminal."""
+"""Shared by the commands of this folder: errors in one line, progress on a terminal."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import sys
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the options in one line."""
+    """A parser that reports an error in the options in one line."""
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message} (--help shows the options)\n")
@@ -16,7 +16,7 @@ def finish(program, run, options):
     """The exit status of run(options); an error becomes a line on stderr and 1, Ctrl-C a line and 130."""
     try:
         return run(options)
-    except BrokenPipeError:  # whoever read our output has left; the interpreter must not try to flush it once more
+    except BrokenPipeError:  # the reader of stdout has closed it: the interpreter must not try to flush it once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The workers of a run, and a race of theirs."""
+"""The workers of a run, and a race between them."""
 
 from time import sleep
 
@@ -7,7 +7,7 @@ from fastbp.bench.timing import SETTLE
 from .peers import FASTBP
 from .workers import Refused, Worker
 
-SAMPLE = {"train": 0.1, "predict": 0.02}  # seconds that a sample takes, at least
+SAMPLE = {"train": 0.1, "step": 0.05, "predict": 0.02}  # least seconds of a sample
 
 
 class Crew:
@@ -16,28 +16,31 @@ class Crew:
     Parameters
     ----------
     peers : list of Peer
-        fastbp among them.
+        With fastbp.
     kinds : list of "one" and "all"
-        How to race. For "all", peers also get a worker of kind "one": for small nets one thread is often quicker.
+        The races there will be. For "all", peers also get a worker of kind "one": for small nets one thread is often
+        quicker.
     core : int
         For the workers of kind "one".
+    isa : str or None
+        The instruction set that every library is limited to; None: no limit.
 
     Attributes
     ----------
     about : dict
-        {(library, kind): what the library says of itself}
+        {(library, kind): the library's description of itself}
     lost : dict
-        Of workers that have ended: {(library, kind): ("failed", why)}
+        The workers that have ended: {(library, kind): ("failed", why)}
     """
 
-    def __init__(self, peers, kinds, core):
+    def __init__(self, peers, kinds, core, isa=None):
         self.workers, self.about, self.lost = {}, {}, {}
         try:
             for peer in peers:
                 for kind in kinds if peer is FASTBP else dict.fromkeys(["one", *kinds]):
-                    self.workers[peer.name, kind] = Worker(peer, core if kind == "one" else None)
+                    self.workers[peer.name, kind] = Worker(peer, core if kind == "one" else None, isa)
             self.about, refused = self._answers()
-            for key in refused.keys() & self.workers.keys():  # it said why, and is about to leave
+            for key in refused.keys() & self.workers.keys():  # a worker that has said why it is about to end
                 self.workers.pop(key).end()
                 self.lost[key] = refused[key]
         except BaseException:
@@ -51,7 +54,7 @@ class Crew:
         self.end()
 
     def _answers(self):
-        """({key: answer}, {key: (status, why)}) to what all were told last."""
+        """({key: answer}, {key: (status, why)}) to the last command, which all workers were sent."""
         answers, refused = {}, {}
         for key, worker in list(self.workers.items()):
             try:
@@ -67,7 +70,8 @@ class Crew:
         return error.status, str(error)
 
     def ask_all(self, command, *arguments):
-        """Tell all the same, at once; ({key: answer}, {key: (status, why)}), workers lost before among the latter."""
+        """Send all workers a command, at once. Returns ({key: answer}, {key: (status, why)}); workers lost before are
+        among the latter."""
         lost = dict(self.lost)
         for worker in self.workers.values():
             worker.send(command, *arguments)
@@ -75,7 +79,7 @@ class Crew:
         return answers, lost | refused
 
     def ask(self, key, command, *arguments):
-        """The answer of one. Raises Refused."""
+        """The answer of one worker. Raises Refused."""
         if key not in self.workers:
             raise Refused(*self.lost[key])
         try:
@@ -92,7 +96,7 @@ class Crew:
             worker.end()
 
 
-def race(crew, cell, kind, rounds, loaded, refused, quick=False):
+def race(crew, cell, kind, rounds, loaded, refused, quick=False, found=None):
     """Times of the contestants of a cell, one sample each in every round.
 
     Parameters
@@ -100,9 +104,12 @@ def race(crew, cell, kind, rounds, loaded, refused, quick=False):
     kind : "one" or "all"
         In "all" a peer races with one thread or with all its threads, whichever a sample finds quicker.
     loaded, refused : dict
-        What `Crew.ask_all("load", cell)` gave.
+        The results of `Crew.ask_all("load", cell)`.
     quick : bool
         Samples of a fifth of the time.
+    found : dict or None
+        A dict to be filled and returned. Each round is entered when it is finished, so that an exception (Ctrl-C, say)
+        leaves the rounds before it.
 
     Returns
     -------
@@ -117,7 +124,8 @@ def race(crew, cell, kind, rounds, loaded, refused, quick=False):
             sleep(SETTLE)
         return crew.ask(key, "sample", seconds)
 
-    times, kind_of, out = {}, {}, {}
+    found = {} if found is None else found
+    times, kind_of, out = (found.setdefault(name, {}) for name in ("seconds", "kind_of", "refused"))
     for name in dict.fromkeys(name for name, _ in (*loaded, *refused)):
         wanted = [(name, k) for k in (["one", "all"] if kind == "all" and name != FASTBP.name else [kind])]
         able = [key for key in wanted if key in loaded]
@@ -125,16 +133,18 @@ def race(crew, cell, kind, rounds, loaded, refused, quick=False):
             if not able:
                 out[name] = next(refused[key] for key in wanted if key in refused)
                 continue
-            quickest = min(able, key=sample) if len(able) > 1 else able[0]
+            kind_of[name] = (min(able, key=sample) if len(able) > 1 else able[0])[1]
         except Refused as error:
             out[name] = error.status, str(error)
-            continue
-        times[name], kind_of[name] = [], quickest[1]
     for _ in range(rounds):
-        for name in list(times):
+        finished = {}
+        for name in list(kind_of):
             try:
-                times[name].append(sample((name, kind_of[name])))
+                finished[name] = sample((name, kind_of[name]))
             except Refused as error:
                 out[name] = error.status, str(error)
-                del times[name], kind_of[name]
-    return {"seconds": times, "kind_of": kind_of, "refused": out}
+                times.pop(name, None)
+                del kind_of[name]
+        for name, taken in finished.items():
+            times.setdefault(name, []).append(taken)
+    return found

@@ -85,6 +85,34 @@ def caches():
     return sorted(sizes)
 
 
+def numpy_isa() -> str:
+    """The highest instruction set that NumPy's own loops use in this process, by NumPy's name for it."""
+    extensions = np.show_config(mode="dicts")["SIMD Extensions"]
+    return [*extensions["baseline"], *extensions["found"]][-1]
+
+
+def numpy_avx512() -> list[str]:
+    """The instruction sets with AVX-512 among those that NumPy's loops use in this process, by NumPy's names."""
+    found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    return [name for name in found if name == "X86_V4" or name.startswith("AVX512")]
+
+
+def blas() -> list[str]:
+    """The BLAS libraries loaded in this process, each with its version and the processor its kernels are for.
+
+    Empty where threadpoolctl, which finds them, is not installed.
+    """
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return []
+    return [
+        f"{entry['internal_api']} {entry['version']} {entry.get('architecture', '')}".rstrip()
+        for entry in threadpool_info()
+        if entry["user_api"] == "blas"
+    ]
+
+
 def build_flags():
     """The compiler flags that setup.py has for the instruction set in use (CFLAGS may have added to them)."""
     found = {}

@@ -1,11 +1,17 @@
-"""fastbp, as the package has it, on the board."""
+"""fastbp on the board."""
 
 import fastbp as fb
 from fastbp.bench.contestants import Fastbp, FastbpPrediction
 
-__all__ = ["Fastbp", "FastbpPrediction", "about"]
+from .steps import Steps
+
+__all__ = ["Fastbp", "FastbpPrediction", "FastbpStep", "about"]
 
 
-def about():
-    """The version, and what the process was set up with."""
+class FastbpStep(Steps, Fastbp):
+    """`Trainer.step` from Python."""
+
+
+def about() -> dict:
+    """The version, the instruction set in use and the number of threads."""
     return {"version": fb.__version__, "isa": fb.cpu.isa(), "threads": fb.cpu.threads()}

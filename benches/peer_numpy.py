@@ -1,13 +1,19 @@
-"""NumPy by hand, as the package has it, on the board."""
+"""NumPy by hand on the board."""
 
 import numpy as np
 
 from fastbp.bench.contestants import ByHand, ByHandPrediction
 
-__all__ = ["ByHand", "ByHandPrediction", "about"]
+from . import measure
+from .steps import Steps
+
+__all__ = ["ByHand", "ByHandPrediction", "ByHandStep", "about"]
 
 
-def about():
-    """The version, and which library makes NumPy's products."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    return {"version": np.__version__, "blas": f"{blas.get('name')} {blas.get('version')}"}
+class ByHandStep(Steps, ByHand):
+    """One step from Python."""
+
+
+def about() -> dict:
+    """The version, the highest instruction set of NumPy's own loops, and the kernels of its BLAS."""
+    return {"version": np.__version__, "isa": measure.numpy_isa(), "blas": measure.blas()}

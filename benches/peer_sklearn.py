@@ -1,14 +1,15 @@
 """scikit-learn's MLPClassifier and MLPRegressor: an epoch is one `partial_fit` over all the data.
 
 That is one pass in shuffled minibatches, and quicker than a `partial_fit` for each minibatch, which would check its
-arguments and encode its labels every time. No penalty (alpha=0), and the weights of the start put in place.
+arguments and encode its labels every time. A single step is a `partial_fit` of one minibatch. No penalty (alpha=0), and
+the initial weights of the board put in place.
 
 Left out: two classes under softmax, for which scikit-learn makes one logistic output.
 
-The squared error is half of fastbp's, summed over the outputs rather than averaged: the learning rate of SGD, or the
-eps of Adam, is scaled to make the same updates. Adam's eps stands beside a second moment that is not corrected for its
-start, which in the first hundred steps is as if it were about ten times as large: it is given a tenth, and the
-tolerance is wider.
+The squared error is half of fastbp's, and its gradient is summed over the outputs rather than averaged: the learning
+rate of SGD, or the eps of Adam, is scaled to make the same updates. scikit-learn adds Adam's eps to a second moment without the correction
+of its bias; in the first hundred steps that has the effect of an eps about ten times as large. So it gets a tenth,
+and the tolerance is wider.
 """
 
 from time import perf_counter
@@ -17,7 +18,9 @@ import numpy as np
 import sklearn
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
+from . import measure
 from .peers import CannotDo
+from .steps import Steps
 
 
 def model(net, X, y):
@@ -41,7 +44,7 @@ def model(net, X, y):
         epsilon=1e-9 * scale,
         random_state=0,
     )
-    # Sets up the arrays; what it learns here is overwritten.
+    # Allocates the arrays; the weights it learns here are overwritten.
     if net.loss == "mean_squared_error":
         estimator.partial_fit(X, y)
     else:
@@ -51,7 +54,7 @@ def model(net, X, y):
 
 
 def put(estimator, weights):
-    """Overwrite the weights, in place as the optimiser knows them."""
+    """Overwrite the weights in place: the optimiser holds references to the arrays."""
     for to_W, to_b, (W, b) in zip(estimator.coefs_, estimator.intercepts_, weights):
         to_W[...], to_b[...] = W, b
 
@@ -85,6 +88,21 @@ class Training:
         return np.concatenate([a.ravel() for pair in pairs for a in pair])
 
 
+class Step(Steps, Training):
+    """One step from Python: `partial_fit` of one minibatch."""
+
+    def __init__(self, net, X, y, threads=None):
+        super().__init__(net, X, y, threads)
+        self.model.shuffle = False
+
+    def targets(self, y):
+        return self.y
+
+    def step(self, x, target):
+        self.model.partial_fit(x, target)
+        return self.model.loss_ * (2 if self.net.loss == "mean_squared_error" else 1)
+
+
 class Prediction:
     name = "scikit-learn"
 
@@ -105,6 +123,6 @@ class Prediction:
         return p[:, 1:] if self.binary else p
 
 
-def about():
-    """The version."""
-    return {"version": sklearn.__version__}
+def about() -> dict:
+    """The version, and NumPy's and SciPy's BLAS."""
+    return {"version": sklearn.__version__, "isa": measure.numpy_isa(), "blas": measure.blas()}

@@ -1,12 +1,13 @@
 """PyTorch, with tensors in memory: eager with a fused optimiser, and with torch.compile.
 
-Compiled is the whole step as one graph: loss and gradient by `torch.func.grad_and_value`, then the update in place.
-That is its quickest form: compiling the loss alone, with the fused optimiser beside it, costs more in calls than it
-saves, and is slower than eager. `cpp_wrapper` spares some more of Python's time.
+The compiled form is the whole step as one graph: loss and gradient by `torch.func.grad_and_value`, then the update in
+place. That is its quickest form: compiling the loss alone, with the fused optimiser beside it, costs more in calls than
+it saves, and is slower than eager. `cpp_wrapper` spares some more of Python's time.
 
-Rows are gathered for the whole epoch at once or minibatch by minibatch, whichever a trial finds quicker. Predictions
-are eager or of a frozen TorchScript trace, whichever a trial finds quicker; compiled, the weights are arguments, which
-is quicker than compiling the module, frozen or not.
+Rows are gathered for the whole epoch at once or minibatch by minibatch, whichever a trial finds quicker. A single step
+takes NumPy arrays through `torch.from_numpy`, which copies nothing. Predictions are eager or by a frozen TorchScript
+trace, whichever a trial finds quicker; in the compiled form the weights are arguments, which is quicker than compiling
+the module, frozen or not.
 """
 
 import warnings
@@ -17,6 +18,9 @@ import torch
 from torch.nn import functional as F
 
 from fastbp.bench.timing import seconds_a_call
+
+from . import measure
+from .steps import Steps
 
 LOSSES = {
     "softmax_cross_entropy": F.cross_entropy,
@@ -57,26 +61,17 @@ def copy(to, values):
             parameter.copy_(value)
 
 
-class Training:
-    """Eager."""
+class Eager:
+    """A step of the module, with a fused optimiser."""
 
     name = "PyTorch"
 
     def __init__(self, net, X, y, threads=None):
         use_threads(threads)
-        self.net, self.rows, self.dtype = net, len(X), X.dtype
-        self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
+        self.net, self.dtype = net, X.dtype
         self.start = tensors(net, X.dtype)
         self.build()
         self.restart()
-        self.gather_at_once = True
-        if self.rows > net.batch:
-            self.gather_at_once = self._trial(True) < self._trial(False)
-        self.restart()
-
-    def _trial(self, at_once):
-        self.gather_at_once = at_once
-        return min(self.epochs(3)[1:])
 
     def build(self):
         self.module = module(self.net, self.dtype)
@@ -92,12 +87,33 @@ class Training:
             momentum = 0.9 if self.net.optimizer == "momentum" else 0.0
             self.optimizer = torch.optim.SGD(parameters, lr=rate, momentum=momentum, fused=True)
 
-    def step(self, x, y):
+    def update(self, x, y):
+        """One update. Returns the loss before it, a tensor."""
         self.optimizer.zero_grad()
         loss = self.loss(self.module(x), y)
         loss.backward()
         self.optimizer.step()
         return loss
+
+    def parameters(self):
+        return flat(self.module.parameters())
+
+
+class Epochs:
+    """A mixin: whole epochs of tensors in memory."""
+
+    def __init__(self, net, X, y, threads=None):
+        super().__init__(net, X, y, threads)
+        self.rows = len(X)
+        self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
+        self.gather_at_once = True
+        if self.rows > net.batch:
+            self.gather_at_once = self._trial(True) < self._trial(False)
+        self.restart()
+
+    def _trial(self, at_once):
+        self.gather_at_once = at_once
+        return min(self.epochs(3)[1:])
 
     def minibatches(self, order):
         X, y, batch = self.X, self.y, self.net.batch
@@ -111,13 +127,25 @@ class Training:
             started = perf_counter()
             order = torch.randperm(self.rows) if shuffle else torch.arange(self.rows)
             for x, y in self.minibatches(order):
-                loss = self.step(x, y)
+                loss = self.update(x, y)
             loss.item()
             seconds.append(perf_counter() - started)
         return seconds
 
-    def parameters(self):
-        return flat(self.module.parameters())
+
+class ByStep(Steps):
+    """A mixin: single steps from NumPy arrays."""
+
+    def step(self, x, target):
+        return self.update(torch.from_numpy(x), torch.from_numpy(target)).item()
+
+
+class Training(Epochs, Eager):
+    """Whole epochs, eager."""
+
+
+class Step(ByStep, Eager):
+    """One step from Python, eager."""
 
 
 def forward(net, weights, x):
@@ -130,18 +158,20 @@ def forward(net, weights, x):
 
 
 def compiled(function):
-    """The function compiled. Those compiled before are forgotten: from the eighth on of the same lines, a net each,
-    PyTorch would run them uncompiled."""
+    """The function compiled. Functions compiled before are forgotten: after eight versions of the same lines, one for
+    each net, PyTorch would run the next uncompiled."""
     torch.compiler.reset()
     return torch.compile(function, dynamic=False, options={"cpp_wrapper": True})
 
 
-class CompiledTraining(Training):
+class Compiled(Eager):
+    """A step as one compiled graph."""
+
     name = "PyTorch compiled"
 
     def build(self):
         self.weights, self.m, self.v = ([torch.empty_like(a) for a in self.start] for _ in range(3))
-        # The count of steps has a dimension: without, in float64, it would be taken for a constant.
+        # The count of steps has a dimension: without one, in float64, it would be compiled as a constant.
         self.t = torch.empty(1, dtype=self.start[0].dtype)
         self.whole_step = compiled(step_of(self.net))
 
@@ -151,11 +181,19 @@ class CompiledTraining(Training):
         for moment in (*self.m, *self.v, self.t):
             moment.zero_()
 
-    def step(self, x, y):
+    def update(self, x, y):
         return self.whole_step(self.weights, self.m, self.v, self.t, x, y)
 
     def parameters(self):
         return flat(self.weights)
+
+
+class CompiledTraining(Epochs, Compiled):
+    """Whole epochs, compiled."""
+
+
+class CompiledStep(ByStep, Compiled):
+    """One step from Python, compiled."""
 
 
 def step_of(net):
@@ -200,14 +238,14 @@ class Prediction:
     def build(self, net):
         eager = module(net, self.X.dtype)
         copy(eager.parameters(), tensors(net, self.X.dtype))
-        with warnings.catch_warnings(action="ignore"):  # TorchScript is no longer worked on, but still there
+        with warnings.catch_warnings(action="ignore"):  # TorchScript is deprecated, but still there
             traced = torch.jit.freeze(torch.jit.trace(eager.eval(), self.tensor))
         seconds = {form: self._trial(form) for form in (eager, traced)}
         self.forward = min(seconds, key=seconds.get)
 
     def _trial(self, form):
         self.forward = form
-        for _ in range(3):  # TorchScript optimises while it runs first
+        for _ in range(3):  # TorchScript optimises in its first runs
             self.predict()
         return seconds_a_call(self.predict, 0.01, 3)[0]
 
@@ -228,6 +266,12 @@ class CompiledPrediction(Prediction):
             return self.forward(self.weights, self.tensor).numpy()
 
 
-def about():
-    """The version, and what the process was set up with."""
-    return {"version": torch.__version__, "threads": torch.get_num_threads(), "mkl": torch.backends.mkl.is_available()}
+def about() -> dict:
+    """The version, the instruction set, the number of threads, and the BLAS (NumPy's among them)."""
+    return {
+        "version": torch.__version__,
+        "isa": torch.backends.cpu.get_cpu_capability().lower(),
+        "threads": torch.get_num_threads(),
+        "mkl": torch.backends.mkl.is_available(),
+        "blas": measure.blas(),
+    }

@@ -1,4 +1,4 @@
-"""The libraries on the board: which module knows each, and what it needs installed."""
+"""The libraries on the board: which module runs each, and which package it needs."""
 
 import importlib
 import importlib.util
@@ -15,24 +15,34 @@ class Peer(NamedTuple):
     name: str  # in options and files
     label: str  # in tables
     module: str
-    training: str  # a class of the module
+    training: str  # a class of the module: whole epochs
+    step: str  # another: single steps, see `steps.Steps`
     prediction: str  # another
-    needs: str | None = None  # what must be installed, by the name it is imported under
+    needs: str | None = None  # the package that must be installed, by its import name
 
-    def installed(self):
+    def installed(self) -> bool:
         return self.needs is None or importlib.util.find_spec(self.needs) is not None
 
     def classes(self):
-        """(training, prediction), and the module's `about`. Imports the library."""
+        """({mode: class}, the module's `about`). Imports the library."""
         module = importlib.import_module(self.module)
-        return getattr(module, self.training), getattr(module, self.prediction), module.about
+        names = {"train": self.training, "step": self.step, "predict": self.prediction}
+        return {mode: getattr(module, name) for mode, name in names.items()}, module.about
 
 
-FASTBP = Peer("fastbp", "fastbp", "benches.peer_fastbp", "Fastbp", "FastbpPrediction")
+FASTBP = Peer("fastbp", "fastbp", "benches.peer_fastbp", "Fastbp", "FastbpStep", "FastbpPrediction")
 PEERS = [
-    Peer("jax", "JAX", "benches.peer_jax", "Training", "Prediction", "jax"),
-    Peer("torch", "PyTorch", "benches.peer_torch", "Training", "Prediction", "torch"),
-    Peer("compiled", "torch.compile", "benches.peer_torch", "CompiledTraining", "CompiledPrediction", "torch"),
-    Peer("sklearn", "scikit-learn", "benches.peer_sklearn", "Training", "Prediction", "sklearn"),
-    Peer("numpy", "NumPy", "benches.peer_numpy", "ByHand", "ByHandPrediction"),
+    Peer("jax", "JAX", "benches.peer_jax", "Training", "Step", "Prediction", "jax"),
+    Peer("torch", "PyTorch", "benches.peer_torch", "Training", "Step", "Prediction", "torch"),
+    Peer(
+        "compiled",
+        "torch.compile",
+        "benches.peer_torch",
+        "CompiledTraining",
+        "CompiledStep",
+        "CompiledPrediction",
+        "torch",
+    ),
+    Peer("sklearn", "scikit-learn", "benches.peer_sklearn", "Training", "Step", "Prediction", "sklearn"),
+    Peer("numpy", "NumPy", "benches.peer_numpy", "ByHand", "ByHandStep", "ByHandPrediction"),
 ]

@@ -1,4 +1,4 @@
-"""What the board found: ratios, shares, summary, and the tables that say so."""
+"""The results of the board: ratios, shares, summary, and the tables that show them."""
 
 import math
 import statistics
@@ -7,9 +7,15 @@ from fastbp.bench import report, timing
 
 from .peers import FASTBP
 
+MODES = {
+    "train": "training by epochs, microseconds a step",
+    "step": "single steps from Python, microseconds a step",
+    "predict": "inference, microseconds a call",
+}
+
 
 def ratios(seconds):
-    """How many times as long the best peer takes.
+    """The best peer's time over fastbp's.
 
     Parameters
     ----------
@@ -20,7 +26,7 @@ def ratios(seconds):
     -------
     dict
         "best": the least time of any peer over fastbp's least. "median": over the rounds, the median of the ratio of
-        the best peer of the round to fastbp. "peer": whose the least time is. None when there is no peer.
+        the best peer of the round to fastbp. "peer": the peer with the least time. None when there is no peer.
     """
     ours = seconds[FASTBP.name]
     peers = {name: times for name, times in seconds.items() if name != FASTBP.name}
@@ -46,11 +52,11 @@ def summary(records):
     Returns
     -------
     dict of dict
-        For "train", "predict" and "all", those that there are: "cells", the geometric means "best" and "median", and
-        the least of either with its cell: "least_best", "least_best_at", "least_median", "least_median_at".
+        For each mode among the records and for "all": "cells", the geometric means "best" and "median", and the least
+        of either with its cell: "least_best", "least_best_at", "least_median", "least_median_at".
     """
     found = {}
-    for mode in ("train", "predict", "all"):
+    for mode in (*MODES, "all"):
         chosen = [record for record in records if record["ratio"] and mode in (record["mode"], "all")]
         if not chosen:
             continue
@@ -64,16 +70,16 @@ def summary(records):
 
 
 def collect(raced, limits, cores):
-    """What the files and tables say.
+    """The results as files and tables show them.
 
     Parameters
     ----------
-    raced : list of (Cell, kind, what `crew.race` returned)
+    raced : list of (Cell, kind, the result of `crew.race`)
     limits : dict
-        What a core can do at best: "peak" {dtype: floating-point operations a second}, "bandwidth" in bytes a second,
+        The best that a core can do: "peak" {dtype: floating-point operations a second}, "bandwidth" in bytes a second,
         "cache", the bytes of the last-level cache or None, and "peak_source".
     cores : int
-        Of the kind "all": it can do so many times what a core can, at most.
+        The number of cores of the kind "all".
 
     Returns
     -------
@@ -93,8 +99,8 @@ def collect(raced, limits, cores):
             "widths": list(cell.net.widths),
             "activation": cell.net.activation,
             "loss": cell.net.loss,
-            "optimizer": cell.net.optimizer if cell.mode == "train" else None,
-            "batch": cell.net.batch if cell.mode == "train" else cell.rows,
+            "optimizer": None if cell.mode == "predict" else cell.net.optimizer,
+            "batch": cell.rows if cell.mode == "predict" else cell.net.batch,
             "rows": cell.rows,
             "dtype": cell.dtype,
             "threads": kind,
@@ -115,23 +121,23 @@ def collect(raced, limits, cores):
     }
 
 
-MODES = {"train": "training, microseconds a step", "predict": "inference, microseconds a call"}
 THREADS = {"one": "One thread on one core", "all": "All cores, peers with one thread or all, whichever is quicker"}
 
 
 EXPLANATION = """
-Best of the rounds. best, median: how many times as long the best peer takes as fastbp, of the bests, and the median of
-the rounds. limit: the least that a step could take, by the core's multiply-add peak or by the memory's bandwidth, over
-fastbp's time. noise: fastbp's median over its best. -: left out, see below."""
+Best of the rounds. best, median: the best peer's time over fastbp's, of the best times, and the median of the rounds.
+limit: the least time of a step, by the core's multiply-add peak or by the memory's bandwidth, over fastbp's time.
+noise: fastbp's median over its best. -: left out, see below."""
 
 
 def lines(found):
-    """The text of the board: what the machine can do, a table for each mode and kind of threads, and the summary."""
+    """The text of the board: the limits of the machine, a table for each mode and kind of threads, and the summary."""
     limits = found["limits"]
     peak = ", ".join(f"{value / 1e9:.1f} GFLOP/s {dtype}" for dtype, value in limits["peak"].items())
     cache = "unknown" if limits["cache"] is None else f"{limits['cache'] / 2**20:.0f} MiB"
+    limited = f"Every library limited to {found['isa']}. " if found["isa"] else ""
     text = [
-        f"One core: multiply-add peak {peak}, from {limits['peak_source']}; memory "
+        f"{limited}One core: multiply-add peak {peak}, from {limits['peak_source']}; memory "
         f"{limits['bandwidth'] / 1e9:.1f} GB/s; last-level cache {cache}",
         EXPLANATION,
     ]
@@ -143,12 +149,13 @@ def lines(found):
     for kind, entries in found["summary"].items():
         if entries:
             text += ["", *summary_lines(entries, kind)]
-    text += ["", f"load {found['machine']['load']}; {found['seconds']:.0f} s"]
+    stopped = "interrupted: the cells and rounds finished before; " * found["interrupted"]
+    text += ["", f"{stopped}load {found['machine']['load']}; {found['seconds']:.0f} s"]
     return text
 
 
 def _table(records, peers):
-    header = ["", "update", *peers.values(), "best", "median", "GFLOP/s", "limit", "noise"]
+    header = ["", *peers.values(), "best", "median", "GFLOP/s", "limit", "noise"]
     lines = report.table(header, [_row(record, peers) for record in records])
     reasons = {}
     for record in records:
@@ -158,7 +165,7 @@ def _table(records, peers):
 
 
 def _row(record, peers):
-    cells = [record["name"], record["optimizer"] or ""]
+    cells = [record["name"]]
     for name in peers:
         times = record["seconds"].get(name)
         if times:
@@ -170,19 +177,19 @@ def _row(record, peers):
     cells += [f"{ratio['best']:.2f}", f"{ratio['median']:.2f}"] if ratio else ["", ""]
     if ours:
         cells += [f"{record['flops'] / min(ours) / 1e9:.1f}", f"{record['limit']:.0%}", f"{timing.noise(ours):.0%}"]
-    return cells + [""] * (len(peers) + 7 - len(cells))
+    return cells + [""] * (len(peers) + 6 - len(cells))
 
 
 def summary_lines(found, threads):
-    names = {"train": "training", "predict": "inference", "all": "together"}
+    names = {"train": "training", "step": "single steps", "predict": "inference", "all": "together"}
     lines = [f"{THREADS[threads]}, the best peer's time over fastbp's:"]
     for mode, entry in found.items():
         if mode == "all" and len(found) == 2:
             continue
         of = f"{entry['cells']} cell" + "s" * (entry["cells"] != 1)
         lines.append(
-            f"  {names[mode]:<9}  geometric mean {entry['best']:.2f} of bests, {entry['median']:.2f} of medians; least "
-            f"{entry['least_best']:.2f} ({entry['least_best_at']}) and {entry['least_median']:.2f} "
+            f"  {names[mode]:<12}  geometric mean {entry['best']:.2f} of best times, {entry['median']:.2f} of "
+            f"medians; least {entry['least_best']:.2f} ({entry['least_best_at']}) and {entry['least_median']:.2f} "
             f"({entry['least_median_at']}); {of}"
         )
     return lines

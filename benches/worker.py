@@ -1,7 +1,7 @@
 """The process in which one library works: ``python -m benches.worker PIPE CORE PEER``, started by `workers`.
 
-It pins itself to a core before it imports anything that could look at the cores, and then does what it is told over the
-pipe: (command, arguments) in, (status, result) out, until the pipe is closed.
+It pins itself to a core before it imports any package that could look at the cores. Then it takes commands from the
+pipe, (command, arguments) in, (status, result) out, until the pipe is closed.
 """
 
 import os
@@ -15,46 +15,48 @@ from multiprocessing.connection import Connection
 
 from fastbp.bench import timing, verify
 
-from . import measure
+from . import measure, steps
 from .peers import CannotDo, Peer
 
 
 class Work:
-    """What a worker can be told to do: every public method is a command."""
+    """The commands of a worker: every public method is one."""
 
     def __init__(self, peer, threads):
-        self.training, self.prediction, self.about = peer.classes()
+        self.classes, self.about = peer.classes()
         self.threads = threads
         self.one = None
 
     def load(self, cell):
-        """Make a contestant for the cell, and verify it."""
+        """Make the library's contestant for the cell, and verify it."""
         self.one, self.cell = None, cell
-        if cell.mode == "train":
-            self._load_training(cell)
-        else:
+        if cell.mode == "predict":
             X, _ = cell.net.data(cell.rows, cell.dtype)
-            self.one = self.prediction(cell.net, X, self.threads)
+            self.one = self.classes["predict"](cell.net, X, self.threads)
             verify.verify_outputs(cell.net, self.one)
-
-    def _load_training(self, cell):
-        net = cell.net
+            return
         if cell.dtype == "float32":
             # The sharp check: float64, on three minibatches, by a contestant of its own.
-            data = net.data(min(net.rows, 3 * net.batch), "float64")
-            verify.verify_epoch(net, data, [self.training(net, *data, self.threads)])
-        data = net.data(cell.rows, cell.dtype)
-        self.one = self.training(net, *data, self.threads)
-        verify.verify_epoch(net, data, [self.one])
+            self._trained(cell, min(cell.rows, 3 * cell.net.batch), "float64")
+        self.one = self._trained(cell, cell.rows, cell.dtype)
+
+    def _trained(self, cell, rows, dtype):
+        """A verified contestant in training."""
+        net, data = cell.net, cell.net.data(rows, dtype)
+        one = self.classes[cell.mode](net, *data, self.threads)
+        verify.verify_epoch(net, data, [one])
+        if cell.mode == "step":
+            steps.verify_loss(net, data, one)
+        return one
 
     def sample(self, seconds):
-        """Seconds of a step, or of a prediction, from as many as take so many seconds."""
+        """Seconds of a step, or of a prediction: the mean of as many as take `seconds`."""
         if self.cell.mode == "predict":
             return timing.seconds_a_call(self.one.predict, seconds, 1)[0]
         return timing.sample(self.one, seconds) / self.cell.steps
 
     def peak(self, dtype):
-        """(floating-point operations that this core can do a second, at this moment, and how that was found)"""
+        """(floating-point operations a second that this core can do at this moment, how they were measured)"""
         measure.peak.cache_clear()
         found = measure.peak(dtype)
         return 1e9 * found.gflops, found.source
@@ -69,7 +71,7 @@ class Work:
 
 
 def serve(pipe, work):
-    """Do what comes over the pipe, and answer, until it is closed."""
+    """Carry out the commands that arrive over the pipe, and answer each, until the pipe is closed."""
     while True:
         try:
             command, arguments = pipe.recv()

@@ -1,4 +1,4 @@
-"""Processes, one for each library and number of threads, that are told over a pipe what to do."""
+"""Worker processes, one for each library and number of threads, which take commands over a pipe."""
 
 import json
 import os
@@ -9,10 +9,26 @@ import tempfile
 from multiprocessing import Pipe
 from pathlib import Path
 
+from . import measure
+
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 300  # seconds until a worker that does not answer is given up
-# Variables by which the libraries choose their threads.
+PATIENCE = 300  # seconds after which a worker that does not answer is ended
+# Variables by which the libraries choose the number of threads.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTBP_NUM_THREADS")
+# Variables that change which kernels the peers choose. Workers get them from `limits` or not at all.
+KERNELS = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "TORCHINDUCTOR_CPP_MARCH",
+)
+ISAS = ("avx2",)  # what `limits` knows
 
 
 class Refused(RuntimeError):
@@ -31,9 +47,11 @@ class Worker:
     peer : Peer
     core : int or None
         The core it is pinned to, with one thread; None: all cores, and as many threads as the library takes by itself.
+    isa : str or None
+        The instruction set that the library is limited to, one of ISAS; None: the library chooses.
     """
 
-    def __init__(self, peer, core):
+    def __init__(self, peer, core, isa=None):
         self.peer, self.core = peer, core
         ours, theirs = Pipe()
         self.errors = tempfile.TemporaryFile()
@@ -41,25 +59,25 @@ class Worker:
         self.process = subprocess.Popen(
             [*command, json.dumps(None if core is None else 1), json.dumps(peer)],
             cwd=ROOT,
-            env=environment(None if core is None else 1),
+            env=environment(None if core is None else 1, isa),
             stdin=subprocess.DEVNULL,
             stdout=self.errors,
             stderr=self.errors,
             pass_fds=[theirs.fileno()],
-            start_new_session=True,  # Ctrl-C is ours: `end` sees to the worker and to whatever it started
+            start_new_session=True,  # Ctrl-C reaches this process alone: `end` ends the worker and its children
         )
         theirs.close()
         self.pipe = ours
 
     def send(self, command, *arguments):
-        """Tell it what to do; `receive` brings the answer."""
+        """Send a command; `receive` returns the answer."""
         try:
             self.pipe.send((command, arguments))
         except OSError:
-            pass  # it has ended: `receive` says how
+            pass  # the worker has ended: `receive` says how
 
     def receive(self, patience=PATIENCE):
-        """The answer to the last command (or, of a new worker, what it says of itself). Raises Refused."""
+        """The answer to the last command (of a new worker, the library's description of itself). Raises Refused."""
         try:
             if not self.pipe.poll(patience):
                 self.end()
@@ -88,7 +106,7 @@ class Worker:
         return self.process.poll() is None
 
     def end(self):
-        """End it and all it started."""
+        """End the worker and all processes that it started."""
         self.pipe.close()
         try:
             self.process.wait(1)
@@ -97,13 +115,43 @@ class Worker:
             self.process.wait()
 
 
-def environment(threads):
-    """The variables of a worker: those of this process, but for threads, and JAX on the CPU."""
-    kept = {name: value for name, value in os.environ.items() if name not in THREADS}
-    return kept | settings(threads)
+def environment(threads, isa=None):
+    """The variables of a worker: those of this process without THREADS and KERNELS, and `settings`."""
+    kept = {name: value for name, value in os.environ.items() if name not in (*THREADS, *KERNELS)}
+    return kept | settings(threads, isa)
 
 
-def settings(threads):
-    """The variables that a worker is given: {name: value}. threads: 1, or None for as many as the library takes."""
+def settings(threads, isa=None):
+    """The variables that the board sets for a worker: {name: value}.
+
+    Parameters
+    ----------
+    threads : int or None
+        None: as many as the library takes by itself.
+    isa : str or None
+        The instruction set that every library is limited to; None: no limit.
+    """
     given = {"JAX_PLATFORMS": "cpu", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    return given if threads is None else given | dict.fromkeys(THREADS, str(threads))
+    if threads is not None:
+        given |= dict.fromkeys(THREADS, str(threads))
+    return given | (limits() if isa == "avx2" else {})
+
+
+def limits():
+    """The variables that limit every library to AVX2.
+
+    One library cannot be limited: YNNPACK, which makes JAX's products, asks the processor. Without YNNPACK JAX's
+    products are up to half as fast with AVX2, so it stays, and on a processor with AVX-512 JAX keeps that advantage.
+    """
+    numpy = measure.numpy_avx512()
+    return {
+        "FASTBP_ISA": "avx2",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa=AVX2".strip(),
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "DNNL_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "TORCHINDUCTOR_CPP_MARCH": "native -mno-avx512f",
+        **({"NPY_DISABLE_CPU_FEATURES": " ".join(numpy)} if numpy else {}),
+    }

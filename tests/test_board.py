@@ -1,8 +1,9 @@
-"""The speed board: what it refuses to time, what it makes of times, and what becomes of workers that fail."""
+"""The speed board: contestants it refuses, its figures, its charts, workers that fail, the command."""
 
 import json
 import math
 import os
+import platform
 import re
 import shutil
 import signal
@@ -14,13 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastbp as fb
 from fastbp.bench import cores, nets, timing, verify
 from fastbp.bench.contestants import ByHand, ByHandPrediction, Fastbp, FastbpPrediction, Twin
 
 board = pytest.importorskip("benches.board", reason="the board is in the checkout, and pytest was not started from it")
-from benches import results  # noqa: E402
+from benches import measure, results, steps, workers  # noqa: E402
 from benches.cells import Cell, all_cells  # noqa: E402
 from benches.crew import Crew, race  # noqa: E402
+from benches.peer_fastbp import FastbpStep  # noqa: E402
+from benches.peer_numpy import ByHandStep  # noqa: E402
 from benches.peers import FASTBP, PEERS, Peer  # noqa: E402
 from benches.workers import Refused, Worker  # noqa: E402
 
@@ -30,7 +34,7 @@ SMALL = nets.Net((4, 5, 3), 4, 12, "adam")
 CELL = Cell("train", SMALL, 12)
 NUMPY = next(peer for peer in PEERS if peer.name == "numpy")
 
-# ---------------------------------------------------------------------------------------- who computes something else
+# ------------------------------------------------------------------------------ contestants with and without errors
 
 
 class Faster(ByHand):
@@ -65,18 +69,21 @@ class NotANumber(ByHand):
         return self.w * np.nan
 
 
-@pytest.mark.parametrize("net", nets.ALL[:4] + nets.OTHERS[1:], ids=lambda net: f"{net.name} {net.batch}")
-def test_who_trains_alike_is_accepted(net):
+CHEAP = nets.ALL[:4] + nets.OTHERS[1:] + nets.MORE[:2] + nets.MORE[3:]
+
+
+@pytest.mark.parametrize("net", CHEAP, ids=lambda net: f"{net.name} {net.batch} {net.optimizer}")
+def test_equal_training_is_accepted(net):
     verify.verify(net, [Fastbp, ByHand], 1)
 
 
 @pytest.mark.parametrize("wrong", [Faster, Unshuffled, Nothing, NotANumber])
-def test_who_trains_otherwise_is_refused(wrong):
+def test_other_training_is_refused(wrong):
     with pytest.raises(verify.OtherResults, match=rf"{wrong.name} trains 4-5-3 otherwise: \S+ of the way, float64"):
         verify.verify(SMALL, [wrong], 1)
 
 
-def test_who_predicts_otherwise_is_refused():
+def test_other_predictions_are_refused():
     X, _ = SMALL.data(7)
     for right in (FastbpPrediction, ByHandPrediction):
         verify.verify_outputs(SMALL, right(SMALL, X))
@@ -91,6 +98,50 @@ def test_who_predicts_otherwise_is_refused():
         Wrong.make = staticmethod(make)
         with pytest.raises(verify.OtherResults, match="by hand predicts"):
             verify.verify_outputs(SMALL, Wrong(SMALL, X))
+
+
+@pytest.mark.parametrize("kind", [FastbpStep, ByHandStep])
+def test_steps_are_verified(kind):
+    for dtype in ("float64", "float32"):
+        data = SMALL.data(dtype=dtype)
+        one = kind(SMALL, *data, 1)
+        verify.verify_epoch(SMALL, data, [one])
+        steps.verify_loss(SMALL, data, one)
+
+    class WrongLoss(kind):
+        def step(self, x, target):
+            return super().step(x, target) * 1.001
+
+    class LeavesOne(kind):
+        def epochs(self, count, shuffle=False):
+            self.minibatches = self.minibatches[:2]
+            return super().epochs(count)
+
+    with pytest.raises(verify.OtherResults, match=r"returns a loss of .* for 4-5-3, the twin .*, float32"):
+        steps.verify_loss(SMALL, data, WrongLoss(SMALL, *data, 1))
+    with pytest.raises(verify.OtherResults, match="trains 4-5-3 otherwise"):
+        verify.verify_epoch(SMALL, data, [LeavesOne(SMALL, *data, 1)])
+
+
+def test_an_epoch_of_steps_is_one_call_for_each_minibatch():
+    calls = []
+
+    class Records:
+        def __init__(self, net, X, y, threads):
+            pass
+
+        def step(self, x, target):
+            calls.append((x.tolist(), target.tolist()))
+
+    class Recorded(steps.Steps, Records):
+        pass
+
+    X, y = np.arange(10.0).reshape(5, 2), np.arange(5)
+    one = Recorded(SMALL._replace(batch=2), X, y)
+    seconds = one.epochs(2)
+    expected = [(X[i : i + 2].tolist(), y[i : i + 2].tolist()) for i in (0, 2, 4)]
+    assert calls == expected * 2
+    assert len(seconds) == 2 and min(seconds) > 0
 
 
 def test_restart_is_the_start():
@@ -166,6 +217,12 @@ def test_the_least_time_is_that_of_the_slower_limit():
     assert cell.least_seconds(1e6, 1e5, None) == 0.004
 
 
+def test_steps_cost_what_training_costs():
+    net = nets.Net((10, 20), 5, 10, "sgd")
+    step, epoch = (Cell(mode, net, 10) for mode in ("step", "train"))
+    assert (step.steps, step.flops, step.moved(0)) == (epoch.steps, epoch.flops, epoch.moved(0))
+
+
 LIMITS = {"peak": {"float32": 1e6}, "bandwidth": 1e6, "cache": None, "peak_source": "a guess"}
 
 
@@ -179,6 +236,8 @@ def found():
     raced = [(training, "one", one), (prediction, "one", failed), (prediction, "all", less)]
     return {
         "peers": {"fastbp": "fastbp", "numpy": "NumPy"},
+        "isa": None,
+        "interrupted": False,
         "machine": {"load": "0", "processor": "P", "cores": 2, "isa": "i", "compiler": "c", "python": "3"},
         "about": {"fastbp one": {"version": "1"}, "numpy one": {"version": "2"}},
         "date": "today",
@@ -212,12 +271,15 @@ def test_summary():
 
 def test_text():
     text = "\n".join(results.lines(found()))
-    (row,) = [line for line in text.splitlines() if line.startswith("10-20 batch 5")]
-    assert row.split() == ["10-20", "batch", "5", "sgd", "8000", "10000", "1.25", "2.50", "0.0", "50%", "12%"]
+    (row,) = [line for line in text.splitlines() if line.startswith("10-20 batch 5 SGD")]
+    assert row.split() == ["10-20", "batch", "5", "SGD", "8000", "10000", "1.25", "2.50", "0.0", "50%", "12%"]
     assert "NumPy failed: no wish to (10-20 3 rows)" in text
     assert "multiply-add peak 0.0 GFLOP/s float32, from a guess" in text
-    assert "training   geometric mean 1.25 of bests, 2.50 of medians; least 1.25 (10-20 batch 5)" in text
+    assert "training      geometric mean 1.25 of best times, 2.50 of medians; least 1.25 (10-20 batch 5 SGD)" in text
     assert "together" not in text, "with one mode that has ratios"
+    assert "limited" not in text and "interrupted" not in text
+    text = "\n".join(results.lines(found() | {"isa": "avx2", "interrupted": True}))
+    assert "Every library limited to avx2." in text and "interrupted: the cells and rounds finished before" in text
 
 
 def test_text_without_fastbp():
@@ -233,13 +295,32 @@ def test_cells():
     cells = all_cells()
     names = [cell.name for cell in cells]
     assert len(set(names)) == len(names)
-    assert sum(cell.mode == "train" for cell in cells) == 12 + 3
-    assert sum(cell.mode == "predict" for cell in cells) == 2 * 11  # 4-64-64-2 stands there twice, by its batches
+    assert sum(cell.mode == "train" for cell in cells) == 17 + 3
+    assert sum(cell.mode == "step" for cell in cells) == 6 * 3
+    # Two nets are there with two batches or two updates, and one is predicted with for 100 rows, too.
+    assert sum(cell.mode == "predict" for cell in cells) == 2 * 15 + 1
     assert [cell.name for cell in all_cells("train", "784-128-10")] == [
-        "784-128-10 batch 64",
-        "784-128-10 batch 64 float64",
+        "784-128-10 batch 64 SGD",
+        "784-128-10 batch 64 SGD float64",
     ]
+    assert {cell.name for cell in all_cells("step", "64-128-10,128-256")} == {
+        *(f"64-128-10 step of {batch} SGD" for batch in (1, 32, 256)),
+        *(f"128-256-256-8 step of {batch} SGD" for batch in (1, 32, 256)),
+    }
     assert all_cells("predict", "batch") == []
+
+
+def test_every_net_named_in_the_requirements_is_there():
+    names = {cell.name for cell in all_cells()}
+    assert names >= {
+        "784-256-128-10 batch 128 Adam float64",
+        "300-900-2 batch 100 SGD",
+        "50-50-50-50-50-50-50-4 tanh batch 100 Adam",
+        "512-768-768-512-100 batch 192 SGD",
+        "128-256-256-8 batch 1 SGD",
+        "128-256-256-8 batch 1 Adam",
+        "300-900-2 100 rows",
+    }
 
 
 def test_a_chart_is_written_whole(tmp_path):
@@ -247,13 +328,39 @@ def test_a_chart_is_written_whole(tmp_path):
     from benches import chart
 
     path = tmp_path / "board.png"
-    chart.save(chart.figure_of(found()), str(path))
+    chart.save(chart.figure_of([found()]), str(path))
     data = path.read_bytes()
     assert data.startswith(b"\x89PNG\r\n") and data.rstrip().endswith(b"IEND\xaeB`\x82") and len(data) > 10_000
     assert os.listdir(tmp_path) == ["board.png"]
-    chart.check("a.svg")
+    chart.check("--chart", "a.svg")
     with pytest.raises(ValueError, match="--chart: a.xyz must end in .png, .svg, .pdf"):
-        chart.check("a.xyz")
+        chart.check("--chart", "a.xyz")
+
+
+def test_a_chart_of_several_runs(tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="charts need Matplotlib")
+    from benches import chart
+
+    narrow = found()
+    wide = narrow | {"machine": narrow["machine"] | {"isa": "avx512"}, "isa": "avx512"}
+    figure = chart.figure_of([narrow, wide], ["train"], ["one"])
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["Training by epochs, i, one thread", "Training by epochs, AVX-512, one thread"]
+    for axis in figure.axes:
+        (mark,) = [line for line in axis.lines if line.get_label() == "numpy"]
+        assert mark.get_xdata() == [0.010 / 0.008]
+        assert "1.25" in [text.get_text() for text in axis.texts]
+    files = [tmp_path / name for name in ("a.json", "b.json", "chart.svg")]
+    for path, run in zip(files, (narrow, wide)):
+        path.write_text(json.dumps(run))
+    arguments = [*map(str, files[:2]), "-o", str(files[2])]
+    assert chart.main(arguments) == 0
+    assert files[2].read_text().rstrip().endswith("</svg>")
+    assert chart.main([*arguments, "--modes", "step"]) == 1
+    assert "nothing to draw" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        chart.main([*arguments, "--modes", "walk"])
+    assert "--modes: 'walk' is none of train, step, predict" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------------------ workers
@@ -292,6 +399,20 @@ class LeavesLate(ByHand):
         if LeavesLate.rounds > 4:
             os._exit(7)
 
+class Interrupts(ByHand):
+    samples = 0
+    def restart(self):
+        super().restart()
+        self.fresh = True
+    def epochs(self, count, shuffle=True):
+        if shuffle:
+            self.samples += self.fresh
+            self.fresh = False
+        if self.samples == 3:
+            os.kill(os.getppid(), signal.SIGINT)
+            time.sleep(1000)
+        return super().epochs(count, shuffle)
+
 class Hangs(ByHand):
     def __init__(self, *_):
         time.sleep(1000)
@@ -311,7 +432,9 @@ def peer(tmp_path, monkeypatch):
     (tmp_path / "bad_peer.py").write_text(BAD)
     (tmp_path / "broken_peer.py").write_text("import no_such_package\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
-    return lambda training, module="bad_peer": Peer(training.lower(), training, module, training, "ByHandPrediction")
+    return lambda training, module="bad_peer": Peer(
+        training.lower(), training, module, training, training, "ByHandPrediction"
+    )
 
 
 @POSIX
@@ -372,6 +495,49 @@ def test_what_a_library_prints_does_not_disturb(peer):
     assert not worker.alive
 
 
+# -------------------------------------------------------------------------------------------------- instruction sets
+
+
+def test_variables_that_choose_kernels_are_kept_from_the_libraries(monkeypatch):
+    for name in workers.KERNELS:
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    monkeypatch.setattr(measure, "numpy_avx512", lambda: ["X86_V4", "AVX512_ICL"])
+    free, limited = workers.environment(1), workers.environment(1, "avx2")
+    assert not set(workers.KERNELS) & set(free)
+    assert free["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false"
+    expected = {
+        "FASTBP_ISA": "avx2",
+        "XLA_FLAGS": "--xla_cpu_enable_fast_math=false --xla_cpu_max_isa=AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "DNNL_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL",
+    }
+    assert limited.items() >= expected.items()
+    assert not {"MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "OPENBLAS_L2_SIZE"} & set(limited)
+    monkeypatch.setattr(measure, "numpy_avx512", list)
+    assert "NPY_DISABLE_CPU_FEATURES" not in workers.environment(1, "avx2"), "NumPy warns of an empty list"
+
+
+@POSIX
+def test_a_limit_reaches_the_libraries_and_they_say_so(monkeypatch):
+    def said(isa):
+        with Crew([FASTBP, NUMPY], ["one"], cores.bench_core(), isa) as crew:
+            return crew.about["fastbp", "one"]["isa"], " ".join(crew.about["numpy", "one"]["blas"])
+
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
+    isa, blas = said(None)
+    if "openblas" not in blas or "x86" not in platform.machine():
+        pytest.skip("needs threadpoolctl, and OpenBLAS on x86-64")
+    assert isa == fb.cpu.isa() and "Nehalem" not in blas
+    monkeypatch.setattr(workers, "limits", lambda: {"FASTBP_ISA": "portable", "OPENBLAS_CORETYPE": "Nehalem"})
+    isa, blas = said("avx2")
+    assert isa == "portable" and "Nehalem" in blas
+
+
 TORCH = pytest.mark.torch
 LIBRARIES = [pytest.param(p, id=p.name, marks=[TORCH] * (p.needs == "torch")) for p in PEERS if p.needs]
 
@@ -385,9 +551,10 @@ def test_the_libraries_that_are_installed(peer):
         pytest.skip("torch.compile needs a C++ compiler, and there is none")
     tanh = nets.Net((3, 4, 1), 4, 12, "momentum", activation="tanh", loss="binary_cross_entropy")
     squares = nets.Net((3, 4, 2), 4, 12, "sgd", loss="mean_squared_error")
-    cells = [CELL, Cell("predict", SMALL, 5)]
+    cells = [CELL, Cell("step", SMALL, 12), Cell("predict", SMALL, 5)]
     if peer.name != "compiled":  # which takes seconds for each
         cells += [Cell("train", tanh, 12), Cell("train", squares, 12, "float64"), Cell("predict", tanh, 1)]
+        cells += [Cell("step", tanh, 12), Cell("step", squares, 12, "float64")]
     with Crew([peer], ["one"], cores.bench_core()) as crew:
         assert (peer.name, "one") in crew.about, crew.lost
         for cell in cells:
@@ -441,6 +608,21 @@ def test_a_run(tmp_path):
 
 
 @POSIX
+@pytest.mark.skipif("avx2" not in fb.cpu.available(), reason="needs AVX2")
+def test_single_steps_limited_to_avx2(tmp_path):
+    path = tmp_path / "board.json"
+    options = "--mode step --nets".split() + ["4-64-64-2 step of 1 "] + "--threads one --quick --peers numpy".split()
+    code, out, err = run(*options, "--isa", "avx2", "--json", path)
+    assert (code, err) == (0, "")
+    assert "Every library limited to avx2." in out
+    found = json.loads(path.read_text())
+    (record,) = found["records"]
+    assert (record["mode"], record["batch"], len(record["seconds"]["numpy"])) == ("step", 1, 2)
+    assert found["isa"] == found["machine"]["isa"] == found["about"]["fastbp one"]["isa"] == "avx2"
+    assert found["settings"]["one"]["OPENBLAS_CORETYPE"] == "Haswell"
+
+
+@POSIX
 @pytest.mark.parametrize(
     "arguments, status, message",
     [
@@ -448,6 +630,7 @@ def test_a_run(tmp_path):
         (("--peers", "numpy,mx"), 2, "--peers: no such peer as 'mx'; there are jax,"),
         (("--nets", "zz"), 2, "no cell's name contains 'zz'"),
         (("--threads", "three"), 2, "invalid choice: 'three'"),
+        (("--isa", "sse9"), 2, "invalid choice: 'sse9'"),
         (("--json", "nowhere/a.json"), 1, "--json: .*nowhere: no such folder"),
     ],
 )
@@ -474,3 +657,28 @@ def test_ctrl_c_ends_the_workers():
     assert process.returncode == 130 and err == "python -m benches.board: interrupted\n"
     assert len(workers) == 2
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+@POSIX
+def test_ctrl_c_keeps_the_finished_rounds(peer, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "board.json"
+    monkeypatch.setattr(board, "PEERS", [peer("Interrupts"), NUMPY])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        status = board.main(
+            ["--nets", "24-8-2,4-32-16-4", "--mode", "train", "--threads", "one", "--quick", "--rounds", "4"]
+            + ["--json", str(path)]
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    out, err = capsys.readouterr()
+    assert status == 130 and err == "python -m benches.board: interrupted\n"
+    found = json.loads(path.read_text())
+    (record,) = found["records"]
+    assert {name: len(times) for name, times in record["seconds"].items()} == {
+        "fastbp": 2,
+        "interrupts": 2,
+        "numpy": 2,
+    }, "the third round was not finished"
+    assert found["interrupted"] and record["ratio"]["best"] > 0
+    assert record["name"] in out and "interrupted: the cells and rounds finished before" in out

@@ -37,6 +37,10 @@ class Fastbp:
         history = self.trainer.fit(self.X, self.y, epochs=count, batch_size=batch, shuffle=shuffle)
         return history["seconds"]
 
+    def step(self, x, target):
+        """One update with a minibatch. Returns the loss before it."""
+        return self.trainer.step(x, target)
+
     def parameters(self):
         return self.trainer.net.parameters
 
@@ -79,17 +83,24 @@ class ByHand:
     def epochs(self, count, shuffle=True):
         seconds = []
         rows, batch = len(self.X), self.net.batch
-        update = self._adam if self.net.optimizer == "adam" else self._sgd
         for _ in range(count):
             started = perf_counter()
             order = self.random.permutation(rows) if shuffle else np.arange(rows)
             loss = 0.0
             for i in range(0, rows, batch):
                 chosen = order[i : i + batch]
-                loss += self._gradient(self.X[chosen], self.y[chosen]) * len(chosen)
-                update()
+                loss += self.step(self.X[chosen], self.y[chosen]) * len(chosen)
             seconds.append(perf_counter() - started)
         return seconds
+
+    def step(self, x, target):
+        """One update with a minibatch. Returns the loss before it."""
+        loss = self._gradient(x, target)
+        if self.net.optimizer == "adam":
+            self._adam()
+        else:
+            self._sgd()
+        return loss
 
     def _gradient(self, x, target):
         values = [x]

@@ -24,6 +24,11 @@ class Net(NamedTuple):
         widths = "-".join(str(width) for width in self.widths)
         return widths if self.activation == "relu" else f"{widths} {self.activation}"
 
+    @property
+    def update(self):
+        """The optimiser, as tables write it."""
+        return {"sgd": "SGD", "adam": "Adam"}.get(self.optimizer, self.optimizer)
+
     def layers(self):
         *hidden, outputs = self.widths[1:]
         return [*(fb.Dense(units, self.activation) for units in hidden), fb.Dense(outputs)]
@@ -87,7 +92,16 @@ OTHERS = [
     Net((17, 256, 256, 6), 256, 256 * 20, "adam", activation="tanh", loss="mean_squared_error"),
 ]
 
-ALL = BOARD + OTHERS
+# Widths and batches between those above, and wide nets trained one row at a time.
+MORE = [
+    Net((300, 900, 2), 100, 100 * 20, "sgd"),
+    Net((50, 50, 50, 50, 50, 50, 50, 4), 100, 100 * 100, "adam", activation="tanh"),
+    Net((512, 768, 768, 512, 100), 192, 192 * 6, "sgd"),
+    Net((128, 256, 256, 8), 1, 1024, "sgd"),
+    Net((128, 256, 256, 8), 1, 1024, "adam"),
+]
+
+ALL = BOARD + OTHERS + MORE
 
 # Those also trained in float64.
 DOUBLE = [BOARD[2], BOARD[5], BOARD[6]]
