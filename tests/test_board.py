@@ -79,7 +79,7 @@ def test_equal_training_is_accepted(net):
 
 @pytest.mark.parametrize("wrong", [Faster, Unshuffled, Nothing, NotANumber])
 def test_other_training_is_refused(wrong):
-    with pytest.raises(verify.OtherResults, match=rf"{wrong.name} trains 4-5-3 otherwise: \S+ of the way, float64"):
+    with pytest.raises(verify.OtherResults, match=rf"{wrong.name} trains 4-5-3 differently: \S+ of the way, float64"):
         verify.verify(SMALL, [wrong], 1)
 
 
@@ -119,7 +119,7 @@ def test_steps_are_verified(kind):
 
     with pytest.raises(verify.OtherResults, match=r"returns a loss of .* for 4-5-3, the twin .*, float32"):
         steps.verify_loss(SMALL, data, WrongLoss(SMALL, *data, 1))
-    with pytest.raises(verify.OtherResults, match="trains 4-5-3 otherwise"):
+    with pytest.raises(verify.OtherResults, match="trains 4-5-3 differently"):
         verify.verify_epoch(SMALL, data, [LeavesOne(SMALL, *data, 1)])
 
 
@@ -441,7 +441,7 @@ def peer(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "training, status, why",
     [
-        ("Wrong", "differs", "by hand trains 4-5-3 otherwise: .* of the way, float64"),
+        ("Wrong", "differs", "by hand trains 4-5-3 differently: .* of the way, float64"),
         ("Raises", "failed", "ValueError: no such net"),
         ("Cannot", "cannot", "too deep"),
         ("Leaves", "failed", "ended with status 1: had enough"),

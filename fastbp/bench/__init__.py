@@ -1,6 +1,6 @@
-"""Benchmarks: the nets that speed is measured by, who trains them, and ``python -m fastbp bench``.
+"""Benchmarks: what ``fastbp bench`` and the benches of a checkout share.
 
-nets: what is trained. contestants: fastbp, its twin, and NumPy by hand. verify: all must compute the same. cores,
-timing: how they are timed. words: the machine, and tables. command: fastbp against NumPy by hand. Nothing of this is
-imported by ``import fastbp``.
+nets: the nets that are trained. contestants: fastbp, its twin and NumPy by hand, which train them. verify: whether all
+compute the same. cores, timing: how they are timed. report: the machine, and tables. files: results as files. command:
+``fastbp bench``. ``import fastbp`` imports none of these.
 """

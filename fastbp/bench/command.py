@@ -1,6 +1,9 @@
-"""``python -m fastbp bench``: fastbp against NumPy written by hand."""
+"""``fastbp bench``: fastbp against NumPy written by hand."""
+
+from __future__ import annotations
 
 from time import perf_counter
+from typing import Any, Protocol
 
 import fastbp as fb
 
@@ -9,7 +12,7 @@ from . import cores, nets, report, timing, verify
 from .contestants import ByHand, Fastbp
 from .files import write_json
 
-SAMPLE = 0.02  # seconds a contestant trains in one round, at least
+SAMPLE = 0.02  # the least seconds of training in a sample
 HEADER = ["", "batch", "update", "us a step", "steps/s", "GFLOP/s", "NumPy us", "best", "median", "noise"]
 TITLES = {
     "one": "One thread, on core {core}",
@@ -17,24 +20,36 @@ TITLES = {
 }
 
 
-def run(text, rounds, threads, path, progress):
+class Progress(Protocol):
+    """A line of progress that is shown where it can be overwritten (`in_place`), and wiped in the end."""
+
+    in_place: bool
+
+    def show(self, text: str) -> None: ...
+
+    def clear(self) -> None: ...
+
+
+def run(text: str | None, rounds: int, threads: str, path: str | None, progress: Progress) -> None:
     """Time the nets and print a table.
 
     Parameters
     ----------
     text : str or None
-        Only nets whose name contains it.
+        Time only nets whose name contains this text.
     rounds : int
-    threads : "one", "all" or "both"
+    threads : {"one", "all", "both"}
+        One thread on one core, a thread for each core, or both in turn.
     path : str or None
-        A file for everything found, as JSON.
-    progress : object
-        Where it is shown `in_place`, its show(text) is called with what is being done, and clear() in the end.
+        A file for all results, as JSON.
+    progress : Progress
 
     Raises
     ------
-    ValueError, OSError
-        When no net has such a name; when the file cannot be written.
+    ValueError
+        When no net has such a name.
+    OSError
+        When the file cannot be written.
     """
     chosen = [net for net in nets.ALL if not text or text in net.name]
     if not chosen:
@@ -67,22 +82,22 @@ def run(text, rounds, threads, path, progress):
         write_json(path, {"machine": report.facts(), "rounds": rounds, "records": records})
 
 
-def _race(net, kind, rounds):
-    """{name: seconds of an epoch in each round}"""
+def _race(net: nets.Net, kind: str, rounds: int) -> dict[str, list[float]]:
+    """The seconds of an epoch in each round, by the contestant's name."""
     data = net.data()
     if kind == "one":
         with cores.one_core():
             return timing.race([Fastbp(net, *data, 1), ByHand(net, *data)], rounds, SAMPLE, True)
     by_hand = ByHand(net, *data)
-    trial = {}
+    trial: dict[int, float] = {}
     for threads in (1, len(cores.ALL_CORES)):
         cores.numpy_threads(threads)
         trial[threads] = timing.sample(by_hand, SAMPLE)
-    return timing.race([Fastbp(net, *data), by_hand], rounds, SAMPLE, False, min(trial, key=trial.get))
+    return timing.race([Fastbp(net, *data), by_hand], rounds, SAMPLE, False, min(trial, key=trial.__getitem__))
 
 
-def _record(net, kind, times):
-    """What the file and the table say of a net."""
+def _record(net: nets.Net, kind: str, times: dict[str, list[float]]) -> dict[str, Any]:
+    """The results of a net, for the file and the table."""
     steps = net.steps()
     seconds = {name: [taken / steps for taken in rounds] for name, rounds in times.items()}
     ours, theirs = seconds[Fastbp.name], seconds[ByHand.name]
@@ -98,7 +113,8 @@ def _record(net, kind, times):
     }
 
 
-def _row(record):
+def _row(record: dict[str, Any]) -> list[str]:
+    """The row of a net in the table."""
     ours, theirs = record["seconds"]["fastbp"], record["seconds"]["numpy"]
     return [
         record["name"],

@@ -1,16 +1,16 @@
-"""Who trains the nets, and who predicts with them: fastbp, its NumPy twin, and NumPy as one writes it by hand.
+"""The contestants of the benchmarks: fastbp, its NumPy twin, and NumPy written by hand, in training and in prediction.
 
-A contestant in training is made from a net, its data and a number of threads (None: as many as there are).
-`epochs(count)` trains and returns the seconds each epoch took, permutation included; `parameters()` gives all weights
-in the order of `fastbp.Network.parameters`; `restart()` goes back to the start, weights and moments. All start from the
-same weights, and with shuffle=False do the same updates, as `verify` checks.
-
-A contestant in prediction is made from a net, X and a number of threads, and `predict()` returns the outputs as a NumPy
-array: logits, or with `probabilities` true what softmax or sigmoid makes of them. `verify_outputs` checks them.
+A contestant is made from a net, its data and an upper bound on the number of threads (None: a thread for each core).
+All start from the same weights, and without shuffling do the same updates, as `verify` checks.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from time import perf_counter
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,69 +18,111 @@ import fastbp as fb
 
 from .. import reference
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .nets import Net
+
+    Views = list[tuple[NDArray[Any], NDArray[Any]]]
+
+
+class Contestant(Protocol):
+    """A contestant in training."""
+
+    name: str
+
+    def restart(self) -> None:
+        """Return to the initial weights and moments."""
+
+    def epochs(self, count: int, shuffle: bool = True) -> Sequence[float]:
+        """Train, and return the seconds of each epoch, the permutation included."""
+
+    def parameters(self) -> NDArray[Any]:
+        """All weights, in the order of `fastbp.Network.parameters`."""
+
+
+class Predictor(Protocol):
+    """A contestant in prediction."""
+
+    name: str
+    X: NDArray[Any]
+    probabilities: bool  # whether `predict` returns softmax or sigmoid of the logits
+
+    def predict(self) -> NDArray[Any]:
+        """The outputs for X."""
+
 
 class Fastbp:
-    name = "fastbp"
-    module = fb
+    """fastbp in training."""
 
-    def __init__(self, net, X, y, threads=None):
+    name = "fastbp"
+    module: ModuleType = fb
+
+    def __init__(self, net: Net, X: NDArray[Any], y: NDArray[Any], threads: int | None = None):
         self.net, self.X, self.y, self.threads = net, X, y, threads
         self.restart()
 
-    def restart(self):
+    def restart(self) -> None:
         net = self.net
         model = self.module.Network(net.widths[0], net.layers(), dtype=self.X.dtype.name)
         self.trainer = self.module.Trainer(model, net.loss, net.optimizer_object(), n_threads=self.threads)
 
-    def epochs(self, count, shuffle=True):
+    def epochs(self, count: int, shuffle: bool = True) -> list[float]:
         batch = min(self.net.batch, len(self.X))
         history = self.trainer.fit(self.X, self.y, epochs=count, batch_size=batch, shuffle=shuffle)
-        return history["seconds"]
+        seconds: list[float] = history["seconds"]
+        return seconds
 
-    def step(self, x, target):
+    def step(self, x: NDArray[Any], target: NDArray[Any]) -> float:
         """One update with a minibatch. Returns the loss before it."""
-        return self.trainer.step(x, target)
+        loss: float = self.trainer.step(x, target)
+        return loss
 
-    def parameters(self):
-        return self.trainer.net.parameters
+    def parameters(self) -> NDArray[Any]:
+        parameters: NDArray[Any] = self.trainer.net.parameters
+        return parameters
 
 
 class Twin(Fastbp):
+    """The NumPy twin in training."""
+
     name = "twin"
     module = reference
 
 
 class ByHand:
-    """What somebody who knows NumPy well writes for this one job: no checks, results in place wherever that is plain,
-    no gradient at the inputs, one flat vector for the optimiser."""
+    """NumPy as an expert writes it for this one job: no checks, results in place wherever that is simple, no gradient
+    at the inputs, one flat vector for the optimiser."""
 
     name = "by hand"
 
-    def __init__(self, net, X, y, threads=None):
+    def __init__(self, net: Net, X: NDArray[Any], y: NDArray[Any], threads: int | None = None):
         self.net, self.X, self.y = net, X, y
-        self.start = net.start(X.dtype.name).parameters
+        self.start: NDArray[Any] = net.start(X.dtype.name).parameters
         self.w, self.g, self.m, self.v, self.scratch = (np.empty_like(self.start) for _ in range(5))
         self.weights, self.gradients = self._views(self.w), self._views(self.g)
         self.restart()
 
-    def restart(self):
+    def restart(self) -> None:
         self.w[...] = self.start
         self.m[...] = self.v[...] = 0
         self.t = 0
         self.random = np.random.default_rng(0)
 
-    def _views(self, flat):
-        views, at = [], 0
+    def _views(self, flat: NDArray[Any]) -> Views:
+        """W and b of each layer in a flat vector."""
+        views: Views = []
+        at = 0
         for inputs, outputs in zip(self.net.widths, self.net.widths[1:]):
             size = inputs * outputs
             views.append((flat[at : at + size].reshape(inputs, outputs), flat[at + size : at + size + outputs]))
             at += size + outputs
         return views
 
-    def parameters(self):
+    def parameters(self) -> NDArray[Any]:
         return self.w
 
-    def epochs(self, count, shuffle=True):
+    def epochs(self, count: int, shuffle: bool = True) -> list[float]:
         seconds = []
         rows, batch = len(self.X), self.net.batch
         for _ in range(count):
@@ -93,7 +135,7 @@ class ByHand:
             seconds.append(perf_counter() - started)
         return seconds
 
-    def step(self, x, target):
+    def step(self, x: NDArray[Any], target: NDArray[Any]) -> float:
         """One update with a minibatch. Returns the loss before it."""
         loss = self._gradient(x, target)
         if self.net.optimizer == "adam":
@@ -102,7 +144,8 @@ class ByHand:
             self._sgd()
         return loss
 
-    def _gradient(self, x, target):
+    def _gradient(self, x: NDArray[Any], target: NDArray[Any]) -> float:
+        """Write the gradient of a minibatch to `g`; return its loss."""
         values = [x]
         for W, b in self.weights:
             z = values[-1] @ W
@@ -121,10 +164,10 @@ class ByHand:
             if layer:
                 dz = dz @ W.T
                 dz *= h > 0 if self.net.activation == "relu" else 1 - h * h
-        return loss
+        return float(loss)
 
     @staticmethod
-    def _softmax_cross_entropy(z, labels):
+    def _softmax_cross_entropy(z: NDArray[Any], labels: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         rows = np.arange(len(z))
         z -= z.max(axis=1, keepdims=True)
         of_label = z[rows, labels]
@@ -136,7 +179,7 @@ class ByHand:
         return loss, z
 
     @staticmethod
-    def _binary_cross_entropy(z, t):
+    def _binary_cross_entropy(z: NDArray[Any], t: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         e = np.exp(-np.abs(z))
         loss = float((np.maximum(z, 0) - z * t + np.log1p(e)).mean())
         dz = np.where(z >= 0, 1, e) / (1 + e)
@@ -145,13 +188,13 @@ class ByHand:
         return loss, dz
 
     @staticmethod
-    def _mean_squared_error(y, t):
+    def _mean_squared_error(y: NDArray[Any], t: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         y -= t
         loss = float(np.vdot(y, y)) / y.size
         y *= 2 / y.size
         return loss, y
 
-    def _sgd(self):
+    def _sgd(self) -> None:
         g = self.g
         if self.net.optimizer == "momentum":
             self.v *= 0.9
@@ -160,7 +203,7 @@ class ByHand:
         np.multiply(g, self.net.learning_rate, out=self.scratch)
         self.w -= self.scratch
 
-    def _adam(self, beta1=0.9, beta2=0.999, eps=1e-8):
+    def _adam(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
         self.t += 1
         w, g, m, v, scratch = self.w, self.g, self.m, self.v, self.scratch
         np.multiply(g, 1 - beta1, out=scratch)
@@ -179,26 +222,31 @@ class ByHand:
 
 
 class FastbpPrediction:
+    """fastbp in prediction."""
+
     name = "fastbp"
-    module = fb
+    module: ModuleType = fb
     probabilities = False
 
-    def __init__(self, net, X, threads=None):
+    def __init__(self, net: Net, X: NDArray[Any], threads: int | None = None):
         self.net, self.X = self.module.Network(net.widths[0], net.layers(), dtype=X.dtype.name), X
 
-    def predict(self):
-        return self.net.predict(self.X)
+    def predict(self) -> NDArray[Any]:
+        outputs: NDArray[Any] = self.net.predict(self.X)
+        return outputs
 
 
 class ByHandPrediction:
+    """NumPy by hand in prediction."""
+
     name = "by hand"
     probabilities = False
 
-    def __init__(self, net, X, threads=None):
+    def __init__(self, net: Net, X: NDArray[Any], threads: int | None = None):
         self.net, self.X = net, X
         self.weights = net.start(X.dtype.name).weights
 
-    def predict(self):
+    def predict(self) -> NDArray[Any]:
         y = self.X
         for i, (W, b) in enumerate(self.weights):
             y = y @ W

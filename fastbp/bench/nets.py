@@ -1,65 +1,74 @@
-"""The nets of the board: what is trained, on how much data, and what a step costs."""
+"""The nets of the board: their widths, their data, and the operations of a step."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 import fastbp as fb
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 class Net(NamedTuple):
-    """A net and how it is trained. `rows` is an epoch: long enough to time in NumPy, short enough to wait for."""
+    """A net and its training. An epoch has `rows` rows: enough to time in NumPy, few enough to wait for."""
 
-    widths: tuple
+    widths: tuple[int, ...]
     batch: int
     rows: int
     optimizer: str  # "sgd", "momentum" or "adam"
-    least_ratio: float = 1.5  # how many times as fast as the NumPy twin an epoch must be
+    least_ratio: float = 1.5  # the least ratio of the NumPy twin's time to fastbp's
     activation: str = "relu"
     loss: str = "softmax_cross_entropy"
     learning_rate: float = 1e-3
 
     @property
-    def name(self):
+    def name(self) -> str:
+        """The widths, and the activation unless it is ReLU."""
         widths = "-".join(str(width) for width in self.widths)
         return widths if self.activation == "relu" else f"{widths} {self.activation}"
 
     @property
-    def update(self):
+    def update(self) -> str:
         """The optimiser, as tables write it."""
         return {"sgd": "SGD", "adam": "Adam"}.get(self.optimizer, self.optimizer)
 
-    def layers(self):
+    def layers(self) -> list[fb.Dense]:
+        """The layers, as `fastbp.Network` takes them."""
         *hidden, outputs = self.widths[1:]
         return [*(fb.Dense(units, self.activation) for units in hidden), fb.Dense(outputs)]
 
-    def optimizer_object(self):
+    def optimizer_object(self) -> Any:
+        """The optimiser, as `fastbp.Trainer` takes it."""
         if self.optimizer == "adam":
             return fb.Adam(self.learning_rate)
         return fb.SGD(self.learning_rate, momentum=0.9 if self.optimizer == "momentum" else 0.0)
 
-    def start(self, dtype="float32"):
-        """The network everybody starts from."""
+    def start(self, dtype: str = "float32") -> fb.Network:
+        """The network that all contestants start from."""
         return fb.Network(self.widths[0], self.layers(), dtype=dtype)
 
-    def steps(self, rows=None):
-        """Minibatches in an epoch."""
+    def steps(self, rows: int | None = None) -> int:
+        """The number of minibatches in an epoch."""
         return -(-(rows or self.rows) // self.batch)
 
-    def flops(self, rows=None):
-        """Floating-point operations in the products of an epoch: x W, x^T dz and, but for the first layer, dz W^T."""
+    def flops(self, rows: int | None = None) -> int:
+        """Floating-point operations in the products of an epoch: x W, x^T dz and, except in the first layer, dz W^T."""
         sizes = [inputs * outputs for inputs, outputs in zip(self.widths, self.widths[1:])]
         return 2 * (rows or self.rows) * (3 * sum(sizes) - sizes[0])
 
-    def forward_flops(self, rows):
+    def forward_flops(self, rows: int) -> int:
         """Floating-point operations in the products of a prediction."""
         return 2 * rows * sum(inputs * outputs for inputs, outputs in zip(self.widths, self.widths[1:]))
 
-    def parameters_count(self):
+    def parameters_count(self) -> int:
+        """The number of parameters."""
         return sum((inputs + 1) * outputs for inputs, outputs in zip(self.widths, self.widths[1:]))
 
-    def data(self, rows=None, dtype="float32"):
-        """X (rows, inputs) and targets, something to be learned: a random linear map."""
+    def data(self, rows: int | None = None, dtype: str = "float32") -> tuple[NDArray[Any], NDArray[Any]]:
+        """X (rows, inputs), and targets that a net can learn: those of a random linear map."""
         rows = rows or self.rows
         inputs, outputs = self.widths[0], self.widths[-1]
         random = np.random.default_rng(0)
@@ -72,7 +81,7 @@ class Net(NamedTuple):
         return X, np.tanh(z)
 
 
-# The table of the design, in its order.
+# The nets of the board's first table, in its order.
 BOARD = [
     Net((4, 64, 64, 2), 1, 512, "adam", 5),
     Net((4, 64, 64, 2), 32, 32 * 400, "adam", 5),
@@ -84,7 +93,7 @@ BOARD = [
     Net((784, 1024, 1024, 10), 256, 256 * 6, "adam"),
 ]
 
-# What other libraries show themselves with.
+# Nets with which other libraries are shown.
 OTHERS = [
     Net((4, 32, 16, 4), 10_000, 10_000, "adam", activation="tanh"),
     Net((24, 8, 2), 200, 200 * 200, "adam"),

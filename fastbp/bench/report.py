@@ -1,8 +1,12 @@
-"""What is printed: the machine, and tables."""
+"""The machine and its software, and tables, as text."""
+
+from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +15,7 @@ import fastbp as fb
 from .. import _core
 from .cores import ALL_CORES
 
-# Environment variables that have a say in speed open with these.
+# Beginnings of the environment variables that influence speed.
 VARIABLES = (
     "FASTBP_",
     "OMP_",
@@ -32,7 +36,7 @@ VARIABLES = (
 )
 
 
-def processor():
+def processor() -> str:
     """The processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -42,24 +46,24 @@ def processor():
     return platform.processor() or platform.machine()
 
 
-def load():
+def load() -> str:
     """The load averages of 1, 5 and 15 minutes, as text; "unknown" where the system has none."""
     return " ".join(f"{value:.2f}" for value in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
 
 
-def machine():
-    """One line on the machine and the versions."""
+def machine() -> str:
+    """A line about the machine and the versions."""
     versions = f"fastbp {fb.__version__} {fb.cpu.isa()}, NumPy {np.__version__}"
     return f"{processor()}, {len(ALL_CORES)} cores, load {load()}; {versions}"
 
 
-def environment():
-    """The environment variables that have a say in speed, {name: value}."""
+def environment() -> dict[str, str]:
+    """The environment variables that influence speed."""
     return {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)}
 
 
-def facts():
-    """What a file of results says of the machine and of fastbp: a dict for JSON."""
+def facts() -> dict[str, Any]:
+    """The machine and the versions for a file of results: a dict for JSON."""
     return {
         "processor": processor(),
         "cores": len(ALL_CORES),
@@ -75,14 +79,14 @@ def facts():
     }
 
 
-def microseconds(seconds):
-    """As text, to four digits or so."""
+def microseconds(seconds: float) -> str:
+    """A time in microseconds as text, to about four digits."""
     value = seconds * 1e6
     return f"{value:.2f}" if value < 100 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
-def table(header, rows):
-    """Text in columns: to the right, but for the first and those that open with a bar."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table. Cells are aligned right, except in the first column and where they begin with a bar."""
     rows = [header, *rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     lines = [

@@ -1,17 +1,24 @@
-"""Clocks: samples in interleaved rounds, and what is made of them."""
+"""Times: samples in interleaved rounds, and their ratios."""
+
+from __future__ import annotations
 
 import gc
 import math
 import statistics
+from collections.abc import Callable, Sequence
 from time import perf_counter, sleep
+from typing import TYPE_CHECKING
 
 from .cores import ALL_CORES, numpy_threads
 
-# OpenBLAS's threads keep their cores busy for up to 2^26 ticks after a product: time for them to fall asleep.
+if TYPE_CHECKING:
+    from .contestants import Contestant
+
+# Seconds until OpenBLAS's threads are asleep: after a product they keep their cores busy for up to 2^26 ticks.
 SETTLE = 0.05
 
 
-def seconds_a_call(f, seconds=0.05, rounds=5):
+def seconds_a_call(f: Callable[[], object], seconds: float = 0.05, rounds: int = 5) -> tuple[float, float]:
     """Best and median time of one call, from `rounds` rounds that take about `seconds` together."""
     f()
     calls = 1
@@ -32,11 +39,12 @@ def seconds_a_call(f, seconds=0.05, rounds=5):
     return min(times), statistics.median(times)
 
 
-def sample(one, seconds):
-    """Seconds of an epoch of a contestant from the start: the mean of as many as take `seconds`, one at least.
+def sample(one: Contestant, seconds: float) -> float:
+    """The mean time of a contestant's epochs, in seconds.
 
-    Every sample starts from the initial weights, so that all rounds do the same work. An epoch before, which pays for
-    the first touch of memory and for caches that another contestant filled, does not count.
+    Every sample starts from the initial weights, so that all rounds do the same work. Its first epoch, which touches
+    new memory and finds the caches filled by another contestant, does not count. As many epochs follow as take
+    `seconds`, at least one.
     """
     gc.collect()
     gc.disable()
@@ -49,28 +57,34 @@ def sample(one, seconds):
         gc.enable()
 
 
-def race(contestants, rounds, seconds, one_core, threads_of_numpy=None):
-    """Every contestant in turn, round after round.
+def race(
+    contestants: Sequence[Contestant],
+    rounds: int,
+    seconds: float,
+    one_core: bool,
+    threads_of_numpy: int | None = None,
+) -> dict[str, list[float]]:
+    """Time all contestants in turn, round after round.
 
     Parameters
     ----------
-    contestants : list
+    contestants : sequence of Contestant
     rounds : int
     seconds : float
-        What a sample takes at least.
+        The least time of a sample.
     one_core : bool
-        Whether this thread is on one core.
+        Whether this thread is bound to one core, which the caller did.
     threads_of_numpy : int or None
-        Unless on one core; None: as many as there are cores.
+        The number of NumPy's threads, unless on one core. None: one for each core.
 
     Returns
     -------
-    dict of lists
-        {name: seconds of an epoch in each round}
+    dict of str to list of float
+        The seconds of an epoch in each round, by the contestant's name.
     """
     if not one_core:
         numpy_threads(threads_of_numpy or len(ALL_CORES))
-    times = {one.name: [] for one in contestants}
+    times: dict[str, list[float]] = {one.name: [] for one in contestants}
     for _ in range(rounds):
         for one in contestants:
             if not one_core:
@@ -79,11 +93,11 @@ def race(contestants, rounds, seconds, one_core, threads_of_numpy=None):
     return times
 
 
-def ratio(slow, fast):
-    """How many times as long: of the bests, and the median over the rounds."""
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float]:
+    """How many times as long `slow` takes: the ratio of the best times, and the median of the rounds' ratios."""
     return min(slow) / min(fast), statistics.median(a / b for a, b in zip(slow, fast))
 
 
-def noise(times):
-    """The median over the best, less 1."""
+def noise(times: Sequence[float]) -> float:
+    """The median time divided by the best, less 1."""
     return statistics.median(times) / min(times) - 1

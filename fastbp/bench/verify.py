@@ -1,17 +1,32 @@
-"""Whether contestants compute what the NumPy twin computes. Nothing is timed that does not."""
+"""Whether contestants compute what the NumPy twin computes. A contestant that does not is not timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import reference
 from .contestants import Twin
 
-# How far from the twin's a contestant's epoch may end, as a share of the way. In float32 one Adam step may go the other
-# way for a weight whose gradient is rounding noise, hence the wide tolerance there; float64 is the sharp check.
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .contestants import Contestant, Predictor
+    from .nets import Net
+
+# Tolerated distance between the weights of a contestant and of the twin after an epoch, as a share of the way that the
+# twin's weights went. In float32 an Adam step may have the other sign for a weight whose gradient is rounding noise,
+# hence the wide tolerance; float64 is the sharp check.
 TOLERANCES = {"float64": 1e-8, "float32": 2e-2}
 
 
-def agree(got, expected, tolerance):
-    """Raise unless arrays, or tuples of them, differ by at most `tolerance` times the largest element expected."""
+def agree(got: Any, expected: Any, tolerance: float) -> None:
+    """Raise AssertionError unless arrays, or tuples of them, agree.
+
+    tolerance: the largest difference, as a share of the largest element expected.
+    """
     if isinstance(expected, tuple):
         assert len(got) == len(expected)
         for one, other in zip(got, expected):
@@ -28,16 +43,16 @@ class OtherResults(Exception):
     """A contestant does not compute what the twin computes."""
 
 
-def verify(net, contestants, threads=None):
-    """Raise unless all make the same update: an epoch of three minibatches and a half, in float64 and in float32."""
+def verify(net: Net, contestants: Iterable[Callable[..., Contestant]], threads: int | None = None) -> None:
+    """Raise OtherResults unless all make the same updates: three minibatches and a half, in float64 and in float32."""
     rows = min(net.rows, 3 * net.batch + net.batch // 2)
     for dtype in TOLERANCES:
         data = net.data(rows, dtype)
         verify_epoch(net, data, [contestant(net, *data, threads) for contestant in contestants])
 
 
-def verify_epoch(net, data, contestants):
-    """Raise OtherResults unless all, made from these data, go where the twin goes in an epoch without shuffling."""
+def verify_epoch(net: Net, data: tuple[NDArray[Any], NDArray[Any]], contestants: Iterable[Contestant]) -> None:
+    """Raise OtherResults unless all, made from these data, end an epoch without shuffling where the twin ends it."""
     dtype = data[0].dtype.name
     start = net.start(dtype).parameters
     expected = Twin(net, *data)
@@ -48,13 +63,13 @@ def verify_epoch(net, data, contestants):
         one.epochs(1, shuffle=False)
         apart = np.linalg.norm(one.parameters() - expected.parameters()) / moved
         if not apart < getattr(one, "tolerances", TOLERANCES)[dtype]:
-            raise OtherResults(f"{one.name} trains {net.name} otherwise: {apart:.1e} of the way, {dtype}")
+            raise OtherResults(f"{one.name} trains {net.name} differently: {apart:.1e} of the way, {dtype}")
 
 
-def verify_outputs(net, one):
+def verify_outputs(net: Net, one: Predictor) -> None:
     """Raise OtherResults unless a contestant predicts what the twin predicts.
 
-    To 1e-5 of the largest output for a hundred rows: of one row and one output, little may be left by cancellation.
+    The tolerance is 1e-5 of the largest output for a hundred rows: a single output may be small by cancellation.
     """
     dtype = one.X.dtype.name
     twin = reference.Network(net.widths[0], net.layers(), dtype=dtype)
@@ -70,4 +85,6 @@ def verify_outputs(net, one):
         )
     apart = np.abs(got - expected).max() / scale
     if not apart < 1e-5:
-        raise OtherResults(f"{one.name} predicts otherwise with {net.name}: {apart:.1e} of the largest output, {dtype}")
+        raise OtherResults(
+            f"{one.name} predicts differently with {net.name}: {apart:.1e} of the largest output, {dtype}"
+        )
