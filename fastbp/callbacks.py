@@ -1,80 +1,89 @@
-"""Callbacks: what may look at a fit while it runs, and end it."""
+"""Callbacks: objects that observe a fit while it runs, and may end it."""
+
+from __future__ import annotations
 
 import math
 import os
 import time
+from collections.abc import Callable, Iterable
+from typing import IO, TYPE_CHECKING, Any
 
 from ._support.declarative import choice, described, flag, integer, number
 from .metrics import LARGER_IS_BETTER
-from .training.history import LISTS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .training.run import Run
 
 
 class Callback:
-    """Base class: does nothing. `Trainer.fit` calls its methods with the `fitting.Run` under way.
+    """Base class, whose methods do nothing. `Trainer.fit` calls them with its `fastbp.training.run.Run`.
 
     Attributes
     ----------
     stride : int or None
-        `batch_end` is called after every so many updates of the trainer's life; None: never.
+        `batch_end` is called after each update whose number over the trainer's life is a multiple of stride; None:
+        never.
     """
 
-    stride = None
+    stride: int | None = None
 
-    def train_begin(self, run):
+    def train_begin(self, run: Run) -> None:
         """Before the first epoch."""
 
-    def batch_end(self, run):
-        """After an update whose number, `run.trainer.steps`, is a multiple of `stride`. What changes parameters has to
-        wait for the epoch's end."""
+    def batch_end(self, run: Run) -> None:
+        """After an update whose number, `run.steps`, is a multiple of `stride`. Parameters may not be changed before
+        the end of the epoch."""
 
-    def pause(self, run):
-        """Whenever training comes back to Python: about every 50 ms, and before `batch_end`."""
+    def pause(self, run: Run) -> None:
+        """Whenever training returns to Python: about every 50 ms, and before `batch_end`."""
 
-    def epoch_end(self, run):
+    def epoch_end(self, run: Run) -> None:
         """After an epoch; `run.history` has its entries."""
 
-    def train_end(self, run):
-        """After the last epoch, or after an error or Ctrl-C, which is then in `run.failed`."""
+    def train_end(self, run: Run) -> None:
+        """After the last epoch, or after an error or Ctrl-C, which `run.failed` then holds."""
 
-    def state(self):
-        """What a checkpoint has to keep of this callback.
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The state of this callback that a checkpoint has to keep.
 
         Returns
         -------
         record : dict
-            What JSON can say.
+            Of values that JSON can hold.
         vectors : dict of str to 1-D array of the net's dtype
         """
         return {}, {}
 
-    def check_state(self, run, record, vectors):
-        """Refuse, before a checkpoint changes anything, what it kept but was no `state` of this callback.
+    def check_state(self, run: Run, record: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> None:
+        """Refuse a state in a checkpoint that `state` cannot have returned, before anything is changed.
 
         Raises
         ------
         TypeError, ValueError, KeyError, AttributeError or OverflowError
         """
 
-    def set_state(self, record, vectors):
-        """Go on from a `state` that a checkpoint kept."""
+    def set_state(self, record: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> None:
+        """Take over a state from a checkpoint."""
 
 
 class EarlyStopping(Callback):
-    """Stops when a figure no longer improves, and puts back the parameters it was best with.
+    """Stops a fit when a figure no longer improves, and restores the parameters of the best epoch.
 
     Parameters
     ----------
     monitor : str, optional
-        An entry of the history. Without: "val_loss" where there is validation, else "loss".
+        An entry of the history. Default: "val_loss" where there is validation, else "loss".
     patience : int, default 10
-        Stop after so many epochs without an improvement, at least 1.
+        The number of epochs without an improvement after which the fit is stopped, at least 1.
     min_delta : float, default 0
-        An improvement is one by more than this.
+        A smaller change is no improvement.
     mode : {"min", "max"}, optional
-        Whether small or large is good. Without: "max" for accuracies and r2, else "min".
+        Whether the figure is to become small or large. Default: "max" for accuracies and r2, else "min".
     restore_best : bool, default True
-        Whether the net has at the end the parameters (and running statistics) of its best epoch. After an error or
-        Ctrl-C it keeps those it has.
+        Whether the net gets the parameters and running statistics of the best epoch at the end. After an error or
+        Ctrl-C it keeps the latest ones.
 
     Attributes
     ----------
@@ -84,7 +93,14 @@ class EarlyStopping(Callback):
         The epoch of the fit that had it, from 1; 0 before.
     """
 
-    def __init__(self, monitor=None, patience=10, min_delta=0.0, mode=None, restore_best=True):
+    def __init__(
+        self,
+        monitor: str | None = None,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        mode: str | None = None,
+        restore_best: bool = True,
+    ) -> None:
         if monitor is not None and not isinstance(monitor, str):
             raise TypeError(f"monitor must be the name of an entry of the history or None, got {described(monitor)}")
         self.monitor = monitor
@@ -94,14 +110,15 @@ class EarlyStopping(Callback):
         self.restore_best = flag("restore_best", restore_best)
         self._forget()
 
-    def _forget(self):
-        self.best, self.best_epoch, self._weights = None, 0, {}
+    def _forget(self) -> None:
+        self.best: float | None = None
+        self.best_epoch = 0
+        self._weights: dict[str, NDArray[Any]] = {}
 
-    def train_begin(self, run):
+    def train_begin(self, run: Run) -> None:
         self._name = self.monitor or ("val_loss" if "val_loss" in run.history else "loss")
-        if self._name not in run.history or self._name in LISTS:
-            names = ", ".join(name for name in run.history if name not in LISTS)
-            raise ValueError(f"monitor is {self._name!r}; the history has {names}")
+        if self._name not in run.history.figures:
+            raise ValueError(f"monitor is {self._name!r}; the history has {', '.join(run.history.figures)}")
         larger = self._name.removeprefix("val_").startswith(LARGER_IS_BETTER)
         self._sign = 1 if (self.mode or ("max" if larger else "min")) == "max" else -1
         if run.epoch == 0:
@@ -109,7 +126,7 @@ class EarlyStopping(Callback):
         elif run.epoch - self.best_epoch >= self.patience:
             run.stop()  # as the fit that wrote the checkpoint did
 
-    def epoch_end(self, run):
+    def epoch_end(self, run: Run) -> None:
         value = run.history[self._name][-1]
         if not math.isnan(value) and (
             self.best is None or self._sign * value > self._sign * self.best + self.min_delta
@@ -120,16 +137,16 @@ class EarlyStopping(Callback):
         if run.epoch - self.best_epoch >= self.patience:
             run.stop()
 
-    def train_end(self, run):
+    def train_end(self, run: Run) -> None:
         if run.failed is None:
-            for name, vector in self._weights.items():  # no statistics from the file of a net that has none
+            for name, vector in self._weights.items():  # a file holds no statistics of a net without batch norms
                 getattr(run.net, name)[...] = vector
 
-    def state(self):
-        best = self.best if self.best is None or math.isfinite(self.best) else repr(self.best)  # JSON knows no inf
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        best = self.best if self.best is None or math.isfinite(self.best) else repr(self.best)  # JSON has no inf
         return {"best": best, "best_epoch": self.best_epoch}, self._weights
 
-    def check_state(self, run, record, vectors):
+    def check_state(self, run: Run, record: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> None:
         if record["best"] is not None:
             float(record["best"])
         integer("best_epoch", record["best_epoch"], least=0)
@@ -138,27 +155,27 @@ class EarlyStopping(Callback):
             if vector.shape != there.shape:
                 raise ValueError(f"{name} has {len(vector)} elements; the network has {len(there)}")
 
-    def set_state(self, record, vectors):
+    def set_state(self, record: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> None:
         self.best = None if record["best"] is None else float(record["best"])
         self.best_epoch, self._weights = record["best_epoch"], vectors
 
 
 class MaxTime(Callback):
-    """Stops after a time. The epoch under way then does not count, though its updates were made.
+    """Stops a fit after a time. The epoch under way then does not count, though its updates were made.
 
     Parameters
     ----------
     seconds : float
-        Above 0, from the beginning of the fit; met to within 50 ms, or an update where those take longer.
+        Above 0, from the beginning of the fit. The fit may take 50 ms longer, or one update where that takes longer.
     """
 
-    def __init__(self, seconds):
+    def __init__(self, seconds: float) -> None:
         self.seconds = number("seconds", seconds, above=0)
 
-    def train_begin(self, run):
+    def train_begin(self, run: Run) -> None:
         self._end = time.monotonic() + self.seconds
 
-    def pause(self, run):
+    def pause(self, run: Run) -> None:
         if time.monotonic() >= self._end:
             run.stop()
 
@@ -166,43 +183,45 @@ class MaxTime(Callback):
 
 
 class Checkpoint(Callback):
-    """Writes a file from which the same call of `fit` goes on, to the same bits as if it had never stopped.
+    """Writes a file from which the same call of `fit` resumes, with the same bits as if it had never stopped.
 
     Parameters
     ----------
     path : str or path
-        Ends in .npz or .safetensors. Written whole or not at all (see `Trainer.save`), so that it can be read after a
-        crash at any moment. `Trainer.load` and `fastbp.load` read it, too.
+        Ends in .npz or .safetensors. It is written whole or not at all (see `Trainer.save`), so that it can be read
+        after a crash at any moment. `Trainer.load` and `fastbp.load` read it, too.
     epochs : int, default 1
-        Write after every so many epochs, and after the last.
+        The number of epochs between two writes; it is also written after the last epoch.
     seconds : float, optional
-        Do not write before so much time has passed since the last write; the last epoch's is always written.
+        The least time between two writes; it is always written after the last epoch.
     resume : bool, default True
-        Whether a fit by a trainer that has made no update yet goes on from an existing file: its net, optimiser,
-        history and callbacks take the file's state, and what is left of the epochs is done. A script then only has to
-        be started again. Else an existing file is replaced.
+        Whether a fit by a trainer that has made no update yet resumes from an existing file: net, optimiser, history
+        and callbacks take over its state, and the remaining epochs are made. A script then only has to be started
+        again. False: an existing file is replaced.
 
     Notes
     -----
-    A fit goes on to the same bits when it is given the same data and arguments; the file of another net, loss,
-    optimiser, number of rows, targets, weights of rows and the like is refused. Other X are not noticed. It is written
-    at ends of epochs: what was done of an epoch is done again. It does not go with `LBFGS`, whose memory of gradients
-    is SciPy's.
+    The bits are the same when the fit gets the same data and arguments. The file of another net, loss, optimiser,
+    number of rows, targets or weights of rows is refused; a change of X is not noticed. It is written at the end of an
+    epoch: an epoch that was interrupted is made again from its beginning. It does not go with `LBFGS`, whose memory of
+    gradients is SciPy's.
     """
 
-    def __init__(self, path, epochs=1, seconds=None, resume=True):
+    def __init__(
+        self, path: str | os.PathLike[str], epochs: int = 1, seconds: float | None = None, resume: bool = True
+    ) -> None:
         self.path = path
         self.epochs = integer("epochs", epochs, least=1)
         self.seconds = 0.0 if seconds is None else number("seconds", seconds, least=0)
         self.resume = flag("resume", resume)
 
-    def train_begin(self, run):
+    def train_begin(self, run: Run) -> None:
         run.check_destination(self.path)
-        if self.resume and run.trainer.steps == 0 and os.path.exists(self.path):
+        if self.resume and run.steps == 0 and os.path.exists(self.path):
             run.restore(self.path)
         self._written, self._time = run.epoch, time.monotonic()
 
-    def epoch_end(self, run):
+    def epoch_end(self, run: Run) -> None:
         due = run.epoch - self._written >= self.epochs and time.monotonic() - self._time >= self.seconds
         if due or run.stopped or run.epoch == run.epochs:
             run.save(self.path)
@@ -210,51 +229,51 @@ class Checkpoint(Callback):
 
 
 class Log(Callback):
-    """Writes the history to a file, a line after each epoch.
+    """Writes the history to a file, one line after each epoch.
 
     Parameters
     ----------
     path : str or path
-        Ends in .csv (comma-separated numbers under a line of names) or .jsonl (a JSON object a line, which has the
-        norms of the layers' gradients, too). An existing file is replaced; a fit that a `Checkpoint` goes on with
-        writes the lines before again.
+        Ends in .csv (comma-separated numbers below a line of names) or .jsonl (a JSON object on each line, with the
+        norms of the layers' gradients, too). An existing file is replaced; a fit that a `Checkpoint` resumes writes the
+        lines of the earlier epochs again.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
         if not isinstance(text, str):
             raise TypeError(f"path must be a str or a path, got {described(path)}")
         if not text.endswith((".csv", ".jsonl")):
             raise ValueError(f"path must end in .csv or .jsonl, got {text}")
         self.path = text
-        self._file = None
+        self._file: IO[str] | None = None
 
-    def train_begin(self, run):
+    def train_begin(self, run: Run) -> None:
         import csv
 
         self._file = open(self.path, "w", newline="", encoding="utf-8")
-        self._names = ["epoch", *(name for name in run.history if name not in LISTS)]
         if self.path.endswith(".csv"):
-            self._writer = csv.DictWriter(self._file, self._names, extrasaction="ignore")
+            names = ["epoch", *run.history.figures]
+            self._writer = csv.DictWriter(self._file, names, extrasaction="ignore")
             self._writer.writeheader()
-        for epoch in range(run.history.epochs):
-            self._write(run, epoch)
-        self._file.flush()
+        self._write(run, range(run.history.epochs))
 
-    def epoch_end(self, run):
-        self._write(run, run.history.epochs - 1)
-        self._file.flush()
+    def epoch_end(self, run: Run) -> None:
+        self._write(run, [run.history.epochs - 1])
 
-    def _write(self, run, index):
+    def _write(self, run: Run, epochs: Iterable[int]) -> None:
         import json
 
-        row = {"epoch": index + 1, **{name: values[index] for name, values in run.history.items()}}
-        if self.path.endswith(".csv"):
-            self._writer.writerow(row)
-        else:
-            self._file.write(json.dumps(row) + "\n")
+        assert self._file is not None
+        for epoch in epochs:
+            row = {"epoch": epoch + 1, **{name: values[epoch] for name, values in run.history.items()}}
+            if self.path.endswith(".csv"):
+                self._writer.writerow(row)
+            else:
+                self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
 
-    def train_end(self, run):
+    def train_end(self, run: Run) -> None:
         if self._file is not None:
             self._file.close()
 
@@ -264,24 +283,24 @@ class ProgressBar(Callback):
     neither, and a line for each epoch where tqdm is not installed.
     """
 
-    def train_begin(self, run):
-        self._bar = None
+    def train_begin(self, run: Run) -> None:
+        self._bar: Any = None
         try:
             from tqdm.auto import tqdm
         except ImportError:
             return
         total = run.updates_an_epoch and run.epochs * run.updates_an_epoch
-        # disable=None: only where the output is a terminal. A notebook's bar takes no notice of it.
+        # disable=None: only where the output is a terminal. The bar of a notebook ignores it.
         self._bar = tqdm(total=total, unit="update", disable=None, initial=run.epoch * (run.updates_an_epoch or 0))
-        self._before = run.trainer.steps
+        self._before = run.steps
 
-    def pause(self, run):
+    def pause(self, run: Run) -> None:
         if self._bar is not None:
-            steps = run.trainer.steps
+            steps = run.steps
             self._bar.update(steps - self._before)
             self._before = steps
 
-    def epoch_end(self, run):
+    def epoch_end(self, run: Run) -> None:
         if self._bar is None:
             run.print_line()
             return
@@ -290,7 +309,7 @@ class ProgressBar(Callback):
         self._bar.set_description(f"epoch {run.epoch} of {run.epochs}", refresh=False)
         self._bar.set_postfix({name: f"{run.history[name][-1]:.4g}" for name in shown})
 
-    def train_end(self, run):
+    def train_end(self, run: Run) -> None:
         if self._bar is not None:
             self._bar.close()
 
@@ -298,11 +317,14 @@ class ProgressBar(Callback):
 class _Function(Callback):
     """A function that is called after each epoch."""
 
-    def __init__(self, function):
-        self.epoch_end = function
+    def __init__(self, function: Callable[[Run], object]) -> None:
+        self._function = function
+
+    def epoch_end(self, run: Run) -> None:
+        self._function(run)
 
 
-def checked(callbacks):
+def checked(callbacks: Any) -> list[Callback]:
     """Callbacks as a list of `Callback`.
 
     Parameters
@@ -316,7 +338,7 @@ def checked(callbacks):
     Raises
     ------
     TypeError, ValueError
-        For what is no callback; for a stride that is neither None nor at least 1.
+        For an object of another type; for a stride that is neither None nor at least 1.
     """
     if isinstance(callbacks, Callback) or callable(callbacks):
         callbacks = [callbacks]

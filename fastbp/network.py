@@ -1,6 +1,12 @@
 """Networks: layers over one flat parameter vector, predictions, files."""
 
+from __future__ import annotations
+
+import os
 import threading
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,17 +14,25 @@ from . import _core
 from . import layers as layers_
 from ._support import arguments, declarative, network_steps, random_streams, storage
 from ._support.initial_values import initial_values
-from ._support.plan_spec import PlanSpec, PlanVectors
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from ._support.network_steps import Step
+    from .layers import Layer
+    from .losses import Loss
+    from .optimizers import Optimizer
 
 BLOCK = 256  # rows that the core takes through the net at once (FBP_BLOCK)
 MOST_THREADS = 256
 DTYPES = {"float32": arguments.FLOAT32, "float64": arguments.FLOAT64}
-# Multiply-adds between two looks at signals in what is not an epoch: some milliseconds, some tens on a slow machine.
+# Upper bound on the multiply-adds of a call that is no epoch, since signals wait for its end: they take a few
+# milliseconds, tens of milliseconds on a slow machine.
 SLICE = 1 << 27
 
 
 class Network:
-    """A net of layers, one after the other.
+    """A network of layers, each of which takes the output of the one before.
 
     Parameters
     ----------
@@ -26,14 +40,14 @@ class Network:
         Columns of X.
     layers : list of layers
         `Dense`, activations such as `ReLU`, `Residual`, `Dropout`, `LayerNorm`, `BatchNorm`, `Softmax`. A classifier
-        ends in identity: the losses take logits.
+        has no activation at its end: the losses take logits.
     dtype : "float32" or "float64"
-        Of parameters, data and arithmetic.
+        The type of parameters, data and arithmetic.
     seed : int in [0, 2**64)
-        The initial weights are a function of it. Unless a layer says otherwise (`weight_init` of `Dense`), every W is
-        uniform in -bound .. bound, with bound sqrt(6 / inputs) for a layer that ends in relu or its kin (He et al.,
-        Delving Deep into Rectifiers, ICCV 2015) and sqrt(6 / (inputs + outputs)) for the others but selu, and for
-        projections of residual blocks (Glorot and Bengio, AISTATS 2010). Every b is 0; of norms gamma is 1 and beta 0.
+        Determines the initial parameters. By default (see `weight_init` of `Dense`), W is uniform in -bound .. bound,
+        where bound is sqrt(6 / inputs) for a layer with relu or a similar activation (He et al., Delving Deep into
+        Rectifiers, ICCV 2015), and sqrt(6 / (inputs + outputs)) for other layers except those with selu, and for
+        projections of residual blocks (Glorot and Bengio, AISTATS 2010). b is 0; the gamma of a norm is 1, its beta 0.
 
     Attributes
     ----------
@@ -43,14 +57,14 @@ class Network:
     seed : int
     parameters : (P,) array of dtype
         All parameters in one vector: for each dense layer W row by row, then b; for each norm gamma, then beta. A
-        residual block's projection comes after the block's layers. Change it in place or assign to it, which copies.
+        residual block's projection follows the block's layers. May be changed in place, or assigned to, which copies.
     statistics : (S,) array of dtype
-        For each `BatchNorm` the running mean, then the running variance. Change it in place.
+        For each `BatchNorm` the running mean, then the running variance. May be changed in place.
     weights : tuple of (W, b) and (gamma, beta)
-        Views of `parameters`, for each layer that has some: W (inputs, outputs), b (outputs,), or None for a layer
-        without bias; gamma and beta (width,). They are changed in place: ``net.weights[0][0][:] = W``.
+        Views of `parameters` for each parametric layer: W (inputs, outputs), b (outputs,), or None for a layer
+        without bias; gamma and beta (width,). They can be changed in place: ``net.weights[0][0][:] = W``.
     n_threads : int or None
-        Predictions take at most so many threads; None, as in a new net: as many as there are cores. May be assigned
+        Upper bound on the number of threads of a prediction; None, the default: the number of cores. May be assigned
         to; neither files nor copies keep it.
 
     Raises
@@ -65,7 +79,7 @@ class Network:
     A net may be used from several threads. It can be copied and pickled.
     """
 
-    def __init__(self, inputs, layers, dtype="float32", seed=0):
+    def __init__(self, inputs: int, layers: Sequence[Layer], dtype: Any = "float32", seed: int = 0) -> None:
         dtype = _dtype(dtype)
         seed = declarative.seed("seed", seed)
         steps = network_steps.steps_of(inputs, layers)
@@ -81,7 +95,7 @@ class Network:
             "parameters", self._parameters, "an initialiser gave a number too large for the network's dtype"
         )
 
-    def _set_up(self, layers, steps, dtype, seed):
+    def _set_up(self, layers: tuple[Layer, ...], steps: tuple[Step, ...], dtype: np.dtype[Any], seed: int) -> None:
         _check_constants(steps, dtype)
         self._layers = layers
         self._steps = steps
@@ -89,7 +103,6 @@ class Network:
         self._seed = seed
         self._inputs = steps[0].inputs
         self._outputs = steps[-1].outputs
-        self._records = [step.record for step in steps]
         self._parameters = aligned_vector(network_steps.parameter_count(steps), dtype)
         running = network_steps.statistics_slices(steps)
         self._statistics = aligned_vector(running[-1][1].stop if running else 0, dtype)
@@ -99,71 +112,96 @@ class Network:
             (self._parameters[W].reshape(shape), None if b is None else self._parameters[b])
             for W, shape, b in network_steps.parameter_slices(steps)
         )
-        self._plan = None
+        self._plan: Any = None
         self._plan_rows = 0
-        self._n_threads = None
+        self._n_threads: int | None = None
         self._lock = threading.Lock()
 
-    inputs = property(lambda self: self._inputs)
-    outputs = property(lambda self: self._outputs)
-    layers = property(lambda self: self._layers)
-    dtype = property(lambda self: self._dtype)
-    seed = property(lambda self: self._seed)
-    weights = property(lambda self: self._weights)
-    statistics = property(lambda self: self._statistics)
+    @property
+    def inputs(self) -> int:
+        return self._inputs
 
     @property
-    def parameters(self):
+    def outputs(self) -> int:
+        return self._outputs
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self._layers
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+    @property
+    def seed(self) -> int:
+        return self._seed
+
+    @property
+    def weights(self) -> tuple[tuple[NDArray[Any], NDArray[Any] | None], ...]:
+        return self._weights
+
+    @property
+    def statistics(self) -> NDArray[Any]:
+        return self._statistics
+
+    if TYPE_CHECKING:
+
+        @property
+        def steps(self) -> tuple[Step, ...]:
+            """The steps of the layers: see `network_steps`. Freezing layers replaces the tuple by another."""
+    else:
+        steps = property(attrgetter("_steps"))  # read in each `Trainer.step`: this is the fastest property
+
+    @property
+    def parameters(self) -> NDArray[Any]:
         return self._parameters
 
     @parameters.setter
-    def parameters(self, values):
+    def parameters(self, values: ArrayLike) -> None:
         if values is self._parameters:  # net.parameters += ...
             return
-        values = arguments.converted(arguments.array("parameters", values, 1), self._dtype)
-        if values.shape != self._parameters.shape:
-            raise ValueError(f"parameters has {len(values)} elements; the network has {len(self._parameters)}")
-        arguments.finite("parameters", values, "parameters must be finite")
-        self._parameters[...] = values
+        vector = arguments.converted(arguments.array("parameters", values, 1), self._dtype)
+        if vector.shape != self._parameters.shape:
+            raise ValueError(f"parameters has {len(vector)} elements; the network has {len(self._parameters)}")
+        arguments.finite("parameters", vector, "parameters must be finite")
+        self._parameters[...] = vector
 
     @property
-    def n_threads(self):
+    def n_threads(self) -> int | None:
         return self._n_threads
 
     @n_threads.setter
-    def n_threads(self, value):
-        if value is not None:
-            value = declarative.integer("n_threads", value, 1, MOST_THREADS)
+    def n_threads(self, value: int | None) -> None:
+        value = checked_threads(value)
         with self._lock:
             if value != self._n_threads:
                 self._n_threads, self._plan = value, None
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Network({self._inputs}, {list(self._layers)}, dtype={self._dtype.name!r}, seed={self._seed})"
 
-    def freeze(self, *numbers):
-        """Keep the parameters of some layers as they are from now on: no trainer changes them.
+    def freeze(self, *numbers: int) -> None:
+        """Freeze some layers: trainers no longer change their parameters.
 
         Parameters
         ----------
         *numbers : int
-            Numbers of layers as `weights` counts them. A frozen `BatchNorm` takes its running statistics in training,
-            too.
+            Indices into `weights`. In training a frozen `BatchNorm` normalises by its running statistics.
 
         Raises
         ------
         TypeError, ValueError
-            For what is not the number of a layer, or that of a projection, which has no layer of its own.
+            For a value that is not such an index, or the index of a projection, which is no layer of its own.
 
         Notes
         -----
-        The layers in `layers` are replaced by such with ``frozen=True``, so that a file of the net remembers it.
-        Backward work stops behind the first layer that learns. State that an optimiser has for frozen parameters stays
-        too.
+        The layers in `layers` are replaced by copies with ``frozen=True``, which a file of the net keeps. The backward
+        pass ends at the first layer that learns. The state that an optimiser has for frozen parameters stays, too.
         """
         self._set_frozen(numbers, True)
 
-    def unfreeze(self, *numbers):
+    def unfreeze(self, *numbers: int) -> None:
         """Let the parameters of some layers learn again: the reverse of `freeze`.
 
         Parameters
@@ -177,31 +215,30 @@ class Network:
         """
         self._set_frozen(numbers, False)
 
-    def _set_frozen(self, numbers, frozen):
+    def _set_frozen(self, numbers: tuple[int, ...], frozen: bool) -> None:
         layers = network_steps.with_frozen(self._inputs, self._layers, numbers, frozen)
         steps = network_steps.steps_of(self._inputs, layers)
         with self._lock:
             self._layers, self._steps = layers, steps
-            self._records = [step.record for step in steps]
             self._plan = None
 
-    def predict(self, X, allow_nonfinite=False):
+    def predict(self, X: ArrayLike, allow_nonfinite: bool = False) -> NDArray[Any]:
         """The outputs of the last layer.
 
         Parameters
         ----------
         X : (rows, inputs) array, rows >= 1
-            Of float32 or float64, converted to the net's dtype where it differs, or of uint8: pixels, of which n stands
-            for n / 255. Or what NumPy makes such an array of by ``__array__`` or DLPack. It is converted block by
-            block, whatever its strides: no copy is made. Quickest when contiguous.
+            float32 or float64, which are converted to the net's dtype where it differs, or uint8, whose values are
+            scaled by 1/255. Or an object that NumPy makes such an array of by ``__array__`` or DLPack. Rows are
+            converted block by block, with any strides: X is not copied. Fastest when contiguous.
         allow_nonfinite : bool
-            Take nan and inf in X for what they are, rather than refusing them.
+            Compute with nan and inf in X, rather than refuse them.
 
         Returns
         -------
         (rows, outputs) array of the net's dtype
-            For a classifier these are logits: their argmax is the class, `fastbp.ops.softmax_forward` makes
-            probabilities of them.
+            For a classifier these are logits: their argmax is the class, and `fastbp.ops.softmax_forward` turns them
+            into probabilities.
 
         Raises
         ------
@@ -215,17 +252,17 @@ class Network:
             y = plan.try_predict(X)
             if y is not None:
                 return y
-        X = self.checked_inputs("X", X, declarative.flag("allow_nonfinite", allow_nonfinite))
-        rows = len(X)
+        x = self.checked_inputs("X", X, declarative.flag("allow_nonfinite", allow_nonfinite))
+        rows = len(x)
         y = np.empty((rows, self._outputs), self._dtype)
         plan = self._plan_for(rows)
         at_once = self.rows_in_a_slice()
         for start in range(0, rows, at_once):
-            plan.forward(X[start : start + at_once], y[start : start + at_once])
+            plan.forward(x[start : start + at_once], y[start : start + at_once])
         return y
 
-    def jacobian(self, X):
-        """The derivative of each row's outputs with respect to that row's inputs, in prediction.
+    def jacobian(self, X: ArrayLike) -> NDArray[Any]:
+        """The derivatives of the outputs of each row with respect to the inputs of that row, in prediction.
 
         Parameters
         ----------
@@ -235,9 +272,9 @@ class Network:
         Returns
         -------
         (rows, outputs, inputs) array of the net's dtype
-            J[r, o, i] = dy[r, o] / dX[r, i] with y = predict(X); of pixels n it is with respect to n / 255.
-            Dropout passes all, and batch norms take their running statistics, so that no row depends on another. At a
-            kink, such as 0 of a ReLU, what training takes.
+            J[r, o, i] = dy[r, o] / dX[r, i] with y = predict(X); for uint8, with respect to X / 255. Dropout drops
+            nothing, and batch norms use their running statistics, so that no row depends on another. At a kink, such as
+            0 of a ReLU, the derivative is that of training.
 
         Raises
         ------
@@ -250,56 +287,65 @@ class Network:
 
         Notes
         -----
-        Row o of a Jacobian is the gradient of output o: one pass forward and backward for each row and output.
+        Row o of a Jacobian is the gradient of output o: a forward and a backward pass for each row and output.
         """
-        X = self.checked_inputs("X", X)
-        rows, outputs = len(X), self._outputs
-        gradients = np.empty((rows * outputs, self._inputs), self._dtype)  # at the inputs: of output o of row r
-        plan = _core.Plan(
-            self._plan_spec(plan_rows(rows * outputs), [record._replace(frozen=True) for record in self._records]),
-            # The gradient is never written: all layers are frozen.
-            PlanVectors(self._parameters, np.empty_like(self._parameters), statistics=self._statistics),
+        x = self.checked_inputs("X", X)
+        rows, outputs = len(x), self._outputs
+        gradients = np.empty((rows * outputs, self._inputs), self._dtype)  # of output o of row r, for each pair (r, o)
+        plan = new_plan(
+            self,
+            plan_rows(rows * outputs),
+            self._n_threads,
+            gradient=np.empty_like(self._parameters),  # is not written, since all steps are frozen
+            all_frozen=True,
         )
         y = np.empty((min(rows * outputs, BLOCK), outputs), self._dtype)
         for start in range(0, rows * outputs, BLOCK):
             part = gradients[start : start + BLOCK]
             numbers = np.arange(start, start + len(part))
-            plan.forward_kept(X[numbers // outputs], y[: len(part)], False)
+            plan.forward_kept(x[numbers // outputs], y[: len(part)], False)
             dy = (numbers[:, None] % outputs == np.arange(outputs)).astype(self._dtype)
             plan.backward(dy, False, part)
         return gradients.reshape(rows, outputs, self._inputs)
 
-    def _plan_spec(self, rows, records):
-        return PlanSpec(self._dtype.name, records, rows, threads=self._n_threads or 0)
-
-    def _plan_for(self, rows):
+    def _plan_for(self, rows: int) -> Any:
         rows = plan_rows(rows)
         with self._lock:
             plan = self._plan
             if plan is None or rows > self._plan_rows or plan.outdated:
-                plan = _core.Plan(
-                    self._plan_spec(rows, self._records), PlanVectors(self._parameters, statistics=self._statistics)
-                )
-                self._plan, self._plan_rows = plan, rows
+                self._plan, self._plan_rows = plan, rows = new_plan(self, rows, self._n_threads), rows
             return plan
 
-    def rows_in_a_slice(self):
-        """How many rows a call may take at once so that Ctrl-C is soon heard."""
+    def rows_in_a_slice(self) -> int:
+        """The number of rows that one call of the core may take, so that Ctrl-C is handled soon."""
         return max(BLOCK, SLICE // max(len(self._parameters), self._inputs) // BLOCK * BLOCK)
 
-    def checked_inputs(self, name, X, allow_nonfinite=None):
-        """X as the core takes it, which converts what it gathers: (rows, inputs) with a row at least and, unless
-        allowed, finite in the net's dtype. None: the caller offers no such switch."""
-        X = arguments.inputs(name, X, self._inputs, "the network")
-        if not len(X):
-            raise ValueError(f"{name} must have at least 1 row, got shape {X.shape}")
-        if allow_nonfinite is None:
-            arguments.finite_inputs(name, X, self._dtype, f"{name} must be finite")
-        elif not allow_nonfinite:
-            arguments.finite_inputs(name, X, self._dtype)
-        return X
+    def checked_inputs(self, name: str, X: Any, allow_nonfinite: bool | None = None) -> NDArray[Any]:
+        """X as an array (rows, inputs) that the core takes and converts as it reads it.
 
-    def save(self, path):
+        Parameters
+        ----------
+        name : str
+            The name of the argument, for error messages.
+        X : array
+        allow_nonfinite : bool or None
+            Whether X may hold numbers that are not finite in the net's dtype. None: it may not, and the function that
+            was called has no argument of this name.
+
+        Raises
+        ------
+        TypeError, ValueError
+        """
+        x: NDArray[Any] = arguments.inputs(name, X, self._inputs, "the network")
+        if not len(x):
+            raise ValueError(f"{name} must have at least 1 row, got shape {x.shape}")
+        if allow_nonfinite is None:
+            arguments.finite_inputs(name, x, self._dtype, f"{name} must be finite")
+        elif not allow_nonfinite:
+            arguments.finite_inputs(name, x, self._dtype)
+        return x
+
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the net to a file, whole or not at all.
 
         Parameters
@@ -318,7 +364,7 @@ class Network:
         storage.write(path, {"network": self.description()}, self.vectors())
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> Network:
         """Read a net from a file that `save` wrote, or `Trainer.save`.
 
         Parameters
@@ -339,8 +385,8 @@ class Network:
         description, vectors = storage.read(path, expected_vectors)
         return cls.from_description(description["network"], vectors)
 
-    def description(self):
-        """The architecture as JSON holds it: all but the parameters."""
+    def description(self) -> dict[str, Any]:
+        """The net without its vectors, as JSON holds it."""
         return {
             "inputs": self._inputs,
             "layers": [layer.to_dict() for layer in self._layers],
@@ -348,21 +394,21 @@ class Network:
             "seed": self._seed,
         }
 
-    def vectors(self):
-        """What a file of the net holds beside its `description`."""
+    def vectors(self) -> dict[str, NDArray[Any]]:
+        """The vectors that a file of the net holds besides its `description`."""
         vectors = {"parameters": self._parameters}
         return vectors | {"statistics": self._statistics} if len(self._statistics) else vectors
 
     @classmethod
-    def from_description(cls, description, vectors):
-        """The net of a `description`, with its `vectors`."""
+    def from_description(cls, description: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> Network:
+        """A net from its `description` and `vectors`."""
         net = cls.__new__(cls)
         net._set_up(*_parts(description))
         net._parameters[...] = vectors["parameters"]
         net._statistics[...] = vectors.get("statistics", net._statistics)
         return net
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {
             "layers": self._layers,
             "inputs": self._inputs,
@@ -372,37 +418,37 @@ class Network:
             "statistics": self._statistics,
         }
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         layers = state["layers"]
         self._set_up(layers, network_steps.steps_of(state["inputs"], layers), DTYPES[state["dtype"]], state["seed"])
         self._parameters[...] = state["parameters"]
         self._statistics[...] = state["statistics"]
 
-    def __copy__(self):
-        # A copy that shared the vector would be the same net twice: a net's copy is always deep.
+    def __copy__(self) -> Network:
+        # Every copy is a deep one: two nets with one vector would be the same net.
         net = type(self).__new__(type(self))
         net.__setstate__(self.__getstate__())
         return net
 
 
-def load(path):
+def load(path: str | os.PathLike[str]) -> Network:
     """Read a network from a file: see `Network.load`."""
     return Network.load(path)
 
 
-def expected_vectors(description):
-    """Which vectors stand in a file of this description: for `storage.read`."""
+def expected_vectors(description: dict[str, Any]) -> dict[str, tuple[np.dtype[Any], int, bool]]:
+    """The vectors in a file of this description, as `storage.read` takes them: dtype, length, must they be finite."""
     _, steps, dtype, _ = _parts(description["network"])
     size = network_steps.parameter_count(steps)
     _check_constants(steps, dtype)
     expected = {"parameters": (dtype, size, True)}
     running = network_steps.statistics_slices(steps)
-    # A variance of large numbers may be inf in a net that is well, and so may the square of a large gradient, which
-    # Adam keeps.
+    # The variance of large numbers may be inf in a valid net, and so may the square of a large gradient, a moment of
+    # Adam.
     if running:
         expected["statistics"] = (dtype, running[-1][1].stop, False)
     if "trainer" in description:
-        # The moments are the trainer's business; here they only must fit.
+        # Whether the optimiser keeps that number of moments is checked by the reader of the trainer's record.
         moments = declarative.integer("moments", description["trainer"]["moments"], least=0, most=3)
         expected |= {f"moment{i + 1}": (dtype, size, False) for i in range(moments)}
         if description["trainer"].get("average") is not None:
@@ -414,38 +460,126 @@ def expected_vectors(description):
     return expected
 
 
-def plan_rows(rows):
-    """For how many rows to make a plan that is to take `rows`: more than one block never pays, and powers of two keep
-    a growing minibatch from making many."""
+def checked_threads(value: Any) -> int | None:
+    """The argument `n_threads` as an int or None.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    return None if value is None else declarative.integer("n_threads", value, 1, MOST_THREADS)
+
+
+def plan_rows(rows: int) -> int:
+    """The number of rows to make a plan for that is to take `rows`: at most a block, since a larger workspace is never
+    faster, and a power of two, so that a growing minibatch needs few plans."""
     return min(1 << (rows - 1).bit_length(), BLOCK)
 
 
-def aligned_vector(size, dtype):
-    """A vector of zeros that begins at a multiple of 64 bytes."""
+def new_plan(
+    net: Network,
+    rows: int,
+    n_threads: int | None,
+    *,
+    code: int = -1,
+    loss: Loss | None = None,
+    optimizer: Optimizer | None = None,
+    gradient: NDArray[Any] | None = None,
+    moments: Sequence[NDArray[Any]] = (),
+    average: NDArray[Any] | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    average_decay: float | None = None,
+    seed: int = 0,
+    whole: bool = False,
+    all_frozen: bool = False,
+) -> Any:
+    """A plan of the core for a net.
+
+    Parameters
+    ----------
+    net : Network
+    rows : int
+        Rows of the largest minibatch or block.
+    n_threads : int or None
+        Upper bound on the number of threads; None: the number of cores.
+    code : int
+        The number of the loss in the core; -1: none.
+    loss : Loss or None
+    optimizer : Optimizer or None
+    gradient, average : (P,) array or None
+    moments : sequence of (P,) arrays
+        The state of the optimiser.
+    clip_norm, clip_value, average_decay : float or None
+    seed : int
+        Determines the elements that dropout drops.
+    whole : bool
+        Whether a minibatch goes through the net at once, rather than in blocks of rows.
+    all_frozen : bool
+        Whether no step learns, even where its layer does.
+
+    Returns
+    -------
+    _core.Plan
+    """
+    records = [step.record for step in net.steps]
+    if all_frozen:
+        records = [(*record[:6], 1, *record[7:]) for record in records]
+    slots: list[NDArray[Any] | None] = [None, None, None]
+    if optimizer is not None:
+        for slot, moment in zip(optimizer.slots, moments, strict=True):
+            slots[slot] = moment
+    return _core.Plan(
+        net.dtype.name,
+        records,
+        rows,
+        n_threads or 0,
+        code,
+        None if loss is None else loss.parameters(net.outputs),
+        loss is not None and loss.reduction == "sum",
+        None if optimizer is None or optimizer.code is None else optimizer.constants,
+        net.parameters,
+        gradient,
+        *slots,
+        average,
+        net.statistics,
+        smoothing=0.0 if loss is None else loss.smoothing,
+        class_weights=None if loss is None else loss.class_weights,
+        clip_norm=clip_norm or 0.0,
+        clip_value=clip_value or 0.0,
+        average_decay=average_decay or 0.0,
+        seed=seed,
+        dropout_stream=random_streams.dropout(0),
+        whole=whole,
+    )
+
+
+def aligned_vector(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A vector of zeros whose address is a multiple of 64 bytes."""
     try:
         raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
-    except (MemoryError, ValueError, OverflowError):  # the latter two for a size that no address can say
+    except (MemoryError, ValueError, OverflowError):  # the last two for a size above that of the address space
         raise MemoryError(f"no memory for {size} parameters of {dtype}") from None
     start = -raw.ctypes.data % 64
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
-def _parts(description):
+def _parts(description: dict[str, Any]) -> tuple[tuple[Layer, ...], tuple[Step, ...], np.dtype[Any], int]:
     """layers, steps, dtype and seed of a `description`."""
     layers = tuple(layers_.Layer.from_dict(record) for record in description["layers"])
     steps = network_steps.steps_of(description["inputs"], layers)
     return layers, steps, _dtype(description["dtype"]), declarative.seed("seed", description["seed"])
 
 
-def _check_constants(steps, dtype):
-    """Refuse numbers of layers that become infinite, or 0, in the net's dtype."""
+def _check_constants(steps: tuple[Step, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse hyperparameters of layers that are infinite, or 0, in the net's dtype."""
     for step in steps:
         arguments.representable(f"the parameter of {step.activation!r}", step.activation.alpha, dtype)
         for field in ("eps", "l1", "l2"):
             arguments.representable(f"{field} of {step.layer!r}", getattr(step.layer, field, 0.0), dtype)
 
 
-def _dtype(value):
+def _dtype(value: Any) -> np.dtype[Any]:
     try:
         found = None if value is None else np.dtype(value)
     except TypeError:

@@ -1,23 +1,32 @@
 """Training: a net, a loss, an optimiser and its state."""
 
-import sys
-from collections import namedtuple
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _core, losses, optimizers, schedules
-from ._support import arguments, declarative, random_streams, storage
-from ._support.plan_spec import PlanSpec, PlanVectors
-from .errors import DivergenceError
-from .network import BLOCK, MOST_THREADS, Network, aligned_vector, expected_vectors, plan_rows
-from .training import batches, full_batch, python_loss
-from .training import in_core as epochs_
-from .training import run as fitting
+from . import _core, optimizers
+from ._support import arguments, declarative
+from .network import Network, checked_threads
+from .training import checkpoint, data, settings
+from .training.batches import Batches, are_batches
+from .training.engine import Engine, Minibatches
+from .training.history import History
+from .training.run import Counters, Run, Watched, refuse_with_batches
+from .training.ways import chosen_way
 
-OF_PROBABILITIES = ("softmax_cross_entropy", "binary_cross_entropy")  # float targets must lie in [0, 1]
-PLAIN = {"schedule": schedules.Constant(), "clip_norm": None, "clip_value": None, "average": None}
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
-Data = namedtuple("Data", ("x", "target", "code", "weights"))  # checked; the loss's code; weights of rows or None
+    from .callbacks import Callback
+    from .losses import Loss
+    from .optimizers import Optimizer
+    from .schedules import Schedule
+    from .training.loss_function import LossFunction
 
 
 class Trainer:
@@ -29,34 +38,35 @@ class Trainer:
         Trained in place.
     loss : str, loss or function
         The name of a loss (see `fastbp.losses`), an object such as ``Pinball([0.1, 0.5, 0.9])``, or a function
-        (output, target) -> (loss, doutput) of arrays (rows, outputs) and what there is of y for these rows, that gives
-        a minibatch's loss and its gradient (rows, outputs).
+        (output, target) -> (loss, doutput) that returns the loss of a minibatch and its gradient. Output and doutput
+        are arrays (rows, outputs); target holds the rows of y for this minibatch.
     optimizer : str or optimiser
         The name of an optimiser (see `fastbp.optimizers`), or an object such as ``Adam(3e-4)``.
     seed : int in [0, 2**64)
-        The order of the rows in epoch e is a function of (seed, e), and what dropout drops in update t of (seed, t).
+        The order of the rows in epoch e is a function of (seed, e), and the elements that dropout drops in update t are
+        a function of (seed, t).
     n_threads : int or None
-        At most so many threads; None: as many as there are cores. Fewer are used where more cannot pay. The results
-        have the same bits for any number.
+        Upper bound on the number of threads; None: the number of cores. Small nets use fewer. The results have the
+        same bits for any number.
     schedule : Schedule, function or None
         Factor of the optimiser's learning rate: an object such as ``Cosine(1000)``, or a function of the number of
         updates done. None: 1.
     clip_norm : float > 0 or None
-        Scale each update's gradient down to this norm where it is longer.
+        Upper bound on the norm of the gradient of an update: a longer gradient is scaled down.
     clip_value : float > 0 or None
-        Limit each element of the gradient to -clip_value .. clip_value. Not together with clip_norm.
+        Each element of the gradient is limited to -clip_value .. clip_value. Not together with clip_norm.
     average : float in [0, 1) or None
         Keep an exponential moving average of the parameters: average = decay average + (1 - decay) parameters after
-        each update, from the parameters after the first.
+        each update, beginning with the parameters after the first update.
 
     Attributes
     ----------
     net, loss, seed, n_threads, schedule, clip_norm, clip_value, average
-        As given; a loss by name has become an object, and so has a schedule.
+        As given; a loss given by name has become an object, and so has a schedule.
     averaged : (P,) array or None
         The moving average of the parameters, None without one.
     optimizer : optimiser
-        May be replaced by another of the same class, to change the learning rate for one; its state is kept.
+        May be replaced by another of the same class, for instance to change the learning rate; its state is kept.
     steps : int
         Updates done.
     epochs : int
@@ -72,147 +82,118 @@ class Trainer:
     X and x, (rows, inputs), are
 
     - arrays of float32 or float64, converted to the net's dtype where it differs;
-    - arrays of uint8, which are pixels: n in 0 .. 255 stands for n / 255.
+    - arrays of uint8, whose values are scaled by 1/255.
 
-    Rows are converted minibatch by minibatch as they are gathered, so that no copy of X is made, whatever its dtype and
-    its strides: it may be Fortran-ordered or a slice, or larger than memory in an ``np.memmap``. Quickest is what is
-    contiguous in each row. Data, targets and weights may also be what NumPy makes an array of by ``__array__`` or
-    DLPack: a DataFrame, a tensor of PyTorch on the CPU, an array of JAX. Anything else is refused, and so are nan and
-    inf. Targets, y, are
+    Rows are converted when the minibatch is gathered: X is not copied, whatever its dtype and strides. It may be
+    Fortran-ordered or a slice, or larger than memory in an ``np.memmap``. Contiguous rows are the fastest. Data,
+    targets and weights may also be objects that NumPy makes an array of by ``__array__`` or DLPack: a DataFrame, a
+    tensor of PyTorch on the CPU, an array of JAX. Other objects are refused, and so are nan and inf. Targets, y, are
 
     - for softmax cross-entropy integer class numbers (rows,), or probabilities (rows, outputs);
     - for the other losses floats (rows, outputs), or (rows,) when the net has one output;
     - for Pinball with Q levels also (rows, outputs / Q), or (rows,) where outputs is Q: the outputs are the Q levels of
       the first target, then those of the second.
 
-    Penalties of layers (l1, l2) join the loss that is minimised, and that `step`, `fit` and `value_and_grad` report. An
-    update takes the gradient with penalties, then clips it, then follows the optimiser, then the average.
+    Penalties of layers (l1, l2) are part of the loss that is minimised, and that `step`, `fit` and `value_and_grad`
+    report. An update takes the gradient with penalties, clips it, applies the optimiser, and updates the average.
 
     A trainer may be used from several threads, one call after the other. It can be copied and pickled.
     """
 
     def __init__(
         self,
-        net,
-        loss="softmax_cross_entropy",
-        optimizer="adam",
-        seed=0,
-        n_threads=None,
-        schedule=None,
-        clip_norm=None,
-        clip_value=None,
-        average=None,
-    ):
+        net: Network,
+        loss: str | Loss | LossFunction = "softmax_cross_entropy",
+        optimizer: str | Optimizer = "adam",
+        seed: int = 0,
+        n_threads: int | None = None,
+        schedule: Schedule | Callable[[int], float] | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        average: float | None = None,
+    ) -> None:
         if not isinstance(net, Network):
             raise TypeError(f"net must be a Network, got {declarative.described(net)}")
-        if n_threads is not None:
-            n_threads = declarative.integer("n_threads", n_threads, 1, MOST_THREADS)
-        if clip_norm is not None and clip_value is not None:
-            raise ValueError("clip_norm and clip_value must not both be given")
-        settings = {
-            "loss": loss if python_loss.is_function(loss) else losses.loss(loss),
-            "optimizer": optimizers.optimizer(optimizer),
-            "seed": declarative.seed("seed", seed),
-            "n_threads": n_threads,
-            "schedule": schedules.schedule(schedule),
-            "clip_norm": None if clip_norm is None else declarative.number("clip_norm", clip_norm, above=0),
-            "clip_value": None if clip_value is None else declarative.number("clip_value", clip_value, above=0),
-            "average": None if average is None else declarative.number("average", average, least=0, below=1),
-        }
-        if isinstance(settings["optimizer"], optimizers.LBFGS):
-            for name, plain in PLAIN.items():
-                if settings[name] != plain:
-                    raise ValueError(f"{name} does not go with LBFGS, whose steps come of a line search")
-        self._set_up(net, settings)
+        checked = settings.checked_settings(loss, optimizer, seed, n_threads, schedule, clip_norm, clip_value, average)
+        self._set_up(net, checked)
 
-    def _set_up(self, net, settings, steps=0, epochs=0, schedule_state=None):
-        loss, optimizer = settings["loss"], settings["optimizer"]
-        _check_constants(optimizer, net.dtype)
-        if not python_loss.is_function(loss):
-            for value in loss.parameters(net.outputs):  # which raises where they do not fit
-                arguments.representable(f"a parameter of {loss!r}", value, net.dtype)
-        self._net = net
-        self._settings = settings
-        self._loss = loss
-        self._custom = python_loss.is_function(loss)
-        self._optimizer = optimizer
-        self._seed = settings["seed"]
-        self._schedule = settings["schedule"]
-        self._schedule_state = self._schedule.initial_state if schedule_state is None else schedule_state
-        self._set_constant_rate()
-        self.epochs = epochs
-        size, dtype = len(net.parameters), net.dtype
-        self._gradient = aligned_vector(size, dtype)
-        self._moments = [aligned_vector(size, dtype) for _ in range(optimizer.moments)]
-        for moment, start in zip(self._moments, optimizer.initial_moments, strict=True):
-            moment[...] = start
-        self._averaged = None
-        if settings["average"] is not None:
-            self._averaged = aligned_vector(size, dtype)
-            self._averaged[...] = net.parameters
-        self._inputs, self._outputs, self._dtype = net.inputs, net.outputs, dtype
-        self._updates = _core.Updates(steps)  # their count, the last loss that was finite, and the trainer's lock
-        self._running, self._in_epoch = None, False  # the plan whose epoch is under way
-        self._drop_plans()
-
-    def _set_constant_rate(self):
-        """The learning rate of all updates, None where it changes: a step asks for it without a call."""
-        constant = self._schedule == schedules.Constant() and not isinstance(self._optimizer, optimizers.LBFGS)
-        self._constant_rate = self._optimizer.learning_rate if constant else None
-
-    def _drop_plans(self):
-        self._plans = {}  # code of the loss -> (plan, the most rows to give it)
-        self._fast = None  # the plan of the last step, for one like it
-        self._planned = steps = self._net._steps  # what they were made for: freezing makes others
-        self._batch_norms = any(step.kind == "batch_norm" and not step.frozen for step in steps)
-        self._some_frozen = any(step.frozen for step in steps)
-        self._whole = self._batch_norms or self._custom  # minibatches go through the net at once
-
-    net = property(lambda self: self._net)
-    loss = property(lambda self: self._loss)
-    seed = property(lambda self: self._seed)
-    n_threads = property(lambda self: self._settings["n_threads"])
-    schedule = property(lambda self: self._schedule)
-    clip_norm = property(lambda self: self._settings["clip_norm"])
-    clip_value = property(lambda self: self._settings["clip_value"])
-    average = property(lambda self: self._settings["average"])
-    averaged = property(lambda self: self._averaged)
+    def _set_up(self, net: Network, checked: settings.Settings, counts: settings.Counts | None = None) -> None:
+        self._way = chosen_way(net, checked, counts)
+        self._engine = self._way.engine
 
     @property
-    def steps(self):
-        return self._updates.done
+    def engine(self) -> Engine:
+        """The state of training, for the other modules of fastbp."""
+        return self._engine
+
+    @property
+    def net(self) -> Network:
+        return self._engine.net
+
+    @property
+    def loss(self) -> Loss | LossFunction:
+        return self._engine.settings.loss
+
+    @property
+    def seed(self) -> int:
+        return self._engine.settings.seed
+
+    @property
+    def n_threads(self) -> int | None:
+        return self._engine.settings.n_threads
+
+    @property
+    def schedule(self) -> Schedule:
+        return self._engine.settings.schedule
+
+    @property
+    def clip_norm(self) -> float | None:
+        return self._engine.settings.clip_norm
+
+    @property
+    def clip_value(self) -> float | None:
+        return self._engine.settings.clip_value
+
+    @property
+    def average(self) -> float | None:
+        return self._engine.settings.average
+
+    @property
+    def averaged(self) -> NDArray[Any] | None:
+        return self._engine.averaged
+
+    @property
+    def steps(self) -> int:
+        return self._engine.steps
 
     @steps.setter
-    def steps(self, value):
-        self._updates.done = value
+    def steps(self, value: int) -> None:
+        self._engine.steps = value
 
     @property
-    def optimizer(self):
-        return self._optimizer
+    def epochs(self) -> int:
+        return self._engine.epochs
+
+    @epochs.setter
+    def epochs(self, value: int) -> None:
+        self._engine.epochs = value
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self._engine.settings.optimizer
 
     @optimizer.setter
-    def optimizer(self, value):
-        value = optimizers.optimizer(value)
-        ours = self._optimizer
-        if type(value) is not type(ours) or value.moments != ours.moments:
-            raise ValueError(f"optimizer must keep the same state as {ours!r}, got {value!r}: make another Trainer")
-        _check_constants(value, self._dtype)
-        with self._updates:
-            self._refuse_in_epoch()
-            self._optimizer = self._settings["optimizer"] = value
-            self._set_constant_rate()
-            if value.constants != ours.constants:
-                self._drop_plans()
+    def optimizer(self, value: str | Optimizer) -> None:
+        self._engine.replace_optimizer(optimizers.optimizer(value))
 
-    def __repr__(self):
-        changed = ((name, self._settings[name]) for name, plain in PLAIN.items() if self._settings[name] != plain)
-        extra = "".join(f", {name}={value!r}" for name, value in changed)
+    def __repr__(self) -> str:
+        extra = "".join(f", {name}={value!r}" for name, value in self._engine.settings.used.items())
         return (
-            f"Trainer({self._net!r}, loss={self._loss!r}, optimizer={self._optimizer!r}, seed={self._seed}, "
+            f"Trainer({self.net!r}, loss={self.loss!r}, optimizer={self.optimizer!r}, seed={self.seed}, "
             f"n_threads={self.n_threads}{extra})"
         )
 
-    def averaged_network(self):
+    def averaged_network(self) -> Network:
         """A copy of the net whose parameters are the moving average.
 
         Returns
@@ -224,56 +205,38 @@ class Trainer:
         RuntimeError
             When the trainer keeps no average.
         """
-        if self._averaged is None:
+        if self.averaged is None:
             raise RuntimeError("this trainer keeps no average: make it with average=0.999, for one")
-        net = self._net.__copy__()
-        net.parameters = self._averaged
+        net = copy.copy(self.net)
+        net.parameters = self.averaged
         return net
 
-    def _rate(self, updates):
-        """The learning rate of the update that comes after so many."""
-        if self._constant_rate is not None:
-            return self._constant_rate
-        position = updates if self._schedule.unit == "step" else self.epochs
-        rate = self._optimizer.learning_rate * self._schedule.factor(position, self._schedule_state)
-        if not 0 <= rate < float("inf"):
-            raise ValueError(
-                f"schedule must give factors that are finite and at least 0, got a learning rate of {rate}"
-            )
-        return rate
-
-    def _rates(self, updates, count):
-        """The learning rates of the next updates, as many as `count`."""
-        if self._constant_rate is not None or self._schedule.unit == "epoch":
-            return np.full(count, self._rate(updates))
-        return np.array([self._rate(updates + i) for i in range(count)])
-
-    # ------------------------------------------------------------------------------------------------- training
+    # ----------------------------------------------------------------------------------------------------- training
 
     def fit(
         self,
-        X,
-        y=None,
-        epochs=1,
-        batch_size=None,
-        validation=None,
-        shuffle=True,
-        tolerance=None,
-        allow_nonfinite=False,
-        verbose=False,
-        sample_weight=None,
-        accumulate=1,
-        class_weight=None,
-        metrics=(),
-        callbacks=(),
-    ):
+        X: ArrayLike | Iterable[Any],
+        y: ArrayLike | None = None,
+        epochs: int = 1,
+        batch_size: int | None = None,
+        validation: tuple[Any, ...] | float | None = None,
+        shuffle: bool = True,
+        tolerance: float | None = None,
+        allow_nonfinite: bool = False,
+        verbose: bool = False,
+        sample_weight: ArrayLike | None = None,
+        accumulate: int = 1,
+        class_weight: ArrayLike | dict[int, float] | str | None = None,
+        metrics: Any = (),
+        callbacks: Callback | Callable[[Run], object] | list[Any] | tuple[Any, ...] = (),
+    ) -> History:
         """Train for some epochs.
 
         Parameters
         ----------
         X : (rows, inputs) array, rows >= 1
             See the class. Or an iterable of batches (x, y) or (x, y, sample_weight), such as a list, a DataLoader of
-            PyTorch, or, for one epoch, a generator. Each is a minibatch, in the order they come in.
+            PyTorch, or, for one epoch, a generator. Each batch is a minibatch; their order is kept.
         y : array
             Targets: see the class. None for an iterable.
         epochs : int >= 1
@@ -282,39 +245,39 @@ class Trainer:
             Rows in a minibatch; the last of an epoch may have fewer. None: 32, or all rows where there are fewer. With
             `LBFGS` None or all rows. With a `BatchNorm` no minibatch may have a single row.
         validation : (X, y), (X, y, sample_weight), float in (0, 1) or None
-            Data whose loss is taken after every epoch; or the share of the rows that is held out for that, drawn by
+            Data whose loss is computed after every epoch; or the share of the rows that is held out for that, chosen by
             the seed.
         shuffle : bool
-            Take the rows of each epoch in a random order, rather than as they stand.
+            Take the rows of each epoch in a random order, rather than in their own.
         tolerance : float >= 0 or None
-            Stop after the first epoch in which every parameter moved by less.
+            Stop after the first epoch in which every parameter changed by less.
         allow_nonfinite : bool
-            Do not look for nan and inf in X, nor in that of validation. (Training on them ends in a DivergenceError.)
+            Do not check X, and X of the validation data, for nan and inf. (Training on them ends in a DivergenceError.)
         verbose : bool
             Print a line after each epoch.
         sample_weight : (rows,) array of floats >= 0, or None
             A minibatch's loss is sum w l / sum w over its rows, with the reduction "sum" sum w l.
         accumulate : int >= 1
-            Minibatches to an update, whose gradient is that of the mean over all their rows.
+            Minibatches in an update, whose gradient is that of the mean over all their rows.
         class_weight : (C,) array, dict of class number to weight, "balanced" or None
-            Multiplies the rows' weights by those of their classes, where y is class numbers. Classes that a dict lacks
-            weigh 1; balanced: rows / (C * rows of the class), C counting the classes that occur.
+            Multiplies the rows' weights by those of their classes, where y is class numbers. Classes that are missing
+            in a dict have weight 1; balanced: rows / (C * rows of the class), where C counts the classes that occur.
         metrics : str, function, list of these, or dict of name to function
-            Figures to take after every epoch: "accuracy", "top_5" (or another number), "r2", "mean_absolute_error",
-            "mean_squared_error", or a function (output, target) -> float of what `Network.predict` gives. They are of
-            the validation's data, without weights, and of all data where there is no validation.
+            Figures to compute after every epoch: "accuracy", "top_5" (or another number), "r2", "mean_absolute_error",
+            "mean_squared_error", or a function (output, target) -> float, whose output is that of `Network.predict`.
+            They are computed on the validation data, without weights, and on all data where there are none.
         callbacks : callback, function of the run, or list of these
-            See `fastbp.callbacks`: `EarlyStopping`, `Checkpoint`, `Log`, `MaxTime`, `ProgressBar`, or one's own. A
-            function is called after every epoch.
+            See `fastbp.callbacks`: `EarlyStopping`, `Checkpoint`, `Log`, `MaxTime`, `ProgressBar`, or a class of your
+            own. A function is called after every epoch.
 
         Returns
         -------
         History
-            A dict of lists, one element an epoch. "loss": mean of the updates' losses, penalties included, weighted by
-            what their rows weigh; "gradient_norm": root mean square of the norms of the updates' gradients (of a full
-            batch: the norm), before clipping; "layer_gradient_norms": a list of such, one for each element of
-            `net.weights`; "learning_rate": that of the last update; "val_loss", when validation is given; metrics,
-            "val_" before their names when it is; "seconds": time of the epoch, validation included.
+            A dict of lists with one element for each epoch. "loss": mean of the updates' losses, penalties included,
+            weighted by the weights of their rows; "gradient_norm": root mean square of the norms of the updates'
+            gradients (of a full batch: the norm), before clipping; "layer_gradient_norms": a list of such norms, one
+            for each element of `net.weights`; "learning_rate": that of the last update; "val_loss", with validation;
+            metrics, with validation "val_" before their names; "seconds": time of the epoch, validation included.
 
         Raises
         ------
@@ -323,141 +286,78 @@ class Trainer:
         DivergenceError
             When a minibatch's loss or gradient is nan or inf. The parameters are those before it.
         KeyboardInterrupt
-            Ctrl-C is heard every 50 ms, between two updates. Parameters, optimiser and `steps` are those after the last
-            update, the epoch does not count: `fit`, `save` and the rest may be called again.
+            Ctrl-C is handled every 50 ms, between two updates. Parameters, optimiser and `steps` are those after the
+            last update, the epoch does not count: `fit`, `save` and other methods may be called again.
         """
+        way, engine = self._way, self._engine
         allow_nonfinite = declarative.flag("allow_nonfinite", allow_nonfinite)
         epochs = declarative.integer("epochs", epochs, 1)
-        if y is None and batches.are_batches(X):
-            fitting.refuse_with_batches(batch_size, validation, sample_weight, accumulate, class_weight)
-            return self._fit_batches(
-                X, epochs, validation, tolerance, allow_nonfinite, verbose, class_weight, metrics, callbacks
-            )
-        data = self._data("X", "y", X, y, "sample_weight", sample_weight, allow_nonfinite)
+        around = (metrics, callbacks, tolerance, verbose)
+        if y is None and are_batches(X):
+            refuse_with_batches(batch_size, validation, sample_weight, accumulate, class_weight)
+            way.require_minibatches("an iterable of batches")
+            given = None if validation is None else self._validation_data(validation, allow_nonfinite)
+            shape = {"epochs": epochs, "rows": None, "batch_size": None, "accumulate": 1, "shuffle": False}
+            run, source = self._run(shape, None, given, *around), Batches(X)
+            return self._while_locked(run, lambda: way.train_batches(run, source, allow_nonfinite, class_weight))
+        all_data = way.data("X", "y", X, y, "sample_weight", sample_weight, allow_nonfinite)
         if class_weight is not None:
-            data = self._class_weighted(data, class_weight)
-        data, chosen, validation = self._validation(data, validation, allow_nonfinite)
-        rows = len(data.x) if chosen is None else len(chosen)
-        whole = isinstance(self._optimizer, optimizers.LBFGS)
-        batch_size = self._checked_batch(batch_size, rows, whole)
-        accumulate = min(declarative.integer("accumulate", accumulate, 1), -(-rows // batch_size))
+            all_data = way.class_weighted(all_data, class_weight)
+        training, chosen, given = all_data, None, None
+        count = data.held_out(validation, len(all_data.x))
+        if count is not None:
+            rows_chosen, rows_held = data.split(_core.random_permutation, engine.settings.seed, len(all_data.x), count)
+            given = all_data.of_rows(rows_held)
+            training, chosen = way.chosen(all_data, rows_chosen)
+        elif validation is not None:
+            given = self._validation_data(validation, allow_nonfinite)
+        rows = len(training.x) if chosen is None else len(chosen)
+        size = way.batch_size(batch_size, rows)
+        accumulate = min(declarative.integer("accumulate", accumulate, 1), -(-rows // size))
         shuffle = declarative.flag("shuffle", shuffle)
-        settings = {
-            "epochs": epochs,
-            "rows": rows,
-            "batch_size": batch_size,
-            "accumulate": accumulate,
-            "shuffle": shuffle,
-        }
-        run = self._run(settings, data, validation, metrics, callbacks, tolerance, verbose)
-        if whole:
-            return self._while_locked(run, lambda: full_batch.minimize(self, data, run))
-        return self._while_locked(run, lambda: epochs_.train(self, run, data, chosen, batch_size, accumulate, shuffle))
+        shape = {"epochs": epochs, "rows": rows, "batch_size": size, "accumulate": accumulate, "shuffle": shuffle}
+        run = self._run(shape, training, given, *around)
+        minibatches = Minibatches(size, accumulate, chosen)
+        return self._while_locked(run, lambda: way.train(run, training, minibatches, shuffle))
 
-    def _fit_batches(
-        self, source, epochs, validation, tolerance, allow_nonfinite, verbose, class_weight, metrics, callbacks
-    ):
-        """`fit` with an iterable of batches."""
-        self._refuse_lbfgs("an iterable of batches")
-        if validation is not None:
-            validation = self._given(validation, allow_nonfinite)
-        settings = {"epochs": epochs, "rows": None, "batch_size": None, "accumulate": 1, "shuffle": False}
-        run = self._run(settings, None, validation, metrics, callbacks, tolerance, verbose)
-        source = batches.Batches(source)
-        return self._while_locked(run, lambda: epochs_.train_batches(self, run, source, allow_nonfinite, class_weight))
+    def _validation_data(self, validation: Any, allow_nonfinite: bool) -> data.Data:
+        X, y, weights = data.validation_parts(validation)
+        return self._way.data("validation[0]", "validation[1]", X, y, "validation[2]", weights, allow_nonfinite)
 
-    def _run(self, settings, data, validation, metrics, callbacks, tolerance, verbose):
-        """A `fitting.Run`; metrics are of `data` where there is no validation."""
-        watched = data if validation is None else validation
-        return fitting.Run(
-            self,
-            {**settings, "validation": None if validation is None else len(validation.x)},
-            metrics,
-            callbacks,
-            tolerance,
-            verbose,
-            None if validation is None else lambda: self._evaluate(validation),
-            watched and (lambda: (self._net.predict(watched.x, allow_nonfinite=True), watched.target)),
-            lambda: _marks_of(data),
+    def _run(
+        self, shape: dict[str, Any], training: data.Data | None, validation: data.Data | None, *around: Any
+    ) -> Run:
+        """The run of a fit. shape: its settings; metrics are of the training data where there are no others."""
+        way, engine, net = self._way, self._engine, self.net
+        measured = training if validation is None else validation
+        watched = Watched(
+            None if validation is None else lambda: way.evaluate(validation),
+            None if measured is None else lambda: (net.predict(measured.x, allow_nonfinite=True), measured.target),
         )
+        kept = {**shape, "validation": None if validation is None else len(validation.x)}
+        files = checkpoint.FitFiles(engine, way.require_checkpoints, kept, dict if training is None else training.marks)
+        counters = Counters(lambda: engine.steps, engine.count_epoch, engine.advance_schedule)
+        return Run(self, net, self.loss, counters, shape, watched, *around, files)
 
-    def _while_locked(self, run, train):
-        with self._updates:
-            self._refuse_in_epoch()
+    def _while_locked(self, run: Run, train: Callable[[], None]) -> History:
+        with self._engine.updates:
+            self._engine.refuse_in_epoch()
             try:
                 with run:
                     train()
             finally:
-                self._drop_plans()  # a plan holds on to the data of its last epoch
+                self._engine.drop_plans()  # a plan keeps the data of its last epoch alive
         return run.history
 
-    def _validation(self, data, validation, allow_nonfinite):
-        """The data to train on, which of their rows (None: all), and those of the validation, or None."""
-        count = fitting.held_out(validation, len(data.x))
-        if count is None:
-            if validation is None:
-                return data, None, None
-            return data, None, self._given(validation, allow_nonfinite)
-        chosen, held = fitting.split(_core.random_permutation, self._seed, len(data.x), count)
-        validation = _rows_of(data, held)
-        if isinstance(self._optimizer, optimizers.LBFGS):
-            return _rows_of(data, chosen), None, validation
-        return data, chosen, validation
-
-    def _given(self, validation, allow_nonfinite):
-        """Validation that was given, checked."""
-        if len(validation) not in (2, 3):
-            raise TypeError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} elements")
-        X, y, weights = (*validation, None)[:3]
-        return self._data("validation[0]", "validation[1]", X, y, "validation[2]", weights, allow_nonfinite)
-
-    def _class_weighted(self, data, class_weight):
-        if self._custom or data.code != self._loss.code_labels:
-            raise ValueError("class_weight goes with class numbers as y, and with softmax_cross_entropy")
-        weights = fitting.by_class("class_weight", class_weight, data.target, self._outputs)
-        return data._replace(weights=weights if data.weights is None else weights * data.weights)
-
-    def _advance_schedule(self, watched):
-        self._schedule_state = self._schedule.advance(self._schedule_state, watched)
-
-    def _checked_batch(self, batch_size, rows, whole):
-        """The rows of a minibatch; whole: of all the data, for LBFGS."""
-        for step in self._net._steps if whole else ():
-            if step.kind == "dropout" or step.kind == "batch_norm" and not step.frozen:
-                raise ValueError(f"LBFGS does not go with {step.layer!r}: it needs a loss of the parameters alone")
-        if batch_size is None:
-            batch_size = rows if whole else min(32, rows)
-        batch_size = declarative.integer("batch_size", batch_size, 1)
-        if batch_size > rows:
-            raise ValueError(f"batch_size is {batch_size}; X has {rows} rows")
-        if whole and batch_size < rows:
-            raise ValueError(f"batch_size is {batch_size}; with LBFGS it must be None or all {rows} rows")
-        self._refuse_single_rows("X", rows, batch_size)
-        return batch_size
-
-    def _refuse_single_rows(self, name, rows, batch_size):
-        if self._net._steps is not self._planned:
-            self._drop_plans()
-        if self._batch_norms and (batch_size == 1 or rows % batch_size == 1):
-            raise ValueError(
-                f"{name} has {rows} rows, so that minibatches of {batch_size} leave one of a single row, whose "
-                "variance a BatchNorm cannot tell: it needs two at least"
-            )
-
-    def _diverged(self, status, step, loss, rate, history):
-        what = "loss" if status == _core.LOSS_NOT_FINITE else "gradient"  # a lack of memory has been raised by the core
-        epoch = None if history is None else self.epochs
-        raise DivergenceError(what, epoch, step, loss, self._updates.last_loss, float(rate), history or {})
-
-    def step(self, x, y, sample_weight=None):
+    def step(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Make one update, for one minibatch: for online and reinforcement learning.
 
         Parameters
         ----------
         x : (rows, inputs) array, rows >= 1
-            See the class. Quickest when contiguous and of float32 or float64. With a `BatchNorm` two rows at least.
+            See the class. Fastest when contiguous and of float32 or float64. With a `BatchNorm` two rows at least.
         y : array
-            Targets: see the class. Quickest when contiguous, labels of int64 or int32.
+            Targets: see the class. Fastest when contiguous, labels of int64 or int32.
         sample_weight : (rows,) array of floats >= 0, or None
             As for `fit`.
 
@@ -473,72 +373,55 @@ class Trainer:
         DivergenceError
             When the loss or its gradient is nan or inf though x and y are not; no update is made.
         """
-        plan = self._fast
-        if plan is not None and sample_weight is None and self._net._steps is self._planned:
-            rate = self._constant_rate
-            loss = plan.try_step(x, y, self._rate(self.steps) if rate is None else rate, self._updates)
+        engine = self._engine
+        plan = engine.fast
+        if plan is not None and sample_weight is None and engine.net.steps is engine.planned:
+            rate = engine.constant_rate
+            if rate is None:
+                rate = engine.rate(engine.steps)
+            loss: float | None = plan.try_step(x, y, rate, engine.updates)
             if loss is not None:
                 return loss
-        with self._updates as updates:
-            self._refuse_in_epoch()
-            self._refuse_lbfgs("step")
-            data = self._data("x", "y", x, y, "sample_weight", sample_weight)
-            self._refuse_single_rows("x", len(data.x), len(data.x))
-            plan = self._plan_for(data.code, len(data.x), whole=True)
-            rate = self._rate(updates.done)
-            try:
-                if self._custom:
-                    status, loss = python_loss.step(self, plan, data, rate, updates.done)
-                else:
-                    if not self._batch_norms:  # whose plan may have to grow with the minibatch
-                        self._fast = plan
-                    status, loss = plan.step(data.x, data.target, rate, updates.done, data.weights)
-            finally:
-                # A signal's handler that raises does so right after the call, which made its update. No call stands
-                # here: a handler could run after it.
-                if plan.updates > updates.done:
-                    updates.done = plan.updates
-            if status:
-                self._diverged(status, updates.done, loss, rate, None)
-            updates.last_loss = loss
-            return loss
+        with engine.updates:
+            engine.refuse_in_epoch()
+            self._way.require_minibatches("step")
+            return self._way.step(self._way.data("x", "y", x, y, "sample_weight", sample_weight))
 
-    def apply(self, gradient):
-        """Make one update with a gradient of one's own: the sum of several, that of other losses, the mean over
-        machines.
+    def apply(self, gradient: ArrayLike) -> None:
+        """Make one update with a gradient that is given: a sum of several gradients, that of another loss, or the mean
+        over machines.
 
         Parameters
         ----------
         gradient : (P,) float32 or float64 array
-            In the order of `net.parameters`, as `value_and_grad` gives it, with the penalties that are wanted. It is
-            clipped as any other.
+            In the order of `net.parameters`, as `value_and_grad` returns it. Penalties are not added; it is clipped as
+            any other gradient.
 
         Raises
         ------
         TypeError, ValueError
             When it is not a finite array of that shape.
         """
-        gradient = arguments.converted(arguments.array("gradient", gradient, 1), self._dtype)
-        if gradient.shape != self._gradient.shape:
-            raise ValueError(f"gradient has {len(gradient)} elements; the network has {len(self._gradient)}")
-        arguments.finite("gradient", gradient, "a gradient must be finite")
-        with self._updates as updates:
-            self._refuse_in_epoch()
-            self._refuse_lbfgs("apply")
-            plan = self._plan_for(self._code, 1)
-            self._gradient[...] = gradient
-            rate = self._rate(updates.done)
-            try:
-                status, _, _ = plan.update(0.0, 0.0, rate, updates.done, False)
-            finally:
-                if plan.updates > updates.done:
-                    updates.done = plan.updates
-            if status:
-                self._diverged(status, updates.done, 0.0, rate, None)
+        engine = self._engine
+        vector = arguments.converted(arguments.array("gradient", gradient, 1), self.net.dtype)
+        if vector.shape != engine.gradient.shape:
+            raise ValueError(f"gradient has {len(vector)} elements; the network has {len(engine.gradient)}")
+        arguments.finite("gradient", vector, "a gradient must be finite")
+        with engine.updates:
+            engine.refuse_in_epoch()
+            self._way.require_minibatches("apply")
+            engine.apply(vector)
 
-    # ------------------------------------------------------------------------------- losses and their gradients
+    # ---------------------------------------------------------------------------------- losses and their gradients
 
-    def value_and_grad(self, x, y, inputs=False, sample_weight=None, training=True):
+    def value_and_grad(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        inputs: bool = False,
+        sample_weight: ArrayLike | None = None,
+        training: bool = True,
+    ) -> tuple[Any, ...]:
         """The loss of a minibatch, penalties included, and its gradient, without an update.
 
         Parameters
@@ -552,8 +435,8 @@ class Trainer:
         sample_weight : (rows,) array of floats >= 0, or None
             As for `fit`.
         training : bool
-            As in the update that comes next: dropout drops, and batch norms take the statistics of x, which must have
-            two rows then; running statistics stay. Otherwise as in prediction.
+            As in the next update: dropout drops, and batch norms use the statistics of x, which must have two rows
+            then; running statistics do not change. False: as in prediction.
 
         Returns
         -------
@@ -561,32 +444,27 @@ class Trainer:
         gradient : (P,) array
             In the order of `net.parameters`; 0 for frozen layers.
         dx : (rows, inputs) array
-            Only with inputs=True; of pixels n with respect to n / 255.
+            Only with inputs=True; for uint8, with respect to x / 255.
 
         Raises
         ------
         TypeError, ValueError
             For an argument of the wrong kind or value.
         """
+        engine = self._engine
         inputs = declarative.flag("inputs", inputs)
         training = declarative.flag("training", training)
-        data = self._data("x", "y", x, y, "sample_weight", sample_weight)
-        dx = np.empty(data.x.shape, self._dtype) if inputs else None
-        with self._updates:
-            self._refuse_in_epoch()
+        minibatch = self._way.data("x", "y", x, y, "sample_weight", sample_weight)
+        dx = np.empty(minibatch.x.shape, self.net.dtype) if inputs else None
+        with engine.updates:
+            engine.refuse_in_epoch()
             if training:
-                self._refuse_single_rows("x", len(data.x), len(data.x))
-            plan = self._plan_for(data.code, len(data.x), whole=training or self._custom)
-            if self._some_frozen:
-                self._gradient[...] = 0  # what is frozen is not written, and may have learnt before
-            if self._custom:
-                loss = python_loss.gradient(self, plan, data, dx, training)
-            else:
-                loss = plan.gradient(data.x, data.target, dx, data.weights, training, self._updates.done)
-            gradient = self._gradient.copy()
+                engine.refuse_single_rows("x", len(minibatch.x), len(minibatch.x))
+            loss = self._way.gradient(minibatch, dx, training)
+            gradient = engine.gradient.copy()
         return (loss, gradient, dx) if inputs else (loss, gradient)
 
-    def example_gradients(self, x, y):
+    def example_gradients(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """The loss and the gradient of each example, as if it were a minibatch of one, without penalties.
 
         Parameters
@@ -609,21 +487,15 @@ class Trainer:
 
         Notes
         -----
-        Dropout drops nothing, and batch norms take their running statistics.
+        Dropout drops nothing, and batch norms use their running statistics.
         """
-        data = self._data("x", "y", x, y)
-        self._refuse_custom("example_gradients")
-        rows = len(data.x)
-        values = np.empty(rows)
-        gradients = np.zeros((rows, len(self._gradient)), self._dtype)
-        with self._updates:
-            plan = self._plan_for(data.code, rows)
-            for part in self._parts(rows):
-                plan.example_gradients(data.x[part], data.target[part], values[part], gradients[part])
-        return values, gradients
+        examples = self._way.data("x", "y", x, y)
+        self._way.require_core_loss("example_gradients")
+        with self._engine.updates:
+            return self._engine.example_gradients(examples)
 
-    def example_gradient_norms(self, x, y):
-        """The loss of each example and the norm of its gradient, which is not formed.
+    def example_gradient_norms(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The loss of each example and the norm of its gradient, without forming the gradient.
 
         Parameters
         ----------
@@ -646,18 +518,13 @@ class Trainer:
         -----
         Source: Goodfellow, Efficient Per-Example Gradient Computations, arXiv:1510.01799, 2015.
         """
-        data = self._data("x", "y", x, y)
-        self._refuse_custom("example_gradient_norms")
-        rows = len(data.x)
-        values, squares = np.empty(rows), np.empty(rows)
-        with self._updates:
-            self._refuse_in_epoch()
-            plan = self._plan_for(data.code, rows)
-            for part in self._parts(rows):
-                plan.example_norms(data.x[part], data.target[part], values[part], squares[part])
-        return values, np.sqrt(squares)
+        examples = self._way.data("x", "y", x, y)
+        self._way.require_core_loss("example_gradient_norms")
+        with self._engine.updates:
+            self._engine.refuse_in_epoch()
+            return self._engine.example_gradient_norms(examples)
 
-    def evaluate(self, X, y, sample_weight=None):
+    def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The loss on data in prediction, without penalties.
 
         Parameters
@@ -679,141 +546,14 @@ class Trainer:
         TypeError, ValueError
             For an argument of the wrong kind or value.
         """
-        data = self._data("X", "y", X, y, "sample_weight", sample_weight)
-        with self._updates:
-            return self._evaluate(data)
+        all_data = self._way.data("X", "y", X, y, "sample_weight", sample_weight)
+        with self._engine.updates:
+            return self._way.evaluate(all_data)
 
-    def _evaluate(self, data):
-        if self._custom:
-            return python_loss.value(self, data)
-        plan = self._plan_for(data.code, len(data.x))
-        total = mass = 0.0
-        for part in self._parts(len(data.x)):
-            weights = None if data.weights is None else data.weights[part]
-            loss, part_mass = plan.loss(data.x[part], data.target[part], weights)
-            total += loss
-            mass += part_mass
-        if self._loss.reduction == "sum":
-            return total
-        return total / mass if mass else 0.0
+    # ------------------------------------------------------------------------------------------------ files and copies
 
-    def _parts(self, rows):
-        """Slices of so many rows that Ctrl-C is soon heard."""
-        at_once = self._net.rows_in_a_slice()
-        return (slice(start, start + at_once) for start in range(0, rows, at_once))
-
-    # --------------------------------------------------------------------------------------------------- checks
-
-    def _data(self, x_name, y_name, x, y, weights_name=None, weights=None, allow_nonfinite=None):
-        """x, y and the weights of rows as the core takes them."""
-        x, target, code = self._checked(x_name, y_name, x, y, allow_nonfinite)
-        if weights is not None:
-            self._refuse_custom(weights_name)
-            weights = arguments.row_weights(weights_name, arguments.arrayed(weights_name, weights), len(x), x_name)
-        return Data(x, target, code, weights)
-
-    @property
-    def _code(self):
-        """The loss's number in the core, for float targets."""
-        return -1 if self._custom else self._loss.code
-
-    def _checked(self, x_name, y_name, x, y, allow_nonfinite=None):
-        """x and y as the core takes them, and the code of the loss for such targets."""
-        loss, outputs = self._loss, self._outputs
-        if self._custom:
-            x = self._net.checked_inputs(x_name, x, allow_nonfinite)
-            return x, python_loss.checked_target(y_name, y, len(x), x_name), -1
-        y = arguments.arrayed(y_name, y)
-        code = loss.code if loss.code_labels is None or getattr(y, "ndim", None) == 2 else loss.code_labels
-        if not allow_nonfinite and _core.ready(x, y, self._dtype.itemsize, self._inputs, outputs, code):
-            return x, y, code
-        x = self._net.checked_inputs(x_name, x, allow_nonfinite)
-        rows = len(x)
-        if loss.code_labels is not None:
-            if not (isinstance(y, np.ndarray) and y.ndim == 2 and y.dtype.kind == "f"):
-                return x, arguments.labels(y_name, y, rows, outputs, x_name), loss.code_labels
-        target = arguments.targets(y_name, self._for_levels(y), rows, outputs, self._dtype, x_name)
-        arguments.finite(y_name, target, "targets must be finite")
-        if loss.name in OF_PROBABILITIES and not (target.min() >= 0 and target.max() <= 1):
-            where = np.unravel_index(np.argmax((target < 0) | (target > 1)), target.shape)
-            raise ValueError(
-                f"{y_name} must hold probabilities in [0, 1], got {target[where]} in row {where[0]}, column {where[1]}"
-            )
-        return x, target, loss.code
-
-    def _for_levels(self, y):
-        """For a loss of several quantile levels, targets that stand once for all of them, each as often as there are
-        levels."""
-        levels = getattr(self._loss, "quantiles", None)
-        if not isinstance(levels, tuple) or not isinstance(y, np.ndarray) or y.ndim not in (1, 2):
-            return y
-        columns = 1 if y.ndim == 1 else y.shape[1]
-        if columns * len(levels) != self._outputs:
-            return y
-        return np.repeat(y.reshape(len(y), columns), len(levels), axis=1)
-
-    def _refuse_custom(self, what):
-        if self._custom:
-            raise ValueError(f"{what} does not go with a loss that is a function")
-
-    def _refuse_lbfgs(self, what):
-        if isinstance(self._optimizer, optimizers.LBFGS):
-            raise ValueError(f"{what} does not go with LBFGS, which needs all the data: use fit")
-
-    def _refuse_in_epoch(self):
-        # The lock lets its own thread in again: a signal's handler, say, that runs between two slices of an epoch.
-        if self._in_epoch:
-            raise RuntimeError(
-                "this trainer is in an epoch: what changes its parameters or gradient has to wait for its end"
-            )
-
-    def _catch_up(self):
-        """Count the updates of an epoch under way, for a handler that saves or copies; the epoch does not count."""
-        if self._in_epoch:
-            self.steps = self._running.t
-
-    def _plan_for(self, code, rows, whole=False):
-        """A plan for minibatches of so many rows; whole: they are to go through the net at once if the net is such."""
-        if self._net._steps is not self._planned:
-            self._drop_plans()
-        rows = rows if whole and self._whole else plan_rows(rows)
-        plan, most = self._plans.get(code, (None, 0))
-        if rows > most or plan.outdated:
-            self._plans[code] = plan, _ = self._new_plan(code, rows), rows
-            if rows >= BLOCK and not self._whole:
-                self._plans[code] = plan, sys.maxsize  # a full block takes any number of rows
-        return plan
-
-    def _new_plan(self, code, rows):
-        net, loss, settings, optimizer = self._net, self._loss, self._settings, self._optimizer
-        moments = [None, None, None]
-        for slot, moment in zip(optimizer.slots, self._moments, strict=True):
-            moments[slot] = moment
-        spec = PlanSpec(
-            dtype=self._dtype.name,
-            layers=net._records,
-            rows=rows,
-            whole=self._whole,
-            threads=self.n_threads or 0,
-            loss=code,
-            loss_parameters=() if self._custom else loss.parameters(net.outputs),
-            reduction_sum=not self._custom and loss.reduction == "sum",
-            smoothing=0.0 if self._custom else loss.smoothing,
-            class_weights=None if self._custom else loss.class_weights,
-            optimizer=None if isinstance(optimizer, optimizers.LBFGS) else optimizer.constants,
-            clip_norm=settings["clip_norm"] or 0.0,
-            clip_value=settings["clip_value"] or 0.0,
-            average_decay=settings["average"] or 0.0,
-            seed=self._seed,
-            dropout_stream=random_streams.dropout(0),
-        )
-        vectors = PlanVectors(net.parameters, self._gradient, tuple(moments), self._averaged, net.statistics)
-        return _core.Plan(spec, vectors)
-
-    # ------------------------------------------------------------------------------------------ files and copies
-
-    def save(self, path):
-        """Write net, loss, optimiser and their state to a file, whole or not at all: a run can be resumed from it.
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write net, loss, optimiser and their state to a file, whole or not at all, so that training can be resumed.
 
         Parameters
         ----------
@@ -825,87 +565,13 @@ class Trainer:
         TypeError, ValueError, ImportError, OSError
             As for `Network.save`.
         """
-        with self._updates:
-            self._catch_up()
-            self._write(path)
-
-    def _write(self, path, fit=None, fit_vectors=None):
-        """`save`, with the record of a fit under way and its vectors for a checkpoint."""
-        arguments.finite("parameters", self._net.parameters, "a file holds finite parameters only")
-        if self._custom:
-            raise TypeError("loss is a function, which a file cannot hold: save the network alone with net.save")
-        vectors = {f"moment{i + 1}": moment for i, moment in enumerate(self._moments)}
-        if self._averaged is not None:
-            vectors["average"] = self._averaged
-        description = {"network": self._net.description(), "trainer": self._description()}
-        if fit is not None:
-            description["fit"] = fit
-        storage.write(path, description, {**self._net.vectors(), **vectors, **(fit_vectors or {})})
-
-    def _description(self):
-        settings = self._settings
-        return {
-            "loss": self._loss.to_dict(),
-            "optimizer": self._optimizer.to_dict(),
-            "seed": self._seed,
-            "steps": self.steps,
-            "epochs": self.epochs,
-            "moments": len(self._moments),
-            "schedule": self._schedule.to_dict(),
-            "schedule_state": self._schedule_state,
-            **{name: settings[name] for name in ("clip_norm", "clip_value", "average")},
-        }
-
-    def _check_checkpoint(self, path):
-        """Refuse what a checkpoint could not be written for, or to."""
-        if isinstance(self._optimizer, optimizers.LBFGS):
-            raise ValueError("a checkpoint does not go with LBFGS: its memory of gradients is SciPy's")
-        if self._custom:
-            raise TypeError("loss is a function, which a checkpoint cannot hold")
-        self._schedule.to_dict()
-        storage.check_destination("path", storage.checked_path(path))
-
-    def _restore(self, path, check, agrees):
-        """Take over the state in a checkpoint of a trainer like this one; gives the fit's record and vectors.
-
-        check: a function of the record, which raises an error where it is none of any fit.
-        agrees: a function of the record and the vectors, which raises ValueError where they are not those of such a
-            fit; nothing has been changed by then.
-        """
-        state = None
-
-        def expect(description):
-            nonlocal state
-            expected = expected_vectors(description)
-            if "fit" in description:
-                _, state = _read_settings(description["trainer"], None)
-                check(description["fit"])
-            return expected
-
-        description, vectors = storage.read(path, expect)
-        if "fit" not in description:
-            reader = "fastbp.Trainer.load" if "trainer" in description else "fastbp.load"
-            raise ValueError(f"{path}: it is no checkpoint of a fit: read it with {reader}")
-        if description["network"] != self._net.description():
-            theirs = Network.from_description(description["network"], vectors)
-            raise ValueError(f"{path}: its net is another: {_short(theirs)}; this one is {_short(self._net)}")
-        for name, value in self._description().items():
-            theirs = description["trainer"].get(name)
-            if name not in ("steps", "epochs", "schedule_state") and theirs != value:
-                raise ValueError(f"{path}: its trainer has another {name}: {theirs}; this one has {value}")
-        agrees(description["fit"], vectors)
-        self.steps, self.epochs, self._schedule_state = state
-        self._net.parameters[...] = vectors.pop("parameters")
-        self._net.statistics[...] = vectors.pop("statistics", self._net.statistics)
-        for i, moment in enumerate(self._moments):
-            moment[...] = vectors.pop(f"moment{i + 1}")
-        if self._averaged is not None:
-            self._averaged[...] = vectors.pop("average")
-        return description["fit"], vectors
+        with self._engine.updates:
+            self._engine.catch_up()
+            checkpoint.write(path, self._engine)
 
     @classmethod
-    def load(cls, path, n_threads=None):
-        """Read a trainer, with a net of its own, from a file that `save` wrote. Training goes on to the same bits.
+    def load(cls, path: str | os.PathLike[str], n_threads: int | None = None) -> Trainer:
+        """Read a trainer, with a net of its own, from a file that `save` wrote. Training resumes with the same bits.
 
         Parameters
         ----------
@@ -924,97 +590,27 @@ class Trainer:
         TypeError, ImportError, OSError
             For a path of another type; without the safetensors package; when the file cannot be read.
         """
-        if n_threads is not None:
-            n_threads = declarative.integer("n_threads", n_threads, 1, MOST_THREADS)
-        settings = state = None
-
-        def expect(description):
-            nonlocal settings, state
-            if "network" in description and "trainer" not in description:
-                raise storage.OtherContents("it holds a network and no trainer: read it with fastbp.load")
-            expected = expected_vectors(description)
-            settings, state = _read_settings(description["trainer"], n_threads)
-            return expected
-
-        description, vectors = storage.read(path, expect)
-        net = Network.from_description(description["network"], vectors)
-        moments = [vectors[f"moment{i + 1}"] for i in range(settings["optimizer"].moments)]
+        loaded = checkpoint.read(path, checked_threads(n_threads))
         try:
-            return cls._of(net, settings, state, moments, vectors.get("average"))
+            return cls._of(*loaded)
         except ValueError as error:  # the loss or the optimiser does not go with the net
             raise ValueError(f"{path}: its header makes no sense: {error}") from error
 
     @classmethod
-    def _of(cls, net, settings, state, moments, averaged):
-        """A trainer from its parts. state: steps, epochs and that of the schedule."""
+    def _of(
+        cls, net: Network, checked: settings.Settings, counts: settings.Counts, vectors: dict[str, NDArray[Any]]
+    ) -> Trainer:
+        """A trainer from its parts; vectors: those that `Engine.vectors` names."""
         trainer = cls.__new__(cls)
-        trainer._set_up(net, dict(settings), *state)
-        for ours, given in zip(trainer._moments, moments, strict=True):
-            ours[...] = given
-        if averaged is not None:
-            trainer._averaged[...] = averaged
+        trainer._set_up(net, checked, counts)
+        trainer._engine.restore(counts, vectors)
         return trainer
 
-    def __reduce__(self):
-        # Copies as pickles: a copy that shared the state would be the same trainer twice.
-        self._catch_up()
-        state = (self.steps, self.epochs, self._schedule_state)
-        return type(self)._of, (self._net, self._settings, state, self._moments, self._averaged)
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy has a state of its own, as a pickle has: with a shared state it would be the same trainer.
+        engine = self._engine
+        engine.catch_up()
+        return type(self)._of, (engine.net, engine.settings, engine.counts(), engine.vectors())
 
-    def __copy__(self):
-        import copy
-
+    def __copy__(self) -> Trainer:
         return copy.deepcopy(self)
-
-
-def _marks_of(data):
-    """What tells a checkpoint that the data are others, without a pass over x; nothing for batches."""
-    import zlib
-
-    if data is None:
-        return {}
-    vectors = {"targets": data.target, "weights of rows": data.weights}
-    return {
-        name: None if vector is None else zlib.crc32(np.ascontiguousarray(vector)) for name, vector in vectors.items()
-    }
-
-
-def _short(net):
-    text = repr(net)
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def _rows_of(data, rows):
-    weights = None if data.weights is None else data.weights[rows]
-    return data._replace(x=data.x[rows], target=data.target[rows], weights=weights)
-
-
-def _check_constants(optimizer, dtype):
-    for field in optimizer.fields:
-        arguments.representable(f"{field} of the optimizer", getattr(optimizer, field), dtype)
-
-
-def _read_settings(record, n_threads):
-    """The settings of a trainer and its state from a file's record."""
-    optimizer = optimizers.Optimizer.from_dict(record["optimizer"])
-    if optimizer.moments != record["moments"]:
-        raise ValueError(f"moments is {record['moments']}; {optimizer!r} keeps {optimizer.moments}")
-    schedule = schedules.Constant()
-    if record.get("schedule") is not None:
-        schedule = schedules.Schedule.from_dict(record["schedule"])
-    settings = {
-        "loss": losses.Loss.from_dict(record["loss"]),
-        "optimizer": optimizer,
-        "seed": declarative.seed("seed", record["seed"]),
-        "n_threads": n_threads,
-        "schedule": schedule,
-    }
-    for name, range_ in (
-        ("clip_norm", {"above": 0}),
-        ("clip_value", {"above": 0}),
-        ("average", {"least": 0, "below": 1}),
-    ):
-        value = record.get(name)
-        settings[name] = None if value is None else declarative.number(name, value, **range_)
-    counts = [declarative.integer(name, record[name], 0, 2**63) for name in ("steps", "epochs")]
-    return settings, (*counts, schedule.checked_state(record.get("schedule_state", schedule.initial_state)))

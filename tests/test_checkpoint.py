@@ -74,7 +74,7 @@ def same(trainer, history, uninterrupted):
         (trainer.net.parameters, expected.net.parameters),
         (trainer.net.statistics, expected.net.statistics),
         (trainer.averaged, expected.averaged),
-        *zip(trainer._moments, expected._moments, strict=True),
+        *zip(trainer.engine.moments, expected.engine.moments, strict=True),
     ):
         assert ours.tobytes() == theirs.tobytes()
     if history is not None:

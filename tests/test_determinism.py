@@ -149,7 +149,7 @@ def run(case, dtype, isa, threads):
     if trainer.averaged is not None:
         found["averaged"] = trainer.averaged.tobytes()
     found |= {key: np.array(values).tobytes() for key, values in history.items() if key != "seconds"}
-    found |= {f"moment {i}": moment.tobytes() for i, moment in enumerate(trainer._moments)}
+    found |= {f"moment {i}": moment.tobytes() for i, moment in enumerate(trainer.engine.moments)}
     loss, gradient, dx = trainer.value_and_grad(X[:301], y[:301], inputs=True)
     found |= {"value": np.array(loss).tobytes(), "gradient": gradient.tobytes(), "dx": dx.tobytes()}
     losses, gradients = trainer.example_gradients(X[:5], y[:5])
@@ -197,7 +197,7 @@ def test_threads_are_used(name):
     for threads in THREADS:
         trainer = fb.Trainer(net, case["loss"], case["optimizer"], n_threads=threads)
         trainer.value_and_grad(X[: case["batch"]], y[: case["batch"]])
-        ((plan, _),) = trainer._plans.values()
+        ((plan, _),) = trainer.engine.plans.values()
         assert plan.threads_for(case["batch"]) == threads
         assert plan.threads_for(1) == 1
 
@@ -304,9 +304,9 @@ def test_runs_are_the_twins(name):
 def whole(trainer):
     """All that a run leaves, as bytes and numbers."""
     found = {"parameters": trainer.net.parameters.tobytes(), "statistics": trainer.net.statistics.tobytes()}
-    found |= {f"moment {i}": moment.tobytes() for i, moment in enumerate(trainer._moments)}
-    found |= {"steps": trainer.steps, "epochs": trainer.epochs, "schedule": trainer._schedule_state}
-    found |= {"layers": trainer.net.layers, "rate": trainer._rate(trainer.steps)}
+    found |= {f"moment {i}": moment.tobytes() for i, moment in enumerate(trainer.engine.moments)}
+    found |= {"steps": trainer.steps, "epochs": trainer.epochs, "schedule": trainer.engine.schedule_state}
+    found |= {"layers": trainer.net.layers, "rate": trainer.engine.rate(trainer.steps)}
     return found | {"averaged": None if trainer.averaged is None else trainer.averaged.tobytes()}
 
 
@@ -400,7 +400,7 @@ def test_resumed_with_layers_frozen_in_between(how, tmp_path):
             trainer.net.statistics.tobytes()
         ]
         size = sum(trainer.net.weights[i][j].size for i in (0, 1) for j in (0, 1))
-        state += [moment[:size].tobytes() for moment in trainer._moments]
+        state += [moment[:size].tobytes() for moment in trainer.engine.moments]
         kept.append(state)
         if part == 0:
             trainer.net.freeze(0, 1)

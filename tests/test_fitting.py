@@ -13,7 +13,7 @@ import fastbp as fb
 from fastbp import metrics, reference
 from fastbp._support import random_streams
 from fastbp.callbacks import Callback, EarlyStopping, Log, MaxTime, ProgressBar
-from fastbp.training import run as fitting
+from fastbp.training import data as fitting
 
 HOMES = pytest.mark.parametrize("home", [fb, reference], ids=["compiled", "twin"])
 LAYERS = [fb.Dense(8, "tanh"), fb.Dropout(0.1), fb.Dense(3)]

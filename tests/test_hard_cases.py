@@ -46,7 +46,7 @@ def close(found, expected, dtype, scale=1.0):
 
 def state(trainer):
     """All that training changes, as bytes."""
-    found = [trainer.net.parameters, trainer.net.statistics, *trainer._moments]
+    found = [trainer.net.parameters, trainer.net.statistics, *trainer.engine.moments]
     found += [] if trainer.averaged is None else [trainer.averaged]
     return [part.tobytes() for part in found] + [trainer.steps, trainer.epochs]
 

@@ -629,6 +629,7 @@ def test_every_kernel_belongs_to_a_family():
         *FAMILIES,
         "initial_values",
         "network",
+        "objective",
         "trainer",
         "__init__",
     }

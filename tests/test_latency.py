@@ -324,7 +324,7 @@ def test_a_step_is_one_call_of_the_core(loss, outputs, y, dtype, given):
     assert len(calls(long.step, the_long_way(x), the_long_way(y))[0]) > 5
     assert short.steps == long.steps == 6
     assert_same_bits(short.net.parameters, long.net.parameters)
-    assert_same_bits(tuple(short._moments), tuple(long._moments))
+    assert_same_bits(tuple(short.engine.moments), tuple(long.engine.moments))
 
 
 @pytest.mark.parametrize("name", ["value_and_grad", "evaluate", "example_gradients"])
@@ -416,7 +416,7 @@ def test_short_ways_follow_the_instruction_set():
             fresh = copy.deepcopy(trainer)
             assert_same_bits(net.predict(x), fresh.net.predict(x))
             assert trainer.step(x, y) == fresh.step(x, y)
-            assert net._plan.isa == trainer._fast.isa == isa and not net._plan.outdated
+            assert net._plan.isa == trainer.engine.fast.isa == isa and not net._plan.outdated
             assert_same_bits(net.parameters, fresh.net.parameters)
         assert net._plan.outdated == (isa != cpu.isa())
 
@@ -439,7 +439,7 @@ def test_the_lock_of_updates():
     plan_of = fb.Trainer(network(), "mean_squared_error")
     x, y = rows(1, 4), rows(1, 3)
     plan_of.step(x, y)
-    plan = plan_of._fast
+    plan = plan_of.engine.fast
     with updates as same, updates:
         assert same is updates
         assert plan.try_step(x, y, 0.0, updates) is None, "its own thread is let in"

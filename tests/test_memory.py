@@ -77,7 +77,7 @@ def test_workspace(widths, dtype):
     )
     trainer = fb.Trainer(net)
     for rows in (1, 32, 256, 5000):
-        plan = trainer._plan_for(trainer._loss.code_labels, rows)
+        plan = trainer.engine.plan_for(trainer.loss.code_labels, rows)
         block = min(rows, 256)
         padding = 128 * block * (len(widths) + 1)
         targets = 16 * block + 64  # labels and losses

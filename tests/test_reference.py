@@ -402,7 +402,7 @@ def test_every_kind_of_layer_against_differences(kind, f, training):
     trainer = ref.Trainer(net, "mean_squared_error", seed=2)
     x, y, weights = rng.normal(size=(5, 3)), rng.normal(size=(5, net.outputs)), rng.uniform(0, 2, 5)
     start, statistics = net.parameters.copy(), net.statistics.copy()
-    learns = trainer._learns()
+    learns = trainer._objective.learns()
 
     def at(learned, x):
         net.parameters[learns] = learned

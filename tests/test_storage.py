@@ -95,7 +95,7 @@ def test_a_run_goes_on_to_the_same_bits(tmp_path, ending, optimizer, dtype):
         each.fit(X, y, epochs=2, batch_size=7)
         each.step(X, y)
     assert other.net.parameters.tobytes() == trainer.net.parameters.tobytes()
-    assert [a.tobytes() for a in other._moments] == [a.tobytes() for a in trainer._moments]
+    assert [a.tobytes() for a in other.engine.moments] == [a.tobytes() for a in trainer.engine.moments]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_run_with_everything_goes_on_to_the_same_bits(tmp_path, ending, option
         go_on(each)
     assert other.net.parameters.tobytes() == trainer.net.parameters.tobytes()
     assert other.net.statistics.tobytes() == trainer.net.statistics.tobytes()
-    assert [a.tobytes() for a in other._moments] == [a.tobytes() for a in trainer._moments]
+    assert [a.tobytes() for a in other.engine.moments] == [a.tobytes() for a in trainer.engine.moments]
     assert (other.averaged is None) == (trainer.averaged is None)
     if trainer.averaged is not None:
         assert other.averaged.tobytes() == trainer.averaged.tobytes()
@@ -163,7 +163,7 @@ def test_losses_come_back(tmp_path, loss):
 def test_a_second_moment_may_be_inf(tmp_path, ending):
     """The square of a large gradient overflows, and training goes on: so must a run that was saved."""
     trainer = make_trainer()
-    trainer._moments[1][3] = np.inf
+    trainer.engine.moments[1][3] = np.inf
     trainer.save(tmp_path / f"run{ending}")
     assert fb.Trainer.load(tmp_path / f"run{ending}")._moments[1][3] == np.inf
 

@@ -17,7 +17,7 @@ import pytest
 
 import fastbp as fb
 from fastbp import _core
-from fastbp import trainer as trainer_module
+from fastbp import network as network_module
 from fastbp._support import random_streams
 from fastbp.layers import Dense
 
@@ -36,7 +36,7 @@ def data(rows=10, classes=3, dtype="float32", seed=0):
 
 def state(trainer):
     """All that training changes, to compare."""
-    arrays = (trainer.net.parameters, *trainer._moments)
+    arrays = (trainer.net.parameters, *trainer.engine.moments)
     return tuple(array.tobytes() for array in arrays), trainer.steps, trainer.epochs
 
 
@@ -376,7 +376,7 @@ def pausing(monkeypatch):
         def __getattr__(self, name):
             return getattr(_core, name)
 
-    monkeypatch.setattr(trainer_module, "_core", Core())
+    monkeypatch.setattr(network_module, "_core", Core())
     monkeypatch.setattr(Interrupted, "after", None)
     return Interrupted
 
@@ -517,7 +517,7 @@ def test_steps_of_growing_and_shrinking_minibatches():
     one, two = make(), make()
     for rows in (3, 1, 40, 700, 2, 300, 257, 256):
         one.step(X[:rows], y[:rows])
-        two._drop_plans()
+        two.engine.drop_plans()
         two.step(X[:rows], y[:rows])
     assert state(one) == state(two)
 
@@ -541,7 +541,7 @@ def test_steps_follow_the_instruction_set():
         for isa in fb.cpu.available():
             fb.cpu.use(isa)
             trainer.step(*data())
-            found.add(trainer._fast.isa)
+            found.add(trainer.engine.fast.isa)
     finally:
         fb.cpu.use(before)
     assert found == set(fb.cpu.available())

@@ -13,6 +13,7 @@ from ..errors import GradientError
 from ..layers import Identity, Residual
 from ..network import Network
 from ..reference.network import Training, real_array, refuse_nonfinite, rows_of_inputs, views
+from ..reference.objective import Objective
 from ..trainer import Trainer
 from . import numerical
 from .forward_mode import Dual
@@ -46,8 +47,8 @@ def hessian_vector_product(trainer, x, y, v, training=True, sample_weight=None):
     Raises
     ------
     TypeError
-        If an argument is of the wrong kind; or the loss is a function that does what `fastbp.derivatives.forward_mode`
-        does not know.
+        If an argument is of the wrong kind; or the loss is a function with an operation that
+        `fastbp.derivatives.forward_mode` does not have.
     ValueError
         If an argument is of the wrong shape or value.
 
@@ -69,15 +70,15 @@ def hessian_vector_product(trainer, x, y, v, training=True, sample_weight=None):
     if v.shape != parameters.shape:
         raise ValueError(f"v has shape {v.shape}; the network's parameters have {parameters.shape}")
     refuse_nonfinite("v", v)
-    twin = _DualTrainer(_DualNetwork(trainer.net), trainer.loss, seed=trainer.seed)
-    twin.steps = trainer.steps
-    data = twin._checked("x", x, "y", y, "sample_weight", sample_weight)
+    net = _DualNetwork(trainer.net)
+    objective = _DualObjective(net, trainer.loss)
+    data = objective.checked("x", x, "y", y, "sample_weight", sample_weight)
     if training:
-        twin._refuse_single_rows("x", len(data.x), len(data.x))
-    twin.net.put(Dual(parameters, np.where(twin._learns(), v, 0)))
+        objective.refuse_single_rows("x", len(data.x), len(data.x))
+    net.put(Dual(parameters, np.where(objective.learns(), v, 0)))
     with np.errstate(all="ignore"):
-        _, gradient, _, _ = twin._gradient(data, Training(twin.seed, twin.steps, 0) if training else None)
-        twin._add_penalties(gradient)
+        _, gradient, _, _ = objective.gradient(data, Training(trainer.seed, trainer.steps, 0) if training else None)
+        objective.add_penalties(gradient)
     return gradient.tangent
 
 
@@ -96,12 +97,12 @@ class _DualNetwork(reference.Network):
         self.weights = views(parameters, self.steps)
 
 
-class _DualTrainer(reference.Trainer):
-    """A trainer of such a net."""
+class _DualObjective(Objective):
+    """The loss of such a net."""
 
-    def _loss(self, z, data, weight):
-        if not self._custom or not isinstance(z, Dual):
-            return super()._loss(z, data, weight)
+    def loss_at(self, z, data, weight):
+        if not self.custom or not isinstance(z, Dual):
+            return super().loss_at(z, data, weight)
         result = self.loss(z.copy(), data.y)
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"loss must return a pair (loss, doutput), got {described(result)}")

@@ -1,6 +1,10 @@
 """A network: its flat parameter vector, and every kind of step forward and backward."""
 
+from __future__ import annotations
+
 from collections import namedtuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +32,11 @@ from .norm import (
     layer_norm_forward,
 )
 from .softmax import softmax_backward, softmax_forward
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from ..layers import Layer
 
 # ---------------------------------------------------------------------------------------------------- kinds of steps
 #
@@ -287,7 +296,7 @@ class Network:
     Those of a projection are Glorot's. Of norms gamma is 1 and beta 0.
     """
 
-    def __init__(self, inputs, layers, dtype="float32", seed=0):
+    def __init__(self, inputs: int, layers: Sequence[Layer], dtype: Any = "float32", seed: int = 0) -> None:
         self.steps = steps_of(inputs, layers)
         self.inputs = self.steps[0].inputs
         self.outputs = self.steps[-1].outputs
@@ -329,7 +338,7 @@ class Network:
     def statistics(self):
         return self._statistics
 
-    def predict(self, X, allow_nonfinite=False):
+    def predict(self, X: ArrayLike, allow_nonfinite: bool = False) -> NDArray[Any]:
         """The network's raw outputs: logits, for a classifier.
 
         Parameters
@@ -355,7 +364,7 @@ class Network:
         with np.errstate(all="ignore"):
             return self.forward(X)[0]
 
-    def jacobian(self, X):
+    def jacobian(self, X: ArrayLike) -> NDArray[Any]:
         """The derivative of each row's outputs with respect to that row's inputs, in prediction.
 
         Parameters
@@ -388,7 +397,7 @@ class Network:
                 jacobian[:, o], _ = self.backward(dy, done)
         return jacobian
 
-    def freeze(self, *numbers):
+    def freeze(self, *numbers: int) -> None:
         """Keep layers as they are in training: their gradient is 0, and no update touches them.
 
         Parameters
@@ -403,7 +412,7 @@ class Network:
         """
         self._set_frozen(numbers, True)
 
-    def unfreeze(self, *numbers):
+    def unfreeze(self, *numbers: int) -> None:
         """Let layers learn again: the reverse of `freeze`.
 
         Parameters

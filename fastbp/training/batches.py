@@ -1,14 +1,17 @@
-"""Data that come in batches: what is given instead of arrays when they do not fit in memory, or are made on the way."""
+"""Iterables of batches, for data that do not fit in memory or are generated while training."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from typing import Any, TypeGuard
 
 from .._support.declarative import described
 
 NO_BATCHES = (str, bytes, bytearray, memoryview, Mapping, Set, type)
 
 
-def are_batches(X):
-    """Whether X is to be gone through batch by batch: an iterable that is no array and does not offer itself as one.
+def are_batches(X: object) -> TypeGuard[Iterable[Any]]:
+    """Whether X is an iterable of batches, rather than an array or an object that NumPy makes an array of.
 
     Parameters
     ----------
@@ -17,22 +20,22 @@ def are_batches(X):
     Returns
     -------
     bool
-        True for lists, generators, a DataLoader of PyTorch, ...; what they give is not looked at.
+        True for lists, generators, a DataLoader of PyTorch, ...; their elements are not looked at.
     """
     arrays = ("__array__", "__dlpack__", "shape")  # the last one for sparse matrices
     return isinstance(X, Iterable) and not isinstance(X, NO_BATCHES) and not any(hasattr(X, name) for name in arrays)
 
 
 class Batches:
-    """An iterable of minibatches, gone through once an epoch.
+    """An iterable of minibatches, iterated over once in each epoch.
 
     Parameters
     ----------
     source : iterable
-        Gives pairs (x, y) or triples (x, y, sample_weight), tuples or lists, of what a trainer takes. An iterator, such
-        as a generator, gives them for one epoch only.
+        Of pairs (x, y) or triples (x, y, sample_weight), tuples or lists, as a trainer takes them. An iterator, such as
+        a generator, lasts for one epoch only.
     name : str
-        What the caller calls it.
+        The caller's name of it, for error messages.
 
     Attributes
     ----------
@@ -40,42 +43,43 @@ class Batches:
         Epochs begun.
     """
 
-    def __init__(self, source, name="X"):
+    def __init__(self, source: Iterable[Any], name: str = "X") -> None:
         self._source = source
         self._name = name
         self.epochs = 0
 
-    def epoch(self):
-        """Go through the batches once more.
+    def epoch(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Iterate over the batches of another epoch.
 
         Yields
         ------
         x, y, sample_weight
-            As they were given; None where there is no weight.
+            The elements of the batch; None where it has no weights.
 
         Raises
         ------
         TypeError
             A batch is neither a pair nor a triple.
         ValueError
-            There is no batch at all: a generator, say, has given all it had in the epoch before.
+            There is no batch: a generator, for one, was exhausted in the epoch before.
         """
         self.epochs += 1
         number = 0
         for number, batch in enumerate(self._source, 1):
-            yield self._read(batch, number)
+            yield self._checked(batch, number)
         if number == 0:
-            raise ValueError(self._nothing())
+            raise ValueError(self._no_batches())
 
-    def _read(self, batch, number):
+    def _checked(self, batch: Any, number: int) -> tuple[Any, Any, Any]:
         if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
             came = f"{len(batch)} values" if isinstance(batch, (tuple, list)) else described(batch)
             raise TypeError(
                 f"{self._name} must give batches (x, y) or (x, y, sample_weight), got {came} as batch {number}"
             )
-        return (*batch, None)[:3]
+        x, y, weights = (*batch, None)[:3]
+        return x, y, weights
 
-    def _nothing(self):
+    def _no_batches(self) -> str:
         if self.epochs == 1:
             return f"{self._name} gave no batches"
         if isinstance(self._source, Iterator):

@@ -1,84 +1,153 @@
-"""L-BFGS for full batches: SciPy's minimiser, driven by the core's loss and gradient."""
+"""Epochs over all the data at once: SciPy's L-BFGS-B, driven by loss and gradient of the whole data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from .._support.network_steps import parameter_slices
 from ..errors import DivergenceError
-from . import python_loss
+from ..optimizers import LBFGS
+from .batches import Batches
+from .data import Data
+from .engine import Minibatches
+from .run import Run
+from .settings import Settings
+from .way import MinibatchWay, Way
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
-def minimize(trainer, data, run):
-    """Train until SciPy's L-BFGS-B says it has converged, or the run ends; an iteration is an epoch of one update.
+class FullBatch(Way):
+    """Iterations of SciPy's L-BFGS-B: each is an epoch of one update.
 
     Parameters
     ----------
-    trainer : Trainer
-        Its optimiser is `LBFGS`.
-    data : (x, target, code, weights)
-    run : fitting.Run
+    inner : MinibatchWay
+        Computes losses and gradients.
+    optimizer : LBFGS
+    """
+
+    def __init__(self, inner: MinibatchWay, optimizer: LBFGS) -> None:
+        self.engine = inner.engine
+        self.inner = inner
+        self.optimizer = optimizer
+
+    def require_minibatches(self, what: str) -> NoReturn:
+        raise ValueError(f"{what} does not go with LBFGS, which needs all the data: use fit")
+
+    def require_core_loss(self, what: str) -> None:
+        self.inner.require_core_loss(what)
+
+    def require_checkpoints(self) -> None:
+        raise ValueError("a checkpoint does not go with LBFGS: its memory of gradients is SciPy's")
+
+    def checked(self, x_name: str, y_name: str, x: Any, y: Any, allow_nonfinite: bool | None) -> Data:
+        return self.inner.checked(x_name, y_name, x, y, allow_nonfinite)
+
+    def class_weighted(self, data: Data, class_weight: Any) -> Data:
+        return self.inner.class_weighted(data, class_weight)
+
+    def chosen(self, data: Data, rows: NDArray[Any]) -> tuple[Data, NDArray[Any] | None]:
+        return data.of_rows(rows), None
+
+    def batch_size(self, given: Any, rows: int) -> int:
+        for step in self.engine.net.steps:
+            if step.kind == "dropout" or step.kind == "batch_norm" and not step.frozen:
+                raise ValueError(f"LBFGS does not go with {step.layer!r}: it needs a loss of the parameters alone")
+        size = super().batch_size(rows if given is None else given, rows)
+        if size < rows:
+            raise ValueError(f"batch_size is {size}; with LBFGS it must be None or all {rows} rows")
+        return size
+
+    def gradient(self, data: Data, dx: NDArray[Any] | None, training: bool) -> float:
+        return self.inner.gradient(data, dx, training)
+
+    def evaluate(self, data: Data) -> float:
+        return self.inner.evaluate(data)
+
+    def step(self, data: Data) -> float:
+        self.require_minibatches("step")
+
+    def train_batches(self, run: Run, source: Batches, allow_nonfinite: bool, class_weight: Any) -> None:
+        self.require_minibatches("an iterable of batches")
+
+    def train(self, run: Run, data: Data, minibatches: Minibatches, shuffle: bool) -> None:
+        """Train until SciPy reports convergence, or the run ends.
+
+        Raises
+        ------
+        ImportError
+            Without SciPy.
+        DivergenceError
+            When the loss is not finite at the initial parameters.
+        """
+        optimize = scipy_optimize()
+        engine, optimizer = self.engine, self.optimizer
+        parameters = engine.net.parameters
+        layers = [slice(W.start, (b or W).stop) for W, _, b in parameter_slices(engine.net.steps)]
+        best = parameters.copy()  # those of the last iteration
+        last: dict[str, Any] = {}
+
+        def value_and_gradient(w: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+            parameters[...] = w
+            loss = self.inner.gradient(data, None, True)
+            last.update(loss=loss, gradient=engine.gradient.astype(np.float64), at=w.copy())
+            return loss, last["gradient"]
+
+        def after(w: NDArray[Any]) -> None:
+            if not np.array_equal(w, last["at"]):  # the line search ended at a point it had seen before
+                value_and_gradient(w)
+            parameters[...] = w
+            best[...] = parameters
+            engine.steps += 1
+            engine.updates.last_loss = last["loss"]
+            squares = np.square(last["gradient"])
+            layer_squares = np.array([squares[layer].sum() for layer in layers])
+            run.end_epoch(last["loss"], float(squares.sum()), layer_squares, 1, 1.0)
+            if not run.goes_on():
+                raise StopIteration
+            run.begin_epoch()
+
+        run.begin_epoch()
+        loss, _ = value_and_gradient(best.astype(np.float64))
+        if not np.isfinite(loss):
+            raise DivergenceError("loss", engine.epochs, 0, loss, engine.updates.last_loss, 1.0, {})
+        try:
+            optimize.minimize(
+                value_and_gradient,
+                best.astype(np.float64),
+                method="L-BFGS-B",
+                jac=True,
+                callback=after,
+                options={
+                    "maxiter": run.epochs,
+                    "maxfun": 50 * run.epochs + 100,
+                    "maxcor": optimizer.history,
+                    "gtol": optimizer.tolerance_gradient,
+                    "ftol": optimizer.tolerance_change,
+                },
+            )
+        finally:
+            parameters[...] = best
+
+
+def refuse_settings(settings: Settings) -> None:
+    """Raise ValueError for settings of a trainer that do not go with L-BFGS."""
+    for name in settings.used:
+        raise ValueError(f"{name} does not go with LBFGS, whose steps come of a line search")
+
+
+def scipy_optimize() -> Any:
+    """The module scipy.optimize.
 
     Raises
     ------
     ImportError
-        Without SciPy.
-    DivergenceError
-        When the loss is not finite at the point to begin at.
+        When SciPy is not installed.
     """
-    optimize = scipy_optimize()
-    net, optimizer = trainer.net, trainer.optimizer
-    plan = trainer._plan_for(data.code, len(data.x), whole=True)
-    trainer._gradient[...] = 0  # of what is frozen it stays 0
-    parts = [slice(W.start, (b or W).stop) for W, _, b in parameter_slices(net._steps)]
-    best = net.parameters.copy()  # the last iteration's
-    last = {}
-
-    def value_and_gradient(w):
-        net.parameters[...] = w
-        if trainer._custom:
-            loss = python_loss.gradient(trainer, plan, data, None, True)
-        else:
-            loss = plan.gradient(data.x, data.target, None, data.weights, True, trainer.steps)
-        last.update(loss=loss, gradient=trainer._gradient.astype(np.float64), at=w.copy())
-        return loss, last["gradient"]
-
-    def after(w):
-        if not np.array_equal(w, last["at"]):  # the line search ended at a point it had seen before
-            value_and_gradient(w)
-        net.parameters[...] = w
-        best[...] = net.parameters
-        trainer.steps += 1
-        trainer._updates.last_loss = last["loss"]
-        layers = np.array([np.square(last["gradient"][part]).sum() for part in parts])
-        run.end_epoch(last["loss"], float(np.square(last["gradient"]).sum()), layers, 1, 1.0)
-        if not run.goes_on():
-            raise StopIteration
-        run.begin_epoch()
-
-    run.begin_epoch()
-    loss, _ = value_and_gradient(best.astype(np.float64))
-    if not np.isfinite(loss):
-        raise DivergenceError("loss", trainer.epochs, 0, loss, trainer._updates.last_loss, 1.0, {})
-    try:
-        optimize.minimize(
-            value_and_gradient,
-            best.astype(np.float64),
-            method="L-BFGS-B",
-            jac=True,
-            callback=after,
-            options={
-                "maxiter": run.epochs,
-                "maxfun": 50 * run.epochs + 100,
-                "maxcor": optimizer.history,
-                "gtol": optimizer.tolerance_gradient,
-                "ftol": optimizer.tolerance_change,
-            },
-        )
-    finally:
-        net.parameters[...] = best
-
-
-def scipy_optimize():
-    """scipy.optimize, where it is installed."""
     try:
         from scipy import optimize
     except ImportError as error:

@@ -1,20 +1,29 @@
-"""What `Trainer.fit` returns: a dict of lists, which turns into a table or a picture."""
+"""The result of `Trainer.fit`: a dict of lists, which can be turned into a table or a picture."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
 
 from .._support.declarative import described
 
-LISTS = ("layer_gradient_norms",)  # entries whose elements are lists, one element a layer
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+LISTS = ("layer_gradient_norms",)  # entries whose elements are lists, with one element for each layer
 
 
-class History(dict):
+class History(dict[str, list[Any]]):
     """The history of a fit: a dict of lists with one element for each epoch.
 
     Notes
     -----
-    `Trainer.fit` says which entries there are. It is a dict in all: it can be pickled, written as JSON, and given to
+    `Trainer.fit` documents the entries. It is an ordinary dict: it can be pickled, written as JSON, and given to
     ``pandas.DataFrame``.
     """
 
-    def to_frame(self):
+    def to_frame(self) -> DataFrame:
         """The history as a table.
 
         Returns
@@ -34,11 +43,16 @@ class History(dict):
         return pandas.DataFrame(self, index=pandas.RangeIndex(1, 1 + self.epochs, name="epoch"))
 
     @property
-    def epochs(self):
-        """How many epochs it tells of."""
+    def epochs(self) -> int:
+        """The number of epochs in the history."""
         return len(self.get("loss", ()))
 
-    def plot(self, path=None):
+    @property
+    def figures(self) -> list[str]:
+        """The names of the entries that hold one number for each epoch."""
+        return [name for name in self if name not in LISTS]
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw losses, metrics, the norms of the gradients, and the learning rate, each over the epochs.
 
         Parameters
@@ -57,10 +71,8 @@ class History(dict):
         ValueError
             When there is no epoch to draw.
         TypeError, OSError
-            For a path that is none, or cannot be written.
+            When path is of another type, or cannot be written to.
         """
-        import os
-
         if path is not None and not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"path must be a str or a path, got {described(path)}")
         if not self.epochs:
@@ -92,9 +104,9 @@ class History(dict):
             figure.savefig(path, dpi=120)
         return figure
 
-    def _groups(self):
-        """What goes into one picture each: title -> label -> values."""
-        groups = {"loss": {}, "metrics": {}, "gradient norm": {}, "learning rate": {}}
+    def _groups(self) -> dict[str, dict[str, Any]]:
+        """The curves of each picture: title -> label -> values."""
+        groups: dict[str, dict[str, Any]] = {"loss": {}, "metrics": {}, "gradient norm": {}, "learning rate": {}}
         for name, values in self.items():
             if name in ("loss", "val_loss"):
                 groups["loss"]["training" if name == "loss" else "validation"] = values

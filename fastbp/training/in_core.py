@@ -1,79 +1,104 @@
-"""Epochs in the core: pass after pass over the data, with a look at signals and callbacks now and then."""
+"""Epochs with a loss of the core: one call of C for many minibatches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _core
-from .._support import random_streams
-from . import python_loss
+from .._support import arguments
+from ..losses import Loss
+from ..network import Network
+from .data import Data, by_class
+from .engine import Engine, Minibatches, Pass
+from .run import Run
+from .settings import Counts, Settings
+from .way import MinibatchWay
 
-PAUSE = 0.05  # seconds in C between two looks at signals
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-
-def train(trainer, run, data, chosen, batch_size, accumulate, shuffle):
-    """Epoch after epoch. chosen: the rows to take, None for all."""
-    rows = run.rows
-    one_pass = python_loss.run_epoch if trainer._custom else run_epoch
-    while run.goes_on():
-        run.begin_epoch()
-        plan = trainer._plan_for(data.code, batch_size, whole=True)
-        order = chosen
-        if shuffle:
-            order = _core.random_permutation(trainer._seed, random_streams.shuffle(trainer.epochs), rows)
-            order = order if chosen is None else chosen[order]
-        rates = trainer._rates(trainer.steps, -(-rows // (batch_size * accumulate)))
-        layers = np.zeros(plan.learned_count)
-        done = one_pass(trainer, plan, data, batch_size, accumulate, order, rates, layers, run)
-        if done is None:
-            break
-        loss, _, squared_norm, updates = done
-        run.end_epoch(loss, squared_norm, layers, updates, rates[-1])
+OF_PROBABILITIES = ("softmax_cross_entropy", "binary_cross_entropy")  # float targets must lie in [0, 1]
 
 
-def train_batches(trainer, run, source, allow_nonfinite, class_weight):
-    """Epoch after epoch, each a pass over the source; every batch is a pass of its own for the core."""
-    one_pass = python_loss.run_epoch if trainer._custom else run_epoch
-    while run.goes_on():
-        run.begin_epoch()
-        layers, total, masses, squares = 0.0, 0.0, 0.0, 0.0
-        for number, (x, y, weights) in enumerate(source.epoch(), 1):
-            x_name, y_name, weights_name = (f"{name} of batch {number}" for name in ("x", "y", "sample_weight"))
-            data = trainer._data(x_name, y_name, x, y, weights_name, weights, allow_nonfinite)
-            if class_weight is not None:
-                data = trainer._class_weighted(data, class_weight)
-            rows = len(data.x)
-            trainer._refuse_single_rows(x_name, rows, rows)
-            plan = trainer._plan_for(data.code, rows, whole=True)
-            rate = trainer._rates(trainer.steps, 1)
-            its_layers = np.zeros(plan.learned_count)
-            done = one_pass(trainer, plan, data, rows, 1, None, rate, its_layers, run, number - 1)
-            if done is None or run.paused():
-                return
-            loss, mass, squared_norm, _ = done
-            total, masses, squares = total + loss * mass, masses + mass, squares + squared_norm
-            layers = layers + its_layers
-        run.end_epoch(total / masses if masses else 0.0, squares, layers, number, rate[0])
+class InCore(MinibatchWay):
+    """Epochs whose loss the core computes."""
 
+    def __init__(self, net: Network, settings: Settings, loss: Loss, counts: Counts | None = None) -> None:
+        self.engine = Engine(net, settings, loss, whole=False, counts=counts)
+        self.loss = loss
+        self._sizes = (net.dtype.itemsize, net.inputs, net.outputs)
 
-def run_epoch(trainer, plan, data, batch_size, accumulate, order, rates, layers, run, before=0):
-    """One pass over the data, with so many updates of the epoch before it: (mean loss, what it is divided by, sum
-    of |gradient|^2, updates), or None when it is given up."""
-    updates = trainer._updates
-    plan.begin_epoch(data.x, data.target, batch_size, order, rates, updates.done, data.weights, accumulate, layers)
-    trainer._running, trainer._in_epoch = plan, True
-    try:
-        status = plan.run(PAUSE, run.updates_to_pause())
-        while status == _core.PAUSED:
-            updates.done = plan.t
-            if plan.step_count:
-                updates.last_loss = plan.last_loss
-            if run.paused():
-                return None
-            status = plan.run(PAUSE, plan.step_count + run.updates_to_pause())
-    finally:
-        updates.done = plan.t  # not `steps`: no call stands here, as a signal's handler could run after it
-        trainer._running, trainer._in_epoch = None, False
-    if plan.step_count:
-        updates.last_loss = plan.last_loss
-    if status != _core.OK:
-        trainer._diverged(status, before + plan.step_count, plan.failed_loss, rates[plan.step_count], run.history)
-    return plan.mean_loss, plan.mass_sum, plan.squared_norm_sum, plan.step_count
+    def checked(self, x_name: str, y_name: str, x: Any, y: Any, allow_nonfinite: bool | None) -> Data:
+        loss = self.loss
+        y = arguments.arrayed(y_name, y)
+        labels = loss.code_labels
+        code = loss.code if labels is None or getattr(y, "ndim", None) == 2 else labels
+        if not allow_nonfinite and _core.ready(x, y, *self._sizes, code):
+            return Data(x, y, code, None)
+        net = self.engine.net
+        x = net.checked_inputs(x_name, x, allow_nonfinite)
+        rows = len(x)
+        if labels is not None and not (isinstance(y, np.ndarray) and y.ndim == 2 and y.dtype.kind == "f"):
+            return Data(x, arguments.labels(y_name, y, rows, net.outputs, x_name), labels, None)
+        target = arguments.targets(y_name, self._for_levels(y), rows, net.outputs, net.dtype, x_name)
+        arguments.finite(y_name, target, "targets must be finite")
+        if loss.name in OF_PROBABILITIES and not (target.min() >= 0 and target.max() <= 1):
+            where = np.unravel_index(np.argmax((target < 0) | (target > 1)), target.shape)
+            raise ValueError(
+                f"{y_name} must hold probabilities in [0, 1], got {target[where]} in row {where[0]}, column {where[1]}"
+            )
+        return Data(x, target, loss.code, None)
+
+    def _for_levels(self, y: Any) -> Any:
+        """Targets of which each stands once for all quantile levels of the loss, repeated for each level."""
+        levels = getattr(self.loss, "quantiles", None)
+        if not isinstance(levels, tuple) or not isinstance(y, np.ndarray) or y.ndim not in (1, 2):
+            return y
+        columns = 1 if y.ndim == 1 else y.shape[1]
+        if columns * len(levels) != self.engine.net.outputs:
+            return y
+        return np.repeat(y.reshape(len(y), columns), len(levels), axis=1)
+
+    def class_weighted(self, data: Data, class_weight: Any) -> Data:
+        if data.code != self.loss.code_labels:
+            raise ValueError("class_weight goes with class numbers as y, and with softmax_cross_entropy")
+        return data.weighted(by_class("class_weight", class_weight, data.target, self.engine.net.outputs))
+
+    def gradient(self, data: Data, dx: NDArray[Any] | None, training: bool) -> float:
+        engine = self.engine
+        plan = engine.plan_for(data.code, len(data.x), whole=training)
+        if engine.some_frozen:
+            engine.gradient[...] = 0
+        loss: float = plan.gradient(data.x, data.target, dx, data.weights, training, engine.updates.done)
+        return loss
+
+    def evaluate(self, data: Data) -> float:
+        return self.engine.evaluate(data)
+
+    def update(self, plan: Any, data: Data, rate: float) -> tuple[int, float]:
+        engine = self.engine
+        if not engine.batch_norms:  # with batch norms the plan may have to grow with the minibatch
+            engine.fast = plan
+        status, loss = engine.counted(plan, plan.step, data.x, data.target, rate, engine.steps, data.weights)
+        return status, loss
+
+    def run_epoch(
+        self,
+        plan: Any,
+        data: Data,
+        minibatches: Minibatches,
+        rates: NDArray[Any],
+        layer_squares: NDArray[Any],
+        run: Run,
+        before: int = 0,
+    ) -> Pass | None:
+        engine = self.engine
+        status = engine.run_epoch(plan, data, minibatches, rates, layer_squares, run.updates_to_pause, run.paused)
+        if status is None:
+            return None
+        count = plan.step_count
+        if status != _core.OK:
+            raise engine.divergence(status, before + count, plan.failed_loss, rates[count], run.history)
+        return Pass(plan.mean_loss, plan.mass_sum, plan.squared_norm_sum, count)

@@ -1,102 +1,123 @@
-"""Losses that are Python functions: a step in parts, with the function called between forward and backward.
+"""Epochs with a loss that is a Python function, which is called between the forward and the backward pass.
 
-The function is called once a minibatch, outside the core: slower than a loss of the core, by the call and the work of
-the function.
+The function is called once for each minibatch, outside the core. An epoch takes longer than with a loss of the core by
+these calls and the work of the function.
 """
 
-import numbers
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _core
 from .._support import arguments
-from .._support.declarative import Declared, described
+from .._support.declarative import described
+from ..network import Network
+from .data import Data
+from .engine import Engine, Minibatches, Pass
+from .loss_function import call
+from .run import Run
+from .settings import Counts, Settings
+from .way import MinibatchWay
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .loss_function import LossFunction
 
 
-def is_function(loss):
-    """Whether a trainer's loss is a function."""
-    return callable(loss) and not isinstance(loss, (Declared, type))
+class PythonLoss(MinibatchWay):
+    """Epochs whose loss is a Python function."""
 
+    def __init__(self, net: Network, settings: Settings, function: LossFunction, counts: Counts | None = None) -> None:
+        self.engine = Engine(net, settings, None, whole=True, counts=counts)
+        self.function = function
 
-def checked_target(name, y, rows, x_name):
-    """y as an array of as many rows as x."""
-    y = np.asarray(y)
-    if y.ndim == 0:
-        raise ValueError(f"{name} must have at least 1 dimension, got {described(y)}")
-    arguments.rows(name, y, rows, x_name)
-    return y
+    def require_core_loss(self, what: str) -> None:
+        raise ValueError(f"{what} does not go with a loss that is a function")
 
+    def require_checkpoints(self) -> None:
+        raise TypeError("loss is a function, which a checkpoint cannot hold")
 
-def call(function, output, target):
-    """The loss and its gradient, checked: (float, array like output)."""
-    result = function(output, target)
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(f"loss must return a pair (loss, doutput), got {described(result)}")
-    value, gradient = result
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
-    if not isinstance(value, numbers.Real):
-        raise TypeError(f"loss must return a number first, got {described(value)}")
-    gradient = np.asarray(gradient)
-    if gradient.dtype.kind not in "fiu":
-        raise TypeError(f"loss must return an array of reals second, got {gradient.dtype}")
-    if gradient.shape != output.shape:
-        raise ValueError(f"loss must return a gradient of shape {output.shape}, got {gradient.shape}")
-    return float(value), np.ascontiguousarray(gradient, output.dtype)
+    def checked(self, x_name: str, y_name: str, x: Any, y: Any, allow_nonfinite: bool | None) -> Data:
+        x = self.engine.net.checked_inputs(x_name, x, allow_nonfinite)
+        y = np.asarray(y)
+        if y.ndim == 0:
+            raise ValueError(f"{y_name} must have at least 1 dimension, got {described(y)}")
+        arguments.rows(y_name, y, len(x), x_name)
+        return Data(x, y, -1, None)
 
+    def class_weighted(self, data: Data, class_weight: Any) -> Data:
+        raise ValueError("class_weight goes with class numbers as y, and with softmax_cross_entropy")
 
-def gradient(trainer, plan, data, dx, training):
-    """The loss of a minibatch with its penalties; its gradient goes to the trainer's."""
-    value = _forward_and_backward(trainer, plan, data.x, data.target, training, trainer.steps, 0, 1.0, False, dx)
-    return value + plan.add_penalties()
+    def gradient(self, data: Data, dx: NDArray[Any] | None, training: bool) -> float:
+        engine = self.engine
+        plan = engine.plan_for(data.code, len(data.x), whole=True)
+        if engine.some_frozen:
+            engine.gradient[...] = 0
+        loss = self._forward_and_backward(plan, data.x, data.target, training, dx=dx)
+        penalties: float = plan.add_penalties()
+        return loss + penalties
 
+    def evaluate(self, data: Data) -> float:
+        return call(self.function, self.engine.net.predict(data.x, allow_nonfinite=True), data.target)[0]
 
-def value(trainer, data):
-    """The loss of all data in prediction."""
-    return call(trainer.loss, trainer.net.predict(data.x, allow_nonfinite=True), data.target)[0]
+    def update(self, plan: Any, data: Data, rate: float) -> tuple[int, float]:
+        engine = self.engine
+        loss = self._forward_and_backward(plan, data.x, data.target)
+        status, loss, _ = engine.counted(plan, plan.update, loss, len(data.x), rate, engine.steps, True)
+        return status, loss
 
-
-def step(trainer, plan, data, rate, updates):
-    """One update; (status, loss)."""
-    loss = _forward_and_backward(trainer, plan, data.x, data.target, True, updates, 0, 1.0, False, None)
-    return plan.update(loss, len(data.x), rate, updates, True)[:2]
-
-
-def run_epoch(trainer, plan, data, batch_size, accumulate, order, rates, layers, run, before=0):
-    """One pass over the data, with so many updates of the epoch before it. Returns (mean loss, rows, sum of squared
-    norms, updates), or None when it is given up; `layers` get theirs."""
-    rows, most = len(data.x if order is None else order), batch_size * accumulate
-    counts = trainer._updates
-    total = squares = 0.0
-    for number, rate in enumerate(rates):
-        chosen = slice(number * most, min((number + 1) * most, rows))
-        chosen = np.arange(rows)[chosen] if order is None else order[chosen]
-        loss = 0.0
-        for first in range(0, len(chosen), batch_size):
-            part = chosen[first : first + batch_size]
-            share = len(part) / len(chosen)
-            loss += share * _forward_and_backward(
-                trainer, plan, data.x[part], data.target[part], True, counts.done, first, share, first > 0, None
+    def run_epoch(
+        self,
+        plan: Any,
+        data: Data,
+        minibatches: Minibatches,
+        rates: NDArray[Any],
+        layer_squares: NDArray[Any],
+        run: Run,
+        before: int = 0,
+    ) -> Pass | None:
+        engine, size = self.engine, minibatches.size
+        order = np.arange(len(data.x)) if minibatches.order is None else minibatches.order
+        rows, most = len(order), size * minibatches.accumulate
+        total = squared_norm = 0.0
+        for number, rate in enumerate(rates):
+            chosen = order[number * most : (number + 1) * most]
+            loss = 0.0
+            for first_row in range(0, len(chosen), size):
+                part = chosen[first_row : first_row + size]
+                share = len(part) / len(chosen)
+                x, target = data.x[part], data.target[part]
+                loss += share * self._forward_and_backward(plan, x, target, True, first_row, share)
+            status, loss, square = engine.counted(
+                plan, plan.update, loss, len(chosen), rate, engine.steps, True, layer_squares
             )
-        try:
-            status, loss, square = plan.update(loss, len(chosen), rate, counts.done, True, layers)
-        finally:
-            if plan.updates > counts.done:
-                counts.done = plan.updates
-        if status != _core.OK:
-            trainer._diverged(status, before + number, loss, rate, run.history)
-        counts.last_loss = loss
-        total += loss * len(chosen)
-        squares += square
-        if number + 1 < len(rates) and run.paused():
-            return None
-    return total / rows, rows, squares, len(rates)
+            if status != _core.OK:
+                raise engine.divergence(status, before + number, loss, rate, run.history)
+            engine.updates.last_loss = loss
+            total += loss * len(chosen)
+            squared_norm += square
+            if number + 1 < len(rates) and run.paused():
+                return None
+        return Pass(total / rows, rows, squared_norm, len(rates))
 
-
-def _forward_and_backward(trainer, plan, x, target, training, draw, first_row, share, accumulate, dx):
-    """The loss; `share` times its gradient goes to the trainer's, added to what is there when `accumulate`."""
-    output = np.empty((len(x), trainer.net.outputs), trainer.net.dtype)
-    plan.forward_kept(x, output, training, draw, first_row)
-    loss, doutput = call(trainer.loss, output, target)
-    plan.backward(doutput if share == 1 else doutput * np.asarray(share, doutput.dtype), accumulate, dx)
-    return loss
+    def _forward_and_backward(
+        self,
+        plan: Any,
+        x: NDArray[Any],
+        target: NDArray[Any],
+        training: bool = True,
+        first_row: int = 0,
+        share: float = 1.0,
+        dx: NDArray[Any] | None = None,
+    ) -> float:
+        """The loss of a minibatch that begins at row `first_row` of the rows of an update. `share` times its gradient
+        becomes the gradient of the engine; where the minibatch is not the first one, it is added to that gradient."""
+        net = self.engine.net
+        output = np.empty((len(x), net.outputs), net.dtype)
+        plan.forward_kept(x, output, training, self.engine.steps, first_row)
+        loss, doutput = call(self.function, output, target)
+        plan.backward(doutput if share == 1 else doutput * np.asarray(share, doutput.dtype), first_row > 0, dx)
+        return loss

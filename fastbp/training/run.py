@@ -1,50 +1,64 @@
-"""One call of `Trainer.fit`: what is done around its epochs, the same for the compiled trainer and for its twin."""
+"""One call of `Trainer.fit`: what happens around its epochs, for the compiled trainer and for its twin."""
+
+from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import callbacks as callbacks_
 from .. import metrics as metrics_
-from .._support import random_streams
-from .._support.declarative import described, flag, integer, number
-from .history import LISTS, History
+from .._support.declarative import described, flag, number
+from .history import History
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from .checkpoint import FitFiles
 
 
-def held_out(validation, rows):
-    """How many of the rows a `validation` that is a number holds out, None when it is none.
+class Counters(NamedTuple):
+    """The functions by which a run reads and moves on the counts of the training it belongs to.
 
-    Parameters
+    Attributes
     ----------
-    validation : object
-        What `fit` was given.
-    rows : int
-
-    Returns
-    -------
-    int or None
-
-    Raises
-    ------
-    ValueError
-        When the share is not in (0, 1), or leaves no row to either side.
+    steps : function () -> int
+        Updates done, over all fits.
+    count_epoch : function () -> int
+        Counts an epoch; returns the number of epochs done, over all fits.
+    advance_schedule : function (float) -> None
+        Is called after each epoch with its loss, of the validation data where there are any.
     """
-    if validation is None or isinstance(validation, (tuple, list)):
-        return None
-    if isinstance(validation, (bool, str)) or not isinstance(validation, (float, np.floating)):
-        raise TypeError(
-            "validation must be (X, y), (X, y, sample_weight), a share of the rows such as 0.1, or None, "
-            f"got {described(validation)}"
-        )
-    count = round(number("validation", validation, above=0, below=1) * rows)
-    if not 0 < count < rows:
-        raise ValueError(f"validation is {validation}, which of {rows} rows leaves {count} to one side")
-    return count
+
+    steps: Callable[[], int]
+    count_epoch: Callable[[], int]
+    advance_schedule: Callable[[float], None]
 
 
-def refuse_with_batches(batch_size, validation, sample_weight, accumulate, class_weight):
+class Watched(NamedTuple):
+    """What a run measures after each epoch.
+
+    Attributes
+    ----------
+    validation_loss : function () -> float, or None
+        None: there are no validation data.
+    outputs : function () -> (output, target), or None
+        The arrays that metrics are of; None: there are none.
+    """
+
+    validation_loss: Callable[[], float] | None
+    outputs: Callable[[], tuple[NDArray[Any], NDArray[Any]]] | None
+
+
+def refuse_with_batches(
+    batch_size: Any, validation: Any, sample_weight: Any, accumulate: Any, class_weight: Any
+) -> None:
     """Refuse arguments of `fit` that do not go with an iterable of batches.
 
     Raises
@@ -65,77 +79,24 @@ def refuse_with_batches(batch_size, validation, sample_weight, accumulate, class
         raise ValueError("class_weight must be an array or a dict where X is an iterable of batches")
 
 
-def split(random_permutation, seed, rows, count):
-    """The rows to train on and those held out, each in the order they stand in: functions of the seed."""
-    order = random_permutation(seed, random_streams.validation(), rows)
-    return np.sort(order[count:]), np.sort(order[:count])
-
-
-def by_class(name, class_weight, labels, classes):
-    """What rows weigh by their classes.
-
-    Parameters
-    ----------
-    name : str
-        Of the argument.
-    class_weight : (C,) array, dict of class number to weight, or "balanced"
-        Classes that a dict lacks weigh 1. Balanced: rows / (C * rows of that class), C counting classes that occur.
-    labels : ndarray of class numbers (rows,)
-    classes : int
-
-    Returns
-    -------
-    ndarray of float64 (rows,)
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what is no such thing, or weights that are not finite and at least 0.
-    """
-    weights = np.ones(classes)
-    if isinstance(class_weight, str):
-        if class_weight != "balanced":
-            raise ValueError(f"{name} must be 'balanced', an array or a dict, got {class_weight!r}")
-        counts = np.bincount(labels, minlength=classes)
-        weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    elif isinstance(class_weight, dict):
-        for label, weight in class_weight.items():
-            label = integer(f"a class in {name}", label, least=0, most=classes - 1)
-            weights[label] = number(f"{name}[{label}]", weight, least=0)
-    else:
-        try:
-            weights = np.asarray(class_weight)
-        except ValueError:  # lists of several lengths
-            weights = np.array(None)
-        if weights.dtype.kind not in "fiu" or weights.ndim != 1:
-            raise TypeError(f"{name} must be 'balanced', an array or a dict, got {described(class_weight)}")
-        if len(weights) != classes:
-            raise ValueError(f"{name} has {len(weights)} elements; the network has {classes} outputs")
-        weights = weights.astype(np.float64)
-        wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-        if len(wrong):
-            raise ValueError(f"{name} must be finite and at least 0, got {weights[wrong[0]]} for class {wrong[0]}")
-    return weights[labels]
-
-
 class Run:
     """A fit under way, as callbacks see it.
 
     Parameters
     ----------
     trainer : Trainer
-        Of ``fastbp`` or ``fastbp.reference``.
+        Of ``fastbp`` or ``fastbp.reference``. It is there for callbacks: the run itself does not use it.
+    net : Network
+    loss : Loss or function
+    counters : Counters
     settings : dict
-        "epochs", "rows" (None: unknown), "batch_size", "accumulate", and whatever else a checkpoint must agree with; it
-        need not in the epochs.
+        "epochs", "rows" (None: unknown), "batch_size", "accumulate", and other settings that have to be the same when
+        the fit is resumed from a checkpoint. The number of epochs may differ.
+    watched : Watched
     metrics, callbacks, tolerance, verbose
         As `Trainer.fit` takes them.
-    validation_loss : function () -> float, or None
-        None: there is no validation.
-    outputs : function () -> (output, target), or None
-        What metrics are of; None: nothing.
-    marks : function () -> dict
-        What tells other data from these, for a checkpoint: called once, where there is one.
+    files : FitFiles, optional
+        Writes and reads the checkpoints; None: there can be none.
 
     Attributes
     ----------
@@ -144,53 +105,76 @@ class Run:
     history : History
         With entries for the epochs done.
     epoch : int
-        Epochs of this fit that are done; those before a checkpoint count.
+        Epochs of this fit that are done, those before a checkpoint included.
     epochs : int
         Epochs that are wanted.
     rows : int or None
-        Rows an epoch takes; None when they come from an iterable.
+        Rows of an epoch; None when they come from an iterable.
     batch_size : int or None
+    steps : int
+        Updates done, over all fits of the trainer.
     updates_an_epoch : int or None
     stopped : bool
         Whether `stop` was called.
     failed : BaseException or None
-        In `train_end`: what ended the fit before its time.
+        In `train_end`: the exception that ended the fit.
     """
 
-    def __init__(self, trainer, settings, metrics, callbacks, tolerance, verbose, validation_loss, outputs, marks=dict):
-        self.trainer, self.net = trainer, trainer.net
-        self.epochs, self.rows, self.batch_size = settings["epochs"], settings["rows"], settings["batch_size"]
-        self.updates_an_epoch = self.rows and -(-self.rows // (self.batch_size * settings["accumulate"]))
-        self.epoch, self.stopped, self.failed = 0, False, None
-        self._settings = {name: value for name, value in settings.items() if name != "epochs"}
+    def __init__(
+        self,
+        trainer: Any,
+        net: Any,
+        loss: Any,
+        counters: Counters,
+        settings: dict[str, Any],
+        watched: Watched,
+        metrics: Any,
+        callbacks: Any,
+        tolerance: Any,
+        verbose: Any,
+        files: FitFiles | None = None,
+    ) -> None:
+        self.trainer, self.net = trainer, net
+        self.epochs: int = settings["epochs"]
+        self.rows: int | None = settings["rows"]
+        self.batch_size: int | None = settings["batch_size"]
+        self.updates_an_epoch: int | None = None
+        if self.rows is not None and self.batch_size is not None:
+            self.updates_an_epoch = -(-self.rows // (self.batch_size * settings["accumulate"]))
+        self.epoch, self.stopped = 0, False
+        self.failed: BaseException | None = None
+        self._counters, self._watched, self._files = counters, watched, files
         self._tolerance = None if tolerance is None else number("tolerance", tolerance, least=0)
         self._verbose = flag("verbose", verbose)
-        self._validation_loss, self._outputs, self._marks = validation_loss, outputs, marks
-        self._metrics = metrics_.resolve(metrics, trainer.loss)
-        if self._metrics and outputs is None:
+        resolved = metrics_.resolve(metrics, loss)
+        if resolved and watched.outputs is None:
             raise ValueError("metrics need validation where the data come from an iterable")
         found = callbacks_.checked(callbacks)
         checkpoints = [callback for callback in found if isinstance(callback, callbacks_.Checkpoint)]
         self._others = [callback for callback in found if not isinstance(callback, callbacks_.Checkpoint)]
-        # A checkpoint sets the others' state before they begin, and writes it after they have seen the epoch.
+        # A checkpoint sets the state of the other callbacks before they begin, and writes it after their `epoch_end`.
         self._beginning, self._ending = checkpoints + self._others, self._others + checkpoints
         self._strides = [callback.stride for callback in found if callback.stride is not None]
-        prefix = "" if validation_loss is None else "val_"
-        self._columns = {prefix + name: function for name, function in self._metrics.items()}
+        prefix = "" if watched.validation_loss is None else "val_"
+        self._columns = {prefix + name: function for name, function in resolved.items()}
         names = ["loss", "gradient_norm", "layer_gradient_norms", "learning_rate"]
-        names += [] if validation_loss is None else ["val_loss"]
+        names += [] if watched.validation_loss is None else ["val_loss"]
         taken = [name for name in self._columns if name in [*names, "seconds"]]
         if taken:
             raise ValueError(f"the history has another {taken[0]!r}: give the metric a name of its own")
         self.history = History({name: [] for name in [*names, *self._columns, "seconds"]})
 
-    def stop(self):
+    @property
+    def steps(self) -> int:
+        return self._counters.steps()
+
+    def stop(self) -> None:
         """End the fit: after this epoch, or at once when called within one, which then does not count."""
         self.stopped = True
 
-    # ----------------------------------------------------------------------------------------- for the trainers
+    # ------------------------------------------------------------------------------------------ for the training loop
 
-    def __enter__(self):
+    def __enter__(self) -> Run:
         self._ends = ExitStack()
         with ExitStack() as ends:
             for callback in self._beginning:
@@ -199,39 +183,42 @@ class Run:
             self._ends = ends.pop_all()
         return self
 
-    def __exit__(self, *failure):
-        return self._ends.__exit__(*failure)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return self._ends.__exit__(kind, error, traceback)
 
-    def _end_of(self, callback):
-        def end(_, error, __):
+    def _end_of(self, callback: callbacks_.Callback) -> Callable[..., None]:
+        def end(_: Any, error: BaseException | None, __: Any) -> None:
             self.failed = error
             callback.train_end(self)
 
         return end
 
-    def goes_on(self):
+    def goes_on(self) -> bool:
         """Whether another epoch is to be made."""
         return self.epoch < self.epochs and not self.stopped
 
-    def begin_epoch(self):
+    def begin_epoch(self) -> None:
+        """Has to be called before each epoch."""
         self._started = time.perf_counter()
         self._before = None if self._tolerance is None else self.net.parameters.copy()
-        self._seen = self.trainer.steps
+        self._seen = self.steps
 
-    def updates_to_pause(self):
-        """How many updates from now on may pass before `paused` has to be called; 0: any number."""
-        steps = self.trainer.steps
+    def updates_to_pause(self) -> int:
+        """Upper bound on the number of updates before the next call of `paused`; 0: none."""
+        steps = self.steps
         return min((stride - steps % stride for stride in self._strides), default=0)
 
-    def paused(self):
-        """Called between two updates; says whether the epoch is to be given up."""
+    def paused(self) -> bool:
+        """Has to be called now and then between two updates; returns whether the epoch is to be given up."""
         for callback in self._ending:
             callback.pause(self)
         self._batch_ends()
         return self.stopped
 
-    def _batch_ends(self):
-        steps = self.trainer.steps
+    def _batch_ends(self) -> None:
+        steps = self.steps
         if steps == self._seen:
             return
         self._seen = steps
@@ -239,36 +226,38 @@ class Run:
             if callback.stride is not None and steps % callback.stride == 0:
                 callback.batch_end(self)
 
-    def end_epoch(self, loss, squared_norm, layers, updates, rate):
-        """Count an epoch, and do what is done after each.
+    def end_epoch(
+        self, loss: float, squared_norm: float, layer_squares: NDArray[Any], updates: int, rate: float
+    ) -> None:
+        """Count an epoch, add to the history, and call the callbacks.
 
         Parameters
         ----------
         loss : float
             The mean of the updates' losses.
-        squared_norm, layers : float, (L,) array
-            Sums over the updates of |gradient|^2, and of that of each layer.
+        squared_norm, layer_squares : float, (L,) array
+            The sums over the updates of |gradient|^2, of all parameters and of those of each layer.
         updates : int
         rate : float
-            The last learning rate.
+            The learning rate of the last update.
         """
-        trainer, history = self.trainer, self.history
+        history, watched = self.history, self._watched
         self._batch_ends()
-        trainer.epochs += 1
+        self._epochs_of_trainer = self._counters.count_epoch()
         self.epoch += 1
         history["loss"].append(loss)
         history["gradient_norm"].append(math.sqrt(squared_norm / updates))
-        history["layer_gradient_norms"].append(np.sqrt(layers / updates).tolist())
+        history["layer_gradient_norms"].append(np.sqrt(layer_squares / updates).tolist())
         history["learning_rate"].append(float(rate))
-        watched = loss
-        if self._validation_loss is not None:
-            watched = self._validation_loss()
-            history["val_loss"].append(watched)
-        if self._columns:
-            output, target = self._outputs()
+        to_schedule = loss
+        if watched.validation_loss is not None:
+            to_schedule = watched.validation_loss()
+            history["val_loss"].append(to_schedule)
+        if self._columns and watched.outputs is not None:
+            output, target = watched.outputs()
             for name, function in self._columns.items():
                 history[name].append(_figure(name, function(output, target)))
-        trainer._advance_schedule(watched)
+        self._counters.advance_schedule(to_schedule)
         history["seconds"].append(time.perf_counter() - self._started)
         if self._before is not None and np.abs(self.net.parameters - self._before).max(initial=0) < self._tolerance:
             self.stop()
@@ -277,125 +266,58 @@ class Run:
         for callback in self._ending:
             callback.epoch_end(self)
 
-    def print_line(self):
+    def print_line(self) -> None:
         """Print the last epoch's entries."""
-        values = ", ".join(f"{key} {of[-1]:.6g}" for key, of in self.history.items() if key not in LISTS)
-        print(f"epoch {self.trainer.epochs}: {values}", flush=True)
+        values = ", ".join(f"{name} {self.history[name][-1]:.6g}" for name in self.history.figures)
+        print(f"epoch {self._epochs_of_trainer}: {values}", flush=True)
 
-    # ------------------------------------------------------------------------------------------- for checkpoints
+    # ------------------------------------------------------------------------------------------------ for checkpoints
 
-    def check_destination(self, path):
-        """Refuse a path that a checkpoint could not be written to, or a trainer that cannot write one."""
-        write = getattr(self.trainer, "_check_checkpoint", None)
-        if write is None:
+    def check_destination(self, path: Any) -> None:
+        """Refuse a path that a checkpoint could not be written to, or a trainer that cannot write one.
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+        """
+        if self._files is None:
             raise TypeError("a checkpoint needs fastbp.Trainer: its twin writes no files")
-        write(path)
-        self._data_marks = self._marks()
+        self._files.check_destination(path)
 
-    def save(self, path):
-        """Write the trainer, and what this fit needs to be gone on with."""
-        kept = [(type(callback).__name__, *callback.state()) for callback in self._keeping()]
-        vectors = {
-            f"callback{i}.{name}": vector
-            for i, (_, _, arrays) in enumerate(kept)
-            for name, vector in arrays.items()
-            if len(vector)
-        }
-        record = {
-            "epoch": self.epoch,
-            "settings": self._settings,
-            "marks": self._data_marks,
-            "history": {name: [_to_plain(value) for value in values] for name, values in self.history.items()},
-            "callbacks": [{"name": name, "state": state} for name, state, _ in kept],
-            "vectors": {name: len(vector) for name, vector in vectors.items()},
-        }
-        self.trainer._write(path, record, vectors)
+    def save(self, path: Any) -> None:
+        """Write the trainer and the state of this fit to a file; `check_destination` comes first."""
+        assert self._files is not None
+        states = [(type(callback).__name__, *callback.state()) for callback in self._keeping()]
+        self._files.write(path, self.epoch, self.history, states)
 
-    def restore(self, path):
-        """Go on from a file that `save` wrote."""
-        record, vectors = self.trainer._restore(
-            path, _check_record, lambda record, vectors: self._agrees(path, record, vectors)
-        )
-        for callback, state, arrays in self._states(record, vectors):
-            callback.set_state(state, arrays)
-        for name, values in record["history"].items():
-            self.history[name][:] = [_from_plain(name, value) for value in values]
-        self.epoch = record["epoch"]
+    def restore(self, path: Any) -> None:
+        """Resume the fit from a file that `save` wrote; `check_destination` comes first.
 
-    def _keeping(self):
-        """The callbacks that have a state to be kept."""
+        Raises
+        ------
+        ValueError
+            When the file is of another fit; nothing has changed then.
+        """
+        assert self._files is not None
+        callbacks = self._keeping()
+
+        def check_state(index: int, record: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> None:
+            callbacks[index].check_state(self, record, vectors)
+
+        names = [type(callback).__name__ for callback in callbacks]
+        self.epoch, history, states = self._files.read(path, list(self.history), names, check_state)
+        for callback, state in zip(callbacks, states, strict=True):
+            callback.set_state(*state)
+        for name, values in history.items():
+            self.history[name][:] = values
+
+    def _keeping(self) -> list[callbacks_.Callback]:
+        """The callbacks with a state that a checkpoint keeps."""
         return [callback for callback in self._others if any(callback.state())]
 
-    def _states(self, record, vectors):
-        """What a checkpoint kept of each callback: (callback, record, vectors)."""
-        for i, (callback, kept) in enumerate(zip(self._keeping(), record["callbacks"], strict=True)):
-            prefix = f"callback{i}."
-            arrays = {name.removeprefix(prefix): of for name, of in vectors.items() if name.startswith(prefix)}
-            yield callback, kept["state"], arrays
 
-    def _agrees(self, path, record, vectors):
-        """Refuse, before anything changes, what another fit left."""
-        for name, value in self._settings.items():
-            there = record["settings"].get(name)
-            if there != value:
-                raise ValueError(f"{path}: its fit had {name} {there}, and this one has {value}")
-        for name, mark in self._data_marks.items():
-            if record["marks"].get(name) != mark:
-                raise ValueError(f"{path}: its fit had other {name}")
-        names = [type(callback).__name__ for callback in self._keeping()]
-        there = [callback["name"] for callback in record["callbacks"]]
-        if names != there:
-            raise ValueError(f"{path}: its fit had callbacks with a state {there}, and this one has {names}")
-        if list(record["history"]) != list(self.history):
-            raise ValueError(f"{path}: its history has {list(record['history'])}, and this one {list(self.history)}")
-        for callback, state, arrays in self._states(record, vectors):
-            try:
-                callback.check_state(self, state, arrays)
-            except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-                raise ValueError(
-                    f"{path}: what it kept of {type(callback).__name__} makes no sense: {error}"
-                ) from error
-
-
-def _check_record(record):
-    """Refuse what is no record of a fit, as `Run.save` writes it.
-
-    Raises
-    ------
-    TypeError, ValueError, KeyError
-    """
-    epoch = integer("epoch", record["epoch"], least=0)
-    for name, kind in (("settings", dict), ("marks", dict), ("history", dict), ("callbacks", list), ("vectors", dict)):
-        if not isinstance(record[name], kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, got {described(record[name])}")
-    for callback in record["callbacks"]:
-        if not (isinstance(callback["name"], str) and isinstance(callback["state"], dict)):
-            raise TypeError("callbacks must have a name and a state")
-    for name, values in record["history"].items():
-        if not isinstance(values, list) or len(values) != epoch:
-            raise ValueError(f"history must have {epoch} figures of {name!r}")
-        for value in values:
-            _from_plain(name, value)
-
-
-def _figure(name, value):
+def _figure(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"the metric {name!r} must return a number, got {described(value)}") from error
-
-
-def _to_plain(value):
-    """A figure as JSON holds it, which knows neither nan nor inf."""
-    if isinstance(value, list):
-        return [_to_plain(element) for element in value]
-    return value if math.isfinite(value) else repr(float(value))
-
-
-def _from_plain(name, value):
-    """An element of an entry of the history."""
-    if name not in LISTS:
-        return float(value)
-    if not isinstance(value, list):
-        raise TypeError(f"an element of {name!r} must be a list, got {described(value)}")
-    return [float(element) for element in value]
