@@ -1,7 +1,7 @@
 """scikit-learn estimators: `MLPClassifier`, `MLPRegressor`, `QuantileMLPRegressor`.
 
-Their parameters, attributes and defaults are those of scikit-learn's own multi-layer perceptrons; a few parameters come
-on top. What differs is told in docs/from_scikit_learn.md. They need scikit-learn: the extra ``fastbp[sklearn]``.
+Their parameters, attributes and defaults are those of scikit-learn's own multi-layer perceptrons, with a few parameters
+more. docs/from_scikit_learn.md lists the differences. They need scikit-learn: the extra ``fastbp[sklearn]``.
 """
 
 try:

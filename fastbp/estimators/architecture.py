@@ -1,17 +1,25 @@
 """The layers of an estimator's net, from its parameters."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import Any
 
 from .. import layers as layers_
 from .._support.declarative import described
-from ..layers import Activation, BatchNorm, Dense, Dropout, LayerNorm
+from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm
 
 ACTIVATIONS = {cls.name for cls in layers_.ACTIVATIONS} | {"logistic"}
 NORMS = {"layer": LayerNorm, "batch": BatchNorm}
 
 
-def widths(hidden_layer_sizes):
-    """The widths of the hidden layers: a list of int."""
+def widths(hidden_layer_sizes: Any) -> list[int]:
+    """The widths of the hidden layers.
+
+    Raises
+    ------
+    ValueError
+    """
     sizes = list(hidden_layer_sizes) if hasattr(hidden_layer_sizes, "__iter__") else [hidden_layer_sizes]
     for size in sizes:
         if isinstance(size, bool) or not isinstance(size, Integral):
@@ -21,8 +29,13 @@ def widths(hidden_layer_sizes):
     return [int(size) for size in sizes]
 
 
-def activations(activation, count):
-    """An activation for each hidden layer."""
+def activations(activation: Any, count: int) -> list[Activation]:
+    """An activation for each hidden layer.
+
+    Raises
+    ------
+    ValueError
+    """
     given = [activation] * count if isinstance(activation, (str, Activation)) else list(activation)
     if len(given) != count:
         raise ValueError(f"activation has {len(given)} entries; there are {count} hidden layers")
@@ -32,8 +45,13 @@ def activations(activation, count):
     return [layers_.activation("sigmoid" if isinstance(a, str) and a == "logistic" else a) for a in given]
 
 
-def dropped(dropout, count):
-    """What share of its outputs each hidden layer drops."""
+def dropped(dropout: Any, count: int) -> list[float]:
+    """The share of the outputs of each hidden layer that dropout drops.
+
+    Raises
+    ------
+    ValueError
+    """
     given = [dropout] * count if isinstance(dropout, Real) else list(dropout)
     if len(given) != count:
         raise ValueError(f"dropout has {len(given)} entries; there are {count} hidden layers")
@@ -42,9 +60,9 @@ def dropped(dropout, count):
     return [float(share) for share in given]
 
 
-def layers(estimator, sizes, outputs, l2):
-    """The layers of a net with hidden layers of these sizes; l2: the penalty of each dense one."""
-    found = []
+def layers(estimator: Any, sizes: list[int], outputs: int, l2: float) -> tuple[Layer, ...]:
+    """The layers of a net with hidden layers of these sizes; l2: the penalty of each dense layer."""
+    found: list[Layer] = []
     each = zip(sizes, activations(estimator.activation, len(sizes)), dropped(estimator.dropout, len(sizes)))
     for size, activation, share in each:
         if estimator.normalization is None:
@@ -56,8 +74,8 @@ def layers(estimator, sizes, outputs, l2):
     return (*found, Dense(outputs, weight_init="zeros", l2=l2))
 
 
-def refuse_for_lbfgs(estimator, sizes):
-    """Refuse layers whose loss is no function of the parameters alone."""
+def refuse_for_lbfgs(estimator: Any, sizes: list[int]) -> None:
+    """Raise ValueError for layers with which the loss is not a function of the parameters alone."""
     if estimator.normalization == "batch" or any(dropped(estimator.dropout, len(sizes))):
         raise ValueError(
             "solver='lbfgs' goes neither with dropout nor with normalization='batch': it needs a loss of the "

@@ -1,5 +1,9 @@
 """The estimator for classes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
@@ -15,10 +19,13 @@ from sklearn.utils.multiclass import (
 
 from ..losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..ops import sigmoid_forward, softmax_forward
-from ..training.python_loss import is_function
-from .base import BaseMLP, stochastic
+from ..training.loss_function import is_function
+from .base import CONSTRAINTS, BaseMLP, stochastic
 from .docstrings import documented
 from .objective import Objective
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @documented
@@ -29,12 +36,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ----------
     {parameters}
     class_weight : dict, list of dict or "balanced", default=None
-        What the rows of each class count, besides sample_weight: {class: weight}, or with "balanced" as much as makes
-        all classes count the same. For labels that do not exclude each other a list of dicts, one for each.
+        A factor of the weights of the rows of each class: {class: weight}, or with "balanced" those that give all
+        classes the same sum of weights. For labels that do not exclude each other a list of dicts, one for each.
     loss : "log_loss", loss or function, default="log_loss"
-        What is minimised. Also ``fb.SoftmaxCrossEntropy(label_smoothing=0.1)`` for three classes or more,
-        ``fb.BinaryCrossEntropy(pos_weight=...)`` for two or for labels that do not exclude each other, or a function
-        (output, target) -> (loss, doutput) as `fastbp.Trainer` takes it, which are minimised as they are.
+        The loss that is minimised. ``fb.SoftmaxCrossEntropy(label_smoothing=0.1)`` (three classes or more),
+        ``fb.BinaryCrossEntropy(pos_weight=...)`` (two classes, or labels that do not exclude each other) and functions
+        (output, target) -> (loss, doutput), as `fastbp.Trainer` takes them, are minimised without a factor.
 
     Attributes
     ----------
@@ -56,7 +63,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """
 
     _parameter_constraints = {
-        **BaseMLP._parameter_constraints,
+        **CONSTRAINTS,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "loss": [StrOptions({"log_loss"}), Loss, callable],
     }
@@ -64,40 +71,40 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        dropout=0.0,
-        normalization=None,
-        dtype=None,
-        n_threads=None,
-        class_weight=None,
-        loss="log_loss",
-    ):
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: Any = 0.0,
+        normalization: str | None = None,
+        dtype: Any = None,
+        n_threads: int | None = None,
+        class_weight: Any = None,
+        loss: Any = "log_loss",
+    ) -> None:
         self._keep(locals())
 
-    def fit(self, X, y, sample_weight=None, validation_set=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_set: Any = None) -> Self:
         """Train on data.
 
         Parameters
@@ -106,19 +113,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Classes; or for labels that do not exclude each other 1 where a row has the label, else 0.
         sample_weight : array-like of shape (n_samples,), default=None
-            What each row counts, at least 0.
+            The weight of each row, at least 0.
         validation_set : (X, y) or (X, y, sample_weight), default=None
-            Data whose accuracy is taken after every epoch, and with early_stopping decides, instead of a share of X.
+            Data whose accuracy is computed after every epoch; with early_stopping they replace the rows held out.
 
         Returns
         -------
         self : MLPClassifier
         """
-        return self._fit(X, y, sample_weight, validation_set)
+        self._fit(X, y, sample_weight, validation_set)
+        return self
 
     @available_if(stochastic)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
-        """Train for one epoch, from where the training before ended.
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Train for one more epoch.
 
         Parameters
         ----------
@@ -126,7 +134,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
         sample_weight : array-like of shape (n_samples,), default=None
         classes : array-like of shape (n_classes,), default=None
-            All classes there are. Needed in the first call.
+            All classes. Required in the first call.
 
         Returns
         -------
@@ -137,9 +145,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if _check_partial_fit_first_call(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
             self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
-        return self._fit(X, y, sample_weight, incremental=True)
+        self._fit(X, y, sample_weight, incremental=True)
+        return self
 
-    def predict(self, X):
+    def predict(self, X: Any) -> NDArray[Any]:
         """Predict the classes of rows.
 
         Parameters
@@ -157,7 +166,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             outputs = outputs.ravel()
         return self._label_binarizer.inverse_transform(outputs, threshold=0)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> NDArray[Any]:
         """Predict the probabilities of classes.
 
         Parameters
@@ -177,7 +186,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         p = sigmoid_forward(outputs)
         return np.hstack([1 - p, p]) if self.n_outputs_ == 1 else p
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """Predict the logarithms of the probabilities of classes.
 
         Parameters
@@ -192,7 +201,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         p = self.predict_proba(X)
         return np.log(p, out=p)
 
-    def _checked_target(self, y, dtype, reset):
+    def _checked_target(self, y: Any, dtype: Any, reset: bool) -> NDArray[Any]:
         """Class numbers (rows,) under softmax, else 0 and 1 (rows, outputs)."""
         if reset:
             check_classification_targets(y)
@@ -213,16 +222,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return np.searchsorted(self.classes_, y)
         return self._label_binarizer.transform(y).astype(dtype)
 
-    def _width(self, target):
+    def _width(self, target: NDArray[Any]) -> int:
         return len(self.classes_) if target.ndim == 1 else target.shape[1]
 
-    def _output_activation(self):
+    def _output_activation(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
-    def _strata(self, target):
+    def _strata(self, target: NDArray[Any]) -> Any:
         return target.astype(bool) if self.n_outputs_ == 1 else None
 
-    def _class_weights(self, target):
+    def _class_weights(self, target: NDArray[Any]) -> Any:
         if self.class_weight is None:
             return None
         if self._label_binarizer.y_type_.startswith("multilabel"):
@@ -230,7 +239,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         numbers = target if target.ndim == 1 else target.ravel().astype(int)
         return compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[numbers])[numbers]
 
-    def _objective(self, target, weights):
+    def _objective(self, target: NDArray[Any], weights: Any) -> Objective:
         softmax = target.ndim == 1
         outputs = self._width(target)
         if isinstance(self.loss, str):
@@ -242,14 +251,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         return Objective(self.loss)
 
-    def _score_of(self, outputs, target, weights):
+    def _score_of(self, outputs: NDArray[Any], target: Any, weights: Any) -> float:
         if target.ndim == 1:
             right = outputs.argmax(axis=1) == target
         else:
             right = ((outputs > 0) == (target > 0)).all(axis=1)
         return np.average(right, weights=weights)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags

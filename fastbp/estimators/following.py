@@ -1,11 +1,23 @@
-"""What happens after each epoch of an estimator: scikit-learn's bookkeeping and its rules for when to stop."""
+"""What happens after each epoch of an estimator: scikit-learn's bookkeeping, and its rules for when to stop."""
+
+from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..callbacks import Callback
+from .objective import Objective
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..network import Network
+    from ..trainer import Trainer
+    from ..training.run import Run
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
@@ -20,24 +32,25 @@ class LearningRate:
     initial : float
     rule : {"constant", "invscaling", "adaptive"}
     power : float
-        Of invscaling.
+        The exponent of invscaling.
 
     Attributes
     ----------
     learning_rate : float
     """
 
-    def __init__(self, initial, rule, power):
+    def __init__(self, initial: float, rule: str, power: float) -> None:
         self.initial = self.learning_rate = initial
         self.rule = rule
         self.power = power
 
-    def epoch_end(self, rows_seen):
+    def epoch_end(self, rows_seen: int) -> None:
+        """Follow the rule after an epoch; rows_seen: over the estimator's life."""
         if self.rule == "invscaling":
             self.learning_rate = float(self.initial) / (rows_seen + 1) ** self.power
 
-    def without_improvement(self, message, verbose):
-        """Says whether to stop, for nothing has improved for long. An adaptive rate falls before that."""
+    def without_improvement(self, message: str, verbose: bool) -> bool:
+        """Whether to stop, after many epochs without an improvement. An adaptive rate is lowered before that."""
         stop = self.rule != "adaptive" or self.learning_rate <= 1e-6
         if stop:
             message += " Learning rate too small. Stopping." if self.rule == "adaptive" else " Stopping."
@@ -49,13 +62,42 @@ class LearningRate:
         return stop
 
 
+class Progress:
+    """The state of stochastic training that one call of fit or partial_fit leaves to the next.
+
+    Attributes
+    ----------
+    rate : LearningRate or None
+        None before the first fit.
+    without_improvement : int
+        Epochs since the last improvement.
+    best : (parameters, statistics) or None
+        Copies of those with the best validation score, with early stopping.
+    """
+
+    def __init__(self) -> None:
+        self.rate: LearningRate | None = None
+        self.without_improvement = 0
+        self.best: tuple[NDArray[Any], NDArray[Any]] | None = None
+
+    def keep_best(self, net: Network) -> None:
+        """Copy the parameters of the net as the best ones."""
+        self.best = net.parameters.copy(), net.statistics.copy()
+
+
 class Following(Callback):
-    """Follows a fit: keeps the estimator's attributes, and stops it.
+    """Follows a fit: sets the attributes of the estimator, and stops the fit.
 
     Parameters
     ----------
     estimator : BaseMLP
+        Its public attributes are read and set.
+    progress : Progress
+    rate : LearningRate
+        That of `progress`.
     objective : Objective
+    score : function (outputs, target, weights) -> float
+        The score of the validation data.
     validation : (X, target, weights) or None
         Encoded as for the trainer.
     early : bool
@@ -67,15 +109,27 @@ class Following(Callback):
         Whether the fit ended because nothing improved.
     """
 
-    def __init__(self, estimator, objective, validation, early):
+    def __init__(
+        self,
+        estimator: Any,
+        progress: Progress,
+        rate: LearningRate,
+        objective: Objective,
+        score: Callable[[NDArray[Any], Any, Any], float],
+        validation: tuple[Any, Any, Any] | None,
+        early: bool,
+    ) -> None:
         self.estimator = estimator
+        self.progress = progress
+        self.rate = rate
         self.objective = objective
+        self.score = score
         self.validation = validation
         self.early = early
         self.stopped = False
 
-    def epoch_end(self, run):
-        estimator = self.estimator
+    def epoch_end(self, run: Run) -> None:
+        estimator, progress, rate = self.estimator, self.progress, self.rate
         estimator.n_iter_ += 1
         estimator.t_ += run.rows
         estimator.loss_ = self.objective.reported(run.history["loss"][-1])
@@ -83,28 +137,27 @@ class Following(Callback):
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
         if self.validation is not None:
-            self._validate(run.net)
+            self._validate(run.net, *self.validation)
         if not self.early:
             self._compare_losses()
-        rate = estimator._optimizer
         before = rate.learning_rate
         rate.epoch_end(estimator.t_)
-        if estimator._no_improvement_count > estimator.n_iter_no_change:
+        if progress.without_improvement > estimator.n_iter_no_change:
             self.stopped = rate.without_improvement(self._message(), estimator.verbose)
             if self.stopped:
                 run.stop()
             else:
-                estimator._no_improvement_count = 0
+                progress.without_improvement = 0
         if rate.learning_rate != before:
             self._change_rate(run.trainer, before, rate.learning_rate)
 
-    def train_end(self, run):
-        """With early stopping, back to the best parameters, whatever ended the fit."""
-        if self.early:
-            run.net.parameters[...], run.net.statistics[...] = self.estimator._best
+    def train_end(self, run: Run) -> None:
+        """With early stopping, restore the best parameters, even after an error."""
+        if self.early and self.progress.best is not None:
+            run.net.parameters[...], run.net.statistics[...] = self.progress.best
 
-    def diverged(self, error):
-        """After a minibatch whose loss or gradient is not finite: with early stopping the best parameters are good."""
+    def diverged(self, error: Exception) -> None:
+        """Handle a loss or gradient that is not finite: with early stopping the best parameters are the result."""
         if not self.early:
             raise ValueError(NOT_FINITE) from error
         self.estimator.validation_scores_.append(float("nan"))
@@ -115,14 +168,14 @@ class Following(Callback):
             stacklevel=5,
         )
 
-    def _change_rate(self, trainer, before, after):
-        """Another learning rate for SGD. scikit-learn's momentum is one of steps, fastbp's and PyTorch's of gradients:
-        it is rescaled so that the steps of the past keep the learning rate they had."""
+    def _change_rate(self, trainer: Trainer, before: float, after: float) -> None:
+        """Change the learning rate of SGD. The momentum of scikit-learn is a sum of steps, that of fastbp and PyTorch a
+        sum of gradients: it is rescaled so that past steps keep the learning rate they were made with."""
         trainer.optimizer = trainer.optimizer.replaced(learning_rate=self.objective.rate(after))
-        for momentum in trainer._moments:
+        for momentum in trainer.engine.moments:
             momentum *= before / after if after > 0 else 0
 
-    def _message(self):
+    def _message(self) -> str:
         estimator = self.estimator
         what = "Validation score" if self.early else "Training loss"
         return (
@@ -130,26 +183,25 @@ class Following(Callback):
             "consecutive epochs."
         )
 
-    def _validate(self, net):
-        estimator = self.estimator
-        X, target, weights = self.validation
+    def _validate(self, net: Network, X: Any, target: Any, weights: Any) -> None:
+        estimator, progress = self.estimator, self.progress
         outputs = net.predict(X, allow_nonfinite=True)
         with np.errstate(over="ignore"):
             finite = np.isfinite(outputs).all()
-            score = float(estimator._score_of(outputs, target, weights)) if finite else float("nan")
+            score = float(self.score(outputs, target, weights)) if finite else float("nan")
         estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")
         if not self.early:
             return
         worse = score < estimator.best_validation_score_ + estimator.tol
-        estimator._no_improvement_count = estimator._no_improvement_count + 1 if worse else 0
+        progress.without_improvement = progress.without_improvement + 1 if worse else 0
         if score > estimator.best_validation_score_:
             estimator.best_validation_score_ = score
-            estimator._best = net.parameters.copy(), net.statistics.copy()
+            progress.keep_best(net)
 
-    def _compare_losses(self):
-        estimator = self.estimator
+    def _compare_losses(self) -> None:
+        estimator, progress = self.estimator, self.progress
         worse = estimator.loss_ > estimator.best_loss_ - estimator.tol
-        estimator._no_improvement_count = estimator._no_improvement_count + 1 if worse else 0
+        progress.without_improvement = progress.without_improvement + 1 if worse else 0
         estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)

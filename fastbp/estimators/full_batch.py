@@ -1,33 +1,47 @@
-"""The solver lbfgs: SciPy's L-BFGS-B over the loss and gradient of the core."""
+"""The solver lbfgs: SciPy's L-BFGS-B, with loss and gradient from the core."""
+
+from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import optimize
 from sklearn.exceptions import ConvergenceWarning
 
+from ..trainer import Trainer
 from .following import NOT_FINITE
+from .objective import Objective
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
-def minimize(estimator, trainer, objective, X, target, weights):
-    """Train on the full batch; n_iter_ and loss_ are set.
+def minimize(estimator: Any, trainer: Trainer, objective: Objective, X: Any, target: Any, weights: Any) -> None:
+    """Train on the full batch.
 
     Parameters
     ----------
     estimator : BaseMLP
+        Its n_iter_ and loss_ are set.
     trainer : Trainer
         Its net is changed.
     objective : Objective
     X, target, weights : arrays, as the trainer takes them
+
+    Raises
+    ------
+    ValueError
+        When the parameters become nan or inf.
     """
     parameters = trainer.net.parameters
 
-    def value_and_gradient(w):
+    def value_and_gradient(w: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         parameters[...] = w
         loss, gradient = trainer.value_and_grad(X, target, sample_weight=weights)
         return objective.scale * loss, objective.scale * gradient.astype(np.float64)
 
-    def show(intermediate_result):
+    def show(intermediate_result: Any) -> None:
         if estimator.verbose:
             print(f"loss = {intermediate_result.fun:.8f}")
 

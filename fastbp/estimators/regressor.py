@@ -1,4 +1,8 @@
-"""The estimator for numbers."""
+"""The estimator for numbers, and the base of the two for numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -7,10 +11,13 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from ..losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError, Pinball, Poisson
-from ..training.python_loss import is_function
-from .base import BaseMLP, stochastic
+from ..training.loss_function import is_function
+from .base import CONSTRAINTS, BaseMLP, stochastic
 from .docstrings import documented
 from .objective import Objective
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LOSSES = {
     "squared_error": MeanSquaredError(),
@@ -22,20 +29,20 @@ OF_NUMBERS = (MeanSquaredError, MeanAbsoluteError, Huber, Poisson, Pinball)
 
 
 class NumbersMLP(BaseMLP):
-    """What the estimators share whose targets are numbers."""
+    """The base of the estimators whose targets are numbers."""
 
     _y_numeric = True
 
-    def _checked_target(self, y, dtype, reset):
+    def _checked_target(self, y: Any, dtype: Any, reset: bool) -> NDArray[Any]:
         return y.reshape(len(y), -1).astype(dtype, copy=False)
 
-    def _width(self, target):
+    def _width(self, target: NDArray[Any]) -> int:
         return target.shape[1]
 
-    def _output_activation(self):
+    def _output_activation(self) -> str:
         return "identity"
 
-    def fit(self, X, y, sample_weight=None, validation_set=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, validation_set: Any = None) -> Self:
         """Train on data.
 
         Parameters
@@ -43,19 +50,20 @@ class NumbersMLP(BaseMLP):
         X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
-            What each row counts, at least 0.
+            The weight of each row, at least 0.
         validation_set : (X, y) or (X, y, sample_weight), default=None
-            Data whose score is taken after every epoch, and with early_stopping decides, instead of a share of X.
+            Data whose score is computed after every epoch; with early_stopping they replace the rows held out.
 
         Returns
         -------
         self
         """
-        return self._fit(X, y, sample_weight, validation_set)
+        self._fit(X, y, sample_weight, validation_set)
+        return self
 
     @available_if(stochastic)
-    def partial_fit(self, X, y, sample_weight=None):
-        """Train for one epoch, from where the training before ended.
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one more epoch.
 
         Parameters
         ----------
@@ -67,7 +75,8 @@ class NumbersMLP(BaseMLP):
         -------
         self
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        self._fit(X, y, sample_weight, incremental=True)
+        return self
 
 
 @documented
@@ -77,9 +86,9 @@ class MLPRegressor(RegressorMixin, NumbersMLP):
     Parameters
     ----------
     loss : {"squared_error", "absolute_error", "huber", "poisson"}, loss or function, default="squared_error"
-        What is minimised, summed over the outputs. With "poisson" the net tells the logarithm of what is predicted.
-        Also an object such as ``fb.Huber(2.0)``, or a function (output, target) -> (loss, doutput) as `fastbp.Trainer`
-        takes it, which are minimised as they are.
+        The loss that is minimised, summed over the outputs. With "poisson" the output of the net is the logarithm of
+        the prediction. An object such as ``fb.Huber(2.0)``, or a function (output, target) -> (loss, doutput), as
+        `fastbp.Trainer` takes it, is minimised without a factor.
     {parameters}
 
     Attributes
@@ -88,7 +97,7 @@ class MLPRegressor(RegressorMixin, NumbersMLP):
 
     See Also
     --------
-    QuantileMLPRegressor : Several quantiles rather than the mean.
+    QuantileMLPRegressor : For quantiles rather than the mean.
     MLPClassifier : For classes.
 
     Examples
@@ -101,45 +110,45 @@ class MLPRegressor(RegressorMixin, NumbersMLP):
     """
 
     _parameter_constraints = {
-        **BaseMLP._parameter_constraints,
+        **CONSTRAINTS,
         "loss": [StrOptions(set(LOSSES)), Loss, callable],
     }
 
     def __init__(
         self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        loss: Any = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        dropout=0.0,
-        normalization=None,
-        dtype=None,
-        n_threads=None,
-    ):
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: Any = 0.0,
+        normalization: str | None = None,
+        dtype: Any = None,
+        n_threads: int | None = None,
+    ) -> None:
         self._keep(locals())
 
-    def predict(self, X):
+    def predict(self, X: Any) -> NDArray[Any]:
         """Predict the targets of rows.
 
         Parameters
@@ -152,24 +161,24 @@ class MLPRegressor(RegressorMixin, NumbersMLP):
         """
         return self._prediction(self._outputs(X))
 
-    def _prediction(self, outputs):
+    def _prediction(self, outputs: NDArray[Any]) -> NDArray[Any]:
         if self.out_activation_ == "exp":
             outputs = np.exp(outputs)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
-    def _checked_target(self, y, dtype, reset):
+    def _checked_target(self, y: Any, dtype: Any, reset: bool) -> NDArray[Any]:
         y = super()._checked_target(y, dtype, reset)
         if self._of_counts() and (y.min() < 0 or y.sum() == 0):
             raise ValueError("Some value(s) of y are out of the valid range of the loss 'poisson'.")
         return y
 
-    def _of_counts(self):
+    def _of_counts(self) -> bool:
         return self.loss == "poisson" or isinstance(self.loss, Poisson)
 
-    def _output_activation(self):
+    def _output_activation(self) -> str:
         return "exp" if self._of_counts() else "identity"
 
-    def _objective(self, target, weights):
+    def _objective(self, target: NDArray[Any], weights: Any) -> Objective:
         if not isinstance(self.loss, str):
             if not is_function(self.loss) and not isinstance(self.loss, OF_NUMBERS):
                 raise ValueError(f"loss must be one for numbers, such as Huber(), got {self.loss!r}")
@@ -184,5 +193,5 @@ class MLPRegressor(RegressorMixin, NumbersMLP):
         constant = np.where(target > 0, target * np.log(np.where(target > 0, target, 1)), 0) - target
         return Objective(loss, outputs, outputs, float(np.average(constant, axis=0, weights=weights).sum()))
 
-    def _score_of(self, outputs, target, weights):
+    def _score_of(self, outputs: NDArray[Any], target: Any, weights: Any) -> float:
         return r2_score(target, self._prediction(outputs), sample_weight=weights)

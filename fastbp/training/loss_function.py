@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -12,11 +12,12 @@ from .._support.declarative import Declared, described
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import TypeIs
 
     LossFunction: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], tuple[float, NDArray[Any]]]
 
 
-def is_function(loss: object) -> TypeGuard[LossFunction]:
+def is_function(loss: object) -> TypeIs[LossFunction]:
     """Whether a trainer's loss is a Python function."""
     return callable(loss) and not isinstance(loss, (Declared, type))
 

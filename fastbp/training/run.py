@@ -150,6 +150,7 @@ class Run:
         if resolved and watched.outputs is None:
             raise ValueError("metrics need validation where the data come from an iterable")
         found = callbacks_.checked(callbacks)
+        checkpoints: list[callbacks_.Callback]
         checkpoints = [callback for callback in found if isinstance(callback, callbacks_.Checkpoint)]
         self._others = [callback for callback in found if not isinstance(callback, callbacks_.Checkpoint)]
         # A checkpoint sets the state of the other callbacks before they begin, and writes it after their `epoch_end`.
