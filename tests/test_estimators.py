@@ -158,7 +158,7 @@ def test_full_batches_give_their_weights(kind, activation, weighted):
         np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-12)
     if kind != "numbers":  # whose loss and gradient there are not of one function: see docs/from_scikit_learn.md
         np.testing.assert_allclose(b.loss_curve_, a.loss_curve_, rtol=1e-10)
-        assert b._progress.without_improvement == a._no_improvement_count
+        assert b._no_improvement_count == a._no_improvement_count
     assert b.out_activation_ == a.out_activation_
     for attribute in ("n_iter_", "t_", "n_layers_", "n_outputs_"):
         assert getattr(a, attribute) == getattr(b, attribute), attribute
@@ -191,7 +191,7 @@ def test_learning_rates_are_theirs(iris, rule, momentum):
     settings |= {"momentum": momentum, "tol": 1e-2, "n_iter_no_change": 2, "learning_rate_init": 0.1}
     a, b = (home.MLPClassifier(**settings).fit(*iris) for home in (theirs, fb))
     np.testing.assert_allclose(b.loss_curve_, a.loss_curve_, rtol=1e-9)
-    assert b._progress.rate.learning_rate == pytest.approx(a._optimizer.learning_rate)
+    assert b._optimizer.learning_rate == pytest.approx(a._optimizer.learning_rate)
     assert b.n_iter_ == a.n_iter_ and b.best_loss_ == pytest.approx(a.best_loss_)
 
 

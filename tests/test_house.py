@@ -35,7 +35,10 @@ DECLARED = {
     "schedules",
 }
 
-# Module of fastbp: those of its modules that it may import. "ops" is the folder's __init__, "ops." what is in it.
+SHARED_TRAINING = {"training.batches", "training.data", "training.history", "training.loss_function", "training.run"}
+
+# Room or module of fastbp -> the rooms and modules that it may import. "ops" is the folder's __init__, "ops." stands for
+# all modules in the folder that have no line of their own. Imports for annotations alone (TYPE_CHECKING) do not count.
 MAY_KNOW = {
     "_support": set(),
     "_support.declarative": set(),
@@ -54,32 +57,22 @@ MAY_KNOW = {
     "optimizers": {"_support.declarative"},
     "schedules": {"_support.declarative"},
     "metrics": {"_support.declarative"},
-    "callbacks": {"_support.declarative", "metrics", "training.history"},
+    "callbacks": {"_support.declarative", "metrics"},
     "cpu": {"_core", "_support.cpu_quota"},
     "datasets": {"_core", "_support.declarative", "_support.random_streams"},
     "ops.": DECLARED | {"_core", "_support.arguments"},
     "ops": {"ops."},
     "network": DECLARED | {"_core", "_support.arguments", "_support.initial_values", "_support.storage"},
     "training": set(),
+    # These modules serve the twin as well, which must not know the core.
     "training.batches": {"_support.declarative"},
+    "training.data": {"_support.declarative", "_support.random_streams"},
     "training.history": {"_support.declarative"},
-    "training.run": {"_support.declarative", "_support.random_streams", "callbacks", "metrics", "training.history"},
-    "training.python_loss": DECLARED | {"_core", "_support.arguments"},
-    "training.full_batch": DECLARED | {"training.python_loss"},
-    "training.in_core": {"_core", "_support.random_streams", "training.python_loss"},
-    "trainer": DECLARED
-    | {
-        "_core",
-        "_support.arguments",
-        "_support.storage",
-        "network",
-        "training.batches",
-        "training.full_batch",
-        "training.in_core",
-        "training.python_loss",
-        "training.run",
-    },
-    "reference.": DECLARED | {"reference.", "training.batches", "training.run"},
+    "training.loss_function": {"_support.declarative"},
+    "training.run": {"_support.declarative", "callbacks", "metrics", "training.history"},
+    "training.": DECLARED | SHARED_TRAINING | {"_core", "_support.arguments", "_support.storage", "network", "training."},
+    "trainer": DECLARED | SHARED_TRAINING | {"_core", "_support.arguments", "network", "training."},
+    "reference.": DECLARED | SHARED_TRAINING | {"reference."},
     "reference": {"reference."},
     "derivatives.numerical": {"_support.declarative", "errors"},
     "derivatives.forward_mode": set(),
@@ -148,7 +141,7 @@ MAY_KNOW = {
         "training.history",
     },
     "__main__": {"cli"},
-    "estimators.": DECLARED | {"callbacks", "estimators.", "network", "ops", "trainer", "training.python_loss"},
+    "estimators.": DECLARED | {"callbacks", "estimators.", "network", "ops", "trainer", "training.loss_function"},
     "estimators": {"estimators."},
 }
 OPTIONAL = {
@@ -182,6 +175,13 @@ def imports(source, module, known=MODULES):
     tree = ast.parse(source)
     at_top = {id(statement) for statement in tree.body}
     found = []
+    for_annotations = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
 
     def inside(name):
         if name in known or name == "_core":
@@ -189,6 +189,8 @@ def imports(source, module, known=MODULES):
         return "." + name + "." if name + "." in known else None
 
     for node in ast.walk(tree):
+        if id(node) in for_annotations:
+            continue
         if isinstance(node, ast.Import):
             for alias in node.names:
                 name = alias.name
@@ -233,16 +235,38 @@ def test_every_module_has_its_rule():
     assert {rule_of(module) for module in MODULES} == MAY_KNOW.keys()
 
 
-def test_rules_go_downward():
-    """What a module may know does not lead back to it. (Modules of `reference` may know each other.)"""
-    for module in MAY_KNOW:
-        reached, waiting = set(), MAY_KNOW[module] - {module}
+def on_a_circle(graph):
+    """The nodes of a graph {node: nodes that it knows} from which a path leads back to them."""
+    found = []
+    for node in graph:
+        reached, waiting = set(), set(graph[node])
         while waiting:
             now = waiting.pop()
             reached.add(now)
-            waiting |= MAY_KNOW.get(now, set()) - reached - {now}
-        assert module not in reached, f"{module} reaches itself"
-        assert reached <= MAY_KNOW.keys() | {"_core"}
+            waiting |= graph.get(now, set()) - reached
+        if node in reached:
+            found.append(node)
+    return found
+
+
+def test_rules_go_downward():
+    """A path of rules never leads back. (The modules of one room may know each other: see the next test.)"""
+    rules = {room: known - {room} for room, known in MAY_KNOW.items()}
+    assert on_a_circle(rules) == []
+    assert set().union(*rules.values()) <= MAY_KNOW.keys() | {"_core"}
+
+
+def test_imports_go_downward():
+    """No module imports itself by way of others, within a room either."""
+    graph = {}
+    for module, path in MODULES.items():
+        graph[module] = {name[1:] for name, _ in imports(path.read_text(), module) if name.startswith(".")} - {module}
+    assert on_a_circle(graph) == []
+
+
+def test_the_scan_for_circles():
+    graph = {"a": {"b", "c"}, "b": {"c"}, "c": set(), "d": {"e", "a"}, "e": {"f"}, "f": {"d"}}
+    assert on_a_circle(graph) == ["d", "e", "f"]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -282,10 +306,99 @@ def test_imports(module):
         ),
         ("estimators.base", "import pandas\nfrom ..cli import main", ["pandas", ".cli."]),
         ("trainer", "from .estimators import MLPClassifier", [".estimators."]),
+        ("training.engine", "from ..trainer import Trainer", [".trainer"]),
+        ("training.engine", "from ..callbacks import Callback\nfrom .run import Run", [".callbacks"]),
+        ("training.run", "from .engine import Engine", [".training.engine"]),
+        ("training.run", "if TYPE_CHECKING:\n    from .engine import Engine", []),
+        ("training.in_core", "from ..ops import gemm", [".ops.gemm"]),
+        ("reference.trainer", "from ..training.engine import Engine", [".training.engine"]),
+        ("callbacks", "from .training.history import LISTS", [".training.history"]),
+        ("layers", "from ._support.arguments import array", ["._support.arguments"]),
     ],
 )
 def test_the_scan_of_imports(module, source, wrong):
     assert wrong_imports(source, module) == wrong
+
+
+# ------------------------------------------------------------------------------ Python: private names stay at home
+
+OF_NAMEDTUPLES = {"_asdict", "_fields", "_make", "_replace"}  # public, though their names begin with an underscore
+
+
+def is_private(name):
+    return name.startswith("_") and not name.endswith("__") and name not in OF_NAMEDTUPLES
+
+
+def defined_in(cls):
+    """The names that a class defines: of methods, of its attributes, and of those of its instances."""
+    found = {node.name for node in cls.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    for node in ast.walk(cls):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_own(node.value):
+            found.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
+def is_own(value):
+    """Whether an expression stands for the object or the class that a method belongs to."""
+    return ast.unparse(value) in ("self", "cls", "super()", "type(self)")
+
+
+def private_uses(source):
+    """The private names of others that a module uses: of objects of other classes, and of other modules of fastbp.
+
+    A class may use its private names on any object: ``other._values`` in a method of the class that sets `_values`.
+    """
+    found = []
+
+    def look(node, at_home):
+        if isinstance(node, ast.ClassDef):
+            at_home = at_home | defined_in(node)
+        elif isinstance(node, ast.Attribute):
+            if is_private(node.attr) and node.attr not in at_home and not is_own(node.value):
+                if ast.unparse(node) != "fastbp._core":
+                    found.append(ast.unparse(node))
+        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "fastbp"):
+            names = [alias.name for alias in node.names if is_private(alias.name)]
+            found.extend(name for name in names if name not in ("_core", "_support"))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr", "delattr"):
+            name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
+            if is_private(name) and name not in at_home and not is_own(node.args[0]):
+                found.append(ast.unparse(node))
+        for child in ast.iter_child_nodes(node):
+            look(child, at_home)
+
+    look(ast.parse(source), frozenset())
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_private_names_stay_at_home(module):
+    assert private_uses(MODULES[module].read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source, found",
+    [
+        ("class A:\n    def f(self, trainer):\n        return trainer._moments", ["trainer._moments"]),
+        ("def f(trainer):\n    trainer.net._plan = None", ["trainer.net._plan"]),
+        ("def f(trainer):\n    return getattr(trainer, '_write', None)", ["getattr(trainer, '_write', None)"]),
+        ("from .network import _dtype", ["_dtype"]),
+        ("from fastbp.network import Network, _dtype", ["_dtype"]),
+        ("from . import network\nnetwork._dtype('float32')", ["network._dtype"]),
+        ("class A:\n    _x = 1\nclass B:\n    def f(self, a):\n        return a._x", ["a._x"]),
+        ("class A:\n    def __init__(self):\n        self._x = 1\n    def f(self, other):\n        return other._x", []),
+        ("class A:\n    def f(self):\n        return self._x + super()._x + type(self)._of(record._replace(x=1))", []),
+        ("from .. import _core\nfrom .._support import arguments\nfrom ._support.storage import read", []),
+        ("from sklearn.utils.validation import _check_sample_weight", []),
+    ],
+)
+def test_the_scan_of_private_names(source, found):
+    assert private_uses(source) == found
+
+
+# ------------------------------------------------------------------------------------------- Python: other rules
 
 
 def test_the_core_knows_c_by_its_header_alone():

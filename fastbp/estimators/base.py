@@ -329,6 +329,16 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no annot
             return SGD(objective.rate(rate), self.momentum, nesterov=bool(nesterov))
         return Adam(rate, self.beta_1, self.beta_2, objective.epsilon(self.epsilon))
 
+    # The names of these two in scikit-learn, whose own tests read them.
+
+    @property
+    def _optimizer(self) -> LearningRate | None:
+        return self._progress.rate
+
+    @property
+    def _no_improvement_count(self) -> int:
+        return self._progress.without_improvement
+
     @staticmethod
     def _weights_of(net: Network) -> list[tuple[NDArray[Any], Any]]:
         """(W, b) of each dense layer."""
