@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
 BLOCK = 256  # rows that the core takes through the net at once (FBP_BLOCK)
 MOST_THREADS = 256
-DTYPES = {"float32": arguments.FLOAT32, "float64": arguments.FLOAT64}
+DTYPES: dict[str, np.dtype[Any]] = {"float32": arguments.FLOAT32, "float64": arguments.FLOAT64}
 # Upper bound on the multiply-adds of a call that is no epoch, since signals wait for its end: they take a few
 # milliseconds, tens of milliseconds on a slow machine.
 SLICE = 1 << 27
+
+
+def _read_only(name: str) -> Any:
+    return property(attrgetter(name))
 
 
 class Network:
@@ -103,6 +107,7 @@ class Network:
         self._seed = seed
         self._inputs = steps[0].inputs
         self._outputs = steps[-1].outputs
+        self._records = [step.record for step in steps]
         self._parameters = aligned_vector(network_steps.parameter_count(steps), dtype)
         running = network_steps.statistics_slices(steps)
         self._statistics = aligned_vector(running[-1][1].stop if running else 0, dtype)
@@ -117,41 +122,17 @@ class Network:
         self._n_threads: int | None = None
         self._lock = threading.Lock()
 
-    @property
-    def inputs(self) -> int:
-        return self._inputs
-
-    @property
-    def outputs(self) -> int:
-        return self._outputs
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        return self._layers
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._dtype
-
-    @property
-    def seed(self) -> int:
-        return self._seed
-
-    @property
-    def weights(self) -> tuple[tuple[NDArray[Any], NDArray[Any] | None], ...]:
-        return self._weights
-
-    @property
-    def statistics(self) -> NDArray[Any]:
-        return self._statistics
-
-    if TYPE_CHECKING:
-
-        @property
-        def steps(self) -> tuple[Step, ...]:
-            """The steps of the layers: see `network_steps`. Freezing layers replaces the tuple by another."""
-    else:
-        steps = property(attrgetter("_steps"))  # read in each `Trainer.step`: this is the fastest property
+    inputs: int = _read_only("_inputs")
+    outputs: int = _read_only("_outputs")
+    layers: tuple[Layer, ...] = _read_only("_layers")
+    dtype: np.dtype[Any] = _read_only("_dtype")
+    seed: int = _read_only("_seed")
+    weights: tuple[tuple[NDArray[Any], NDArray[Any] | None], ...] = _read_only("_weights")
+    statistics: NDArray[Any] = _read_only("_statistics")
+    # For the other modules of fastbp: the steps of the layers (freezing layers replaces the tuple by another one), and
+    # their records for the core. `Trainer.step` reads the steps in each call: an attrgetter is the fastest property.
+    steps: tuple[Step, ...] = _read_only("_steps")
+    records: list[tuple[int | float, ...]] = _read_only("_records")
 
     @property
     def parameters(self) -> NDArray[Any]:
@@ -220,6 +201,7 @@ class Network:
         steps = network_steps.steps_of(self._inputs, layers)
         with self._lock:
             self._layers, self._steps = layers, steps
+            self._records = [step.record for step in steps]
             self._plan = None
 
     def predict(self, X: ArrayLike, allow_nonfinite: bool = False) -> NDArray[Any]:
@@ -249,9 +231,9 @@ class Network:
         """
         plan = self._plan
         if plan is not None and allow_nonfinite is False:
-            y = plan.try_predict(X)
-            if y is not None:
-                return y
+            quick: NDArray[Any] | None = plan.try_predict(X)
+            if quick is not None:
+                return quick
         x = self.checked_inputs("X", X, declarative.flag("allow_nonfinite", allow_nonfinite))
         rows = len(x)
         y = np.empty((rows, self._outputs), self._dtype)
@@ -522,7 +504,7 @@ def new_plan(
     -------
     _core.Plan
     """
-    records = [step.record for step in net.steps]
+    records = net.records
     if all_frozen:
         records = [(*record[:6], 1, *record[7:]) for record in records]
     slots: list[NDArray[Any] | None] = [None, None, None]

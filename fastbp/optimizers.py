@@ -26,8 +26,11 @@ class Optimizer(Declared):
     constants : tuple
         ``(code, momentum, weight_decay, beta1, beta2, eps, rate_decay, nesterov, decoupled)``; 0 for a constant that
         the optimiser lacks. beta2 is RMSprop's alpha.
+    learning_rate : float
+        An optimiser that takes the full batch has none.
     """
 
+    learning_rate: float
     code: ClassVar[int | None] = None
     slots: tuple[int, ...] = ()
     nesterov: bool = False

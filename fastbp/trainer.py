@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _core, optimizers
+from . import optimizers
 from ._support import arguments, declarative
 from .network import Network, checked_threads
-from .training import checkpoint, data, settings
-from .training.batches import Batches, are_batches
-from .training.engine import Engine, Minibatches
+from .training import checkpoint, fit, settings
+from .training.batches import are_batches
+from .training.engine import Engine
 from .training.history import History
-from .training.run import Counters, Run, Watched, refuse_with_batches
+from .training.run import Run, refuse_with_batches
 from .training.ways import chosen_way
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from .optimizers import Optimizer
     from .schedules import Schedule
     from .training.loss_function import LossFunction
+
+
+def _read_only(path: str) -> Any:
+    return property(attrgetter(path))
 
 
 class Trainer:
@@ -121,46 +126,16 @@ class Trainer:
         self._way = chosen_way(net, checked, counts)
         self._engine = self._way.engine
 
-    @property
-    def engine(self) -> Engine:
-        """The state of training, for the other modules of fastbp."""
-        return self._engine
-
-    @property
-    def net(self) -> Network:
-        return self._engine.net
-
-    @property
-    def loss(self) -> Loss | LossFunction:
-        return self._engine.settings.loss
-
-    @property
-    def seed(self) -> int:
-        return self._engine.settings.seed
-
-    @property
-    def n_threads(self) -> int | None:
-        return self._engine.settings.n_threads
-
-    @property
-    def schedule(self) -> Schedule:
-        return self._engine.settings.schedule
-
-    @property
-    def clip_norm(self) -> float | None:
-        return self._engine.settings.clip_norm
-
-    @property
-    def clip_value(self) -> float | None:
-        return self._engine.settings.clip_value
-
-    @property
-    def average(self) -> float | None:
-        return self._engine.settings.average
-
-    @property
-    def averaged(self) -> NDArray[Any] | None:
-        return self._engine.averaged
+    engine: Engine = _read_only("_engine")  # for the other modules of fastbp
+    net: Network = _read_only("_engine.net")
+    loss: Loss | LossFunction = _read_only("_engine.settings.loss")
+    seed: int = _read_only("_engine.settings.seed")
+    n_threads: int | None = _read_only("_engine.settings.n_threads")
+    schedule: Schedule = _read_only("_engine.settings.schedule")
+    clip_norm: float | None = _read_only("_engine.settings.clip_norm")
+    clip_value: float | None = _read_only("_engine.settings.clip_value")
+    average: float | None = _read_only("_engine.settings.average")
+    averaged: NDArray[Any] | None = _read_only("_engine.averaged")
 
     @property
     def steps(self) -> int:
@@ -289,65 +264,26 @@ class Trainer:
             Ctrl-C is handled every 50 ms, between two updates. Parameters, optimiser and `steps` are those after the
             last update, the epoch does not count: `fit`, `save` and other methods may be called again.
         """
-        way, engine = self._way, self._engine
         allow_nonfinite = declarative.flag("allow_nonfinite", allow_nonfinite)
         epochs = declarative.integer("epochs", epochs, 1)
-        around = (metrics, callbacks, tolerance, verbose)
         if y is None and are_batches(X):
             refuse_with_batches(batch_size, validation, sample_weight, accumulate, class_weight)
-            way.require_minibatches("an iterable of batches")
-            given = None if validation is None else self._validation_data(validation, allow_nonfinite)
-            shape = {"epochs": epochs, "rows": None, "batch_size": None, "accumulate": 1, "shuffle": False}
-            run, source = self._run(shape, None, given, *around), Batches(X)
-            return self._while_locked(run, lambda: way.train_batches(run, source, allow_nonfinite, class_weight))
-        all_data = way.data("X", "y", X, y, "sample_weight", sample_weight, allow_nonfinite)
-        if class_weight is not None:
-            all_data = way.class_weighted(all_data, class_weight)
-        training, chosen, given = all_data, None, None
-        count = data.held_out(validation, len(all_data.x))
-        if count is not None:
-            rows_chosen, rows_held = data.split(_core.random_permutation, engine.settings.seed, len(all_data.x), count)
-            given = all_data.of_rows(rows_held)
-            training, chosen = way.chosen(all_data, rows_chosen)
-        elif validation is not None:
-            given = self._validation_data(validation, allow_nonfinite)
-        rows = len(training.x) if chosen is None else len(chosen)
-        size = way.batch_size(batch_size, rows)
-        accumulate = min(declarative.integer("accumulate", accumulate, 1), -(-rows // size))
-        shuffle = declarative.flag("shuffle", shuffle)
-        shape = {"epochs": epochs, "rows": rows, "batch_size": size, "accumulate": accumulate, "shuffle": shuffle}
-        run = self._run(shape, training, given, *around)
-        minibatches = Minibatches(size, accumulate, chosen)
-        return self._while_locked(run, lambda: way.train(run, training, minibatches, shuffle))
-
-    def _validation_data(self, validation: Any, allow_nonfinite: bool) -> data.Data:
-        X, y, weights = data.validation_parts(validation)
-        return self._way.data("validation[0]", "validation[1]", X, y, "validation[2]", weights, allow_nonfinite)
-
-    def _run(
-        self, shape: dict[str, Any], training: data.Data | None, validation: data.Data | None, *around: Any
-    ) -> Run:
-        """The run of a fit. shape: its settings; metrics are of the training data where there are no others."""
-        way, engine, net = self._way, self._engine, self.net
-        measured = training if validation is None else validation
-        watched = Watched(
-            None if validation is None else lambda: way.evaluate(validation),
-            None if measured is None else lambda: (net.predict(measured.x, allow_nonfinite=True), measured.target),
-        )
-        kept = {**shape, "validation": None if validation is None else len(validation.x)}
-        files = checkpoint.FitFiles(engine, way.require_checkpoints, kept, dict if training is None else training.marks)
-        counters = Counters(lambda: engine.steps, engine.count_epoch, engine.advance_schedule)
-        return Run(self, net, self.loss, counters, shape, watched, *around, files)
-
-    def _while_locked(self, run: Run, train: Callable[[], None]) -> History:
-        with self._engine.updates:
-            self._engine.refuse_in_epoch()
-            try:
-                with run:
-                    train()
-            finally:
-                self._engine.drop_plans()  # a plan keeps the data of its last epoch alive
-        return run.history
+            task = fit.of_batches(self._way, X, epochs, validation, allow_nonfinite, class_weight)
+        else:
+            task = fit.of_arrays(
+                self._way,
+                X,
+                y,
+                epochs,
+                batch_size,
+                validation,
+                shuffle,
+                allow_nonfinite,
+                sample_weight,
+                accumulate,
+                class_weight,
+            )
+        return task.run(self, metrics, callbacks, tolerance, verbose)
 
     def step(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Make one update, for one minibatch: for online and reinforcement learning.

@@ -55,7 +55,7 @@ def dropped(dropout: Any, count: int) -> list[float]:
     given = [dropout] * count if isinstance(dropout, Real) else list(dropout)
     if len(given) != count:
         raise ValueError(f"dropout has {len(given)} entries; there are {count} hidden layers")
-    if not all(isinstance(share, Real) and 0 <= share < 1 for share in given):
+    if not all(isinstance(share, Real) and 0 <= float(share) < 1 for share in given):
         raise ValueError(f"dropout must hold numbers in [0, 1), got {given}")
     return [float(share) for share in given]
 

@@ -199,7 +199,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no annot
 
     def _begin_curves(self) -> None:
         self.loss_curve_: list[float] = []
-        self._progress = Progress()
+        self._state = Progress()
         self.validation_scores_ = self.best_validation_score_ = None
         self.best_loss_ = None if self.early_stopping else np.inf
 
@@ -329,7 +329,12 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no annot
             return SGD(objective.rate(rate), self.momentum, nesterov=bool(nesterov))
         return Adam(rate, self.beta_1, self.beta_2, objective.epsilon(self.epsilon))
 
-    # The names of these two in scikit-learn, whose own tests read them.
+    @property
+    def _progress(self) -> Progress:
+        progress: Progress = self.__dict__.setdefault("_state", Progress())
+        return progress
+
+    # scikit-learn's names for parts of this state: its own tests use them.
 
     @property
     def _optimizer(self) -> LearningRate | None:
@@ -338,6 +343,10 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no annot
     @property
     def _no_improvement_count(self) -> int:
         return self._progress.without_improvement
+
+    @_no_improvement_count.setter
+    def _no_improvement_count(self, value: int) -> None:
+        self._progress.without_improvement = value
 
     @staticmethod
     def _weights_of(net: Network) -> list[tuple[NDArray[Any], Any]]:

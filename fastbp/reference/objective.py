@@ -53,8 +53,8 @@ class Objective:
         self.net = net
         self.loss: Any = loss
         self.custom = is_function(loss)
-        if not self.custom:
-            self.loss.parameters(net.outputs)  # raises where there is another number of outputs
+        if not is_function(loss):
+            loss.parameters(net.outputs)  # raises where there is another number of outputs
 
     # ------------------------------------------------------------------------------------------------ loss and gradient
 

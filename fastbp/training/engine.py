@@ -25,7 +25,7 @@ PAUSE = 0.05  # seconds in C between two returns to Python, which handle signals
 
 
 class Minibatches(NamedTuple):
-    """The minibatches of one pass over the data.
+    """The minibatches of a pass over the data.
 
     Attributes
     ----------
@@ -33,13 +33,10 @@ class Minibatches(NamedTuple):
         Rows of a minibatch; the last one may have fewer.
     accumulate : int
         Minibatches that share an update.
-    order : int64 array or None
-        The rows to take, in this order; None: all, in the order in which they stand.
     """
 
     size: int
     accumulate: int = 1
-    order: NDArray[Any] | None = None
 
 
 class Pass(NamedTuple):
@@ -203,7 +200,7 @@ class Engine:
 
     def rates(self, count: int) -> NDArray[Any]:
         """The learning rates of the next `count` updates."""
-        done = self.steps
+        done = self.updates.done
         if self.constant_rate is not None or self.settings.schedule.unit == "epoch":
             return np.full(count, self.rate(done))
         return np.array([self.rate(done + i) for i in range(count)])
@@ -338,6 +335,7 @@ class Engine:
         self,
         plan: Any,
         data: Data,
+        order: NDArray[Any] | None,
         minibatches: Minibatches,
         rates: NDArray[Any],
         layer_squares: NDArray[Any],
@@ -350,6 +348,8 @@ class Engine:
         ----------
         plan : _core.Plan
         data : Data
+        order : int64 array or None
+            The rows to take, in this order; None: all, in their own order.
         minibatches : Minibatches
         rates : float64 array
             The learning rate of each update.
@@ -370,7 +370,7 @@ class Engine:
             data.x,
             data.target,
             minibatches.size,
-            minibatches.order,
+            order,
             rates,
             updates.done,
             data.weights,

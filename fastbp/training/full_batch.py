@@ -74,7 +74,7 @@ class FullBatch(Way):
     def train_batches(self, run: Run, source: Batches, allow_nonfinite: bool, class_weight: Any) -> None:
         self.require_minibatches("an iterable of batches")
 
-    def train(self, run: Run, data: Data, minibatches: Minibatches, shuffle: bool) -> None:
+    def train(self, run: Run, data: Data, chosen: NDArray[Any] | None, minibatches: Minibatches, shuffle: bool) -> None:
         """Train until SciPy reports convergence, or the run ends.
 
         Raises

@@ -88,6 +88,7 @@ class InCore(MinibatchWay):
         self,
         plan: Any,
         data: Data,
+        order: NDArray[Any] | None,
         minibatches: Minibatches,
         rates: NDArray[Any],
         layer_squares: NDArray[Any],
@@ -95,7 +96,9 @@ class InCore(MinibatchWay):
         before: int = 0,
     ) -> Pass | None:
         engine = self.engine
-        status = engine.run_epoch(plan, data, minibatches, rates, layer_squares, run.updates_to_pause, run.paused)
+        status = engine.run_epoch(
+            plan, data, order, minibatches, rates, layer_squares, run.updates_to_pause, run.paused
+        )
         if status is None:
             return None
         count = plan.step_count

@@ -73,6 +73,7 @@ class PythonLoss(MinibatchWay):
         self,
         plan: Any,
         data: Data,
+        order: NDArray[Any] | None,
         minibatches: Minibatches,
         rates: NDArray[Any],
         layer_squares: NDArray[Any],
@@ -80,7 +81,7 @@ class PythonLoss(MinibatchWay):
         before: int = 0,
     ) -> Pass | None:
         engine, size = self.engine, minibatches.size
-        order = np.arange(len(data.x)) if minibatches.order is None else minibatches.order
+        order = np.arange(len(data.x)) if order is None else order
         rows, most = len(order), size * minibatches.accumulate
         total = squared_norm = 0.0
         for number, rate in enumerate(rates):

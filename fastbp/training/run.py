@@ -204,12 +204,15 @@ class Run:
         """Has to be called before each epoch."""
         self._started = time.perf_counter()
         self._before = None if self._tolerance is None else self.net.parameters.copy()
-        self._seen = self.steps
+        if self._strides:
+            self._seen = self.steps
 
     def updates_to_pause(self) -> int:
         """Upper bound on the number of updates before the next call of `paused`; 0: none."""
+        if not self._strides:
+            return 0
         steps = self.steps
-        return min((stride - steps % stride for stride in self._strides), default=0)
+        return min(stride - steps % stride for stride in self._strides)
 
     def paused(self) -> bool:
         """Has to be called now and then between two updates; returns whether the epoch is to be given up."""
@@ -219,6 +222,8 @@ class Run:
         return self.stopped
 
     def _batch_ends(self) -> None:
+        if not self._strides:
+            return
         steps = self.steps
         if steps == self._seen:
             return

@@ -119,7 +119,7 @@ class Way(ABC):
     # -------------------------------------------------------------------------------------------------------- epochs
 
     @abstractmethod
-    def train(self, run: Run, data: Data, minibatches: Minibatches, shuffle: bool) -> None:
+    def train(self, run: Run, data: Data, chosen: NDArray[Any] | None, minibatches: Minibatches, shuffle: bool) -> None:
         """Make the epochs of a run over arrays.
 
         Parameters
@@ -127,10 +127,11 @@ class Way(ABC):
         run : Run
             Is told when an epoch begins and ends, and says when to stop.
         data : Data
+        chosen : int64 array or None
+            The rows to train on; None: all.
         minibatches : Minibatches
-            Its order has the rows to train on, None for all.
         shuffle : bool
-            Take them in another order in each epoch.
+            Take the rows in another order in each epoch.
         """
 
     @abstractmethod
@@ -150,6 +151,7 @@ class MinibatchWay(Way):
         self,
         plan: Any,
         data: Data,
+        order: NDArray[Any] | None,
         minibatches: Minibatches,
         rates: NDArray[Any],
         layer_squares: NDArray[Any],
@@ -160,7 +162,7 @@ class MinibatchWay(Way):
 
         Parameters
         ----------
-        plan, data, minibatches, rates, layer_squares
+        plan, data, order, minibatches, rates, layer_squares
             As for `Engine.run_epoch`.
         run : Run
         before : int
@@ -187,8 +189,8 @@ class MinibatchWay(Way):
         engine.updates.last_loss = loss
         return loss
 
-    def train(self, run: Run, data: Data, minibatches: Minibatches, shuffle: bool) -> None:
-        engine, chosen = self.engine, minibatches.order
+    def train(self, run: Run, data: Data, chosen: NDArray[Any] | None, minibatches: Minibatches, shuffle: bool) -> None:
+        engine, order = self.engine, chosen
         rows = len(data.x) if chosen is None else len(chosen)
         while run.goes_on():
             run.begin_epoch()
@@ -196,10 +198,10 @@ class MinibatchWay(Way):
             if shuffle:
                 stream = random_streams.shuffle(engine.epochs)
                 order = _core.random_permutation(engine.settings.seed, stream, rows)
-                minibatches = minibatches._replace(order=order if chosen is None else chosen[order])
+                order = order if chosen is None else chosen[order]
             rates = engine.rates(-(-rows // (minibatches.size * minibatches.accumulate)))
             layer_squares = np.zeros(plan.learned_count)
-            done = self.run_epoch(plan, data, minibatches, rates, layer_squares, run)
+            done = self.run_epoch(plan, data, order, minibatches, rates, layer_squares, run)
             if done is None:
                 return
             run.end_epoch(done.loss, done.squared_norm, layer_squares, done.updates, rates[-1])
@@ -219,7 +221,7 @@ class MinibatchWay(Way):
                 engine.refuse_single_rows(x_name, rows, rows)
                 plan = engine.plan_for(data.code, rows, whole=True)
                 rates, squares = engine.rates(1), np.zeros(plan.learned_count)
-                done = self.run_epoch(plan, data, Minibatches(rows), rates, squares, run, number)
+                done = self.run_epoch(plan, data, None, Minibatches(rows), rates, squares, run, number)
                 if done is None or run.paused():
                     return
                 total, mass = total + done.loss * done.mass, mass + done.mass
