@@ -14,14 +14,14 @@ from . import _core
 from . import layers as layers_
 from ._support import arguments, declarative, network_steps, random_streams, storage
 from ._support.initial_values import initial_values
+from ._support.plan_spec import PlanSpec, PlanVectors
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from ._support.network_steps import Step
+    from ._support.plan_spec import LayerRecord
     from .layers import Layer
-    from .losses import Loss
-    from .optimizers import Optimizer
 
 BLOCK = 256  # rows that the core takes through the net at once (FBP_BLOCK)
 MOST_THREADS = 256
@@ -132,7 +132,7 @@ class Network:
     # For the other modules of fastbp: the steps of the layers (freezing layers replaces the tuple by another one), and
     # their records for the core. `Trainer.step` reads the steps in each call: an attrgetter is the fastest property.
     steps: tuple[Step, ...] = _read_only("_steps")
-    records: list[tuple[int | float, ...]] = _read_only("_records")
+    records: list[LayerRecord] = _read_only("_records")
 
     @property
     def parameters(self) -> NDArray[Any]:
@@ -274,12 +274,10 @@ class Network:
         x = self.checked_inputs("X", X)
         rows, outputs = len(x), self._outputs
         gradients = np.empty((rows * outputs, self._inputs), self._dtype)  # of output o of row r, for each pair (r, o)
-        plan = new_plan(
-            self,
-            plan_rows(rows * outputs),
-            self._n_threads,
-            gradient=np.empty_like(self._parameters),  # is not written, since all steps are frozen
-            all_frozen=True,
+        plan = _core.Plan(
+            self._plan_spec(plan_rows(rows * outputs), [record._replace(frozen=True) for record in self._records]),
+            # The gradient is not written, since all steps are frozen.
+            PlanVectors(self._parameters, np.empty_like(self._parameters), statistics=self._statistics),
         )
         y = np.empty((min(rows * outputs, BLOCK), outputs), self._dtype)
         for start in range(0, rows * outputs, BLOCK):
@@ -295,8 +293,14 @@ class Network:
         with self._lock:
             plan = self._plan
             if plan is None or rows > self._plan_rows or plan.outdated:
-                self._plan, self._plan_rows = plan, rows = new_plan(self, rows, self._n_threads), rows
+                vectors = PlanVectors(self._parameters, statistics=self._statistics)
+                plan = _core.Plan(self._plan_spec(rows, self._records), vectors)
+                self._plan, self._plan_rows = plan, rows
             return plan
+
+    def _plan_spec(self, rows: int, records: list[LayerRecord]) -> PlanSpec:
+        """The description of a plan for predictions."""
+        return PlanSpec(self._dtype.name, records, rows, threads=self._n_threads or 0)
 
     def rows_in_a_slice(self) -> int:
         """The number of rows that one call of the core may take, so that Ctrl-C is handled soon."""
@@ -456,84 +460,6 @@ def plan_rows(rows: int) -> int:
     """The number of rows to make a plan for that is to take `rows`: at most a block, since a larger workspace is never
     faster, and a power of two, so that a growing minibatch needs few plans."""
     return min(1 << (rows - 1).bit_length(), BLOCK)
-
-
-def new_plan(
-    net: Network,
-    rows: int,
-    n_threads: int | None,
-    *,
-    code: int = -1,
-    loss: Loss | None = None,
-    optimizer: Optimizer | None = None,
-    gradient: NDArray[Any] | None = None,
-    moments: Sequence[NDArray[Any]] = (),
-    average: NDArray[Any] | None = None,
-    clip_norm: float | None = None,
-    clip_value: float | None = None,
-    average_decay: float | None = None,
-    seed: int = 0,
-    whole: bool = False,
-    all_frozen: bool = False,
-) -> Any:
-    """A plan of the core for a net.
-
-    Parameters
-    ----------
-    net : Network
-    rows : int
-        Rows of the largest minibatch or block.
-    n_threads : int or None
-        Upper bound on the number of threads; None: the number of cores.
-    code : int
-        The number of the loss in the core; -1: none.
-    loss : Loss or None
-    optimizer : Optimizer or None
-    gradient, average : (P,) array or None
-    moments : sequence of (P,) arrays
-        The state of the optimiser.
-    clip_norm, clip_value, average_decay : float or None
-    seed : int
-        Determines the elements that dropout drops.
-    whole : bool
-        Whether a minibatch goes through the net at once, rather than in blocks of rows.
-    all_frozen : bool
-        Whether no step learns, even where its layer does.
-
-    Returns
-    -------
-    _core.Plan
-    """
-    records = net.records
-    if all_frozen:
-        records = [(*record[:6], 1, *record[7:]) for record in records]
-    slots: list[NDArray[Any] | None] = [None, None, None]
-    if optimizer is not None:
-        for slot, moment in zip(optimizer.slots, moments, strict=True):
-            slots[slot] = moment
-    return _core.Plan(
-        net.dtype.name,
-        records,
-        rows,
-        n_threads or 0,
-        code,
-        None if loss is None else loss.parameters(net.outputs),
-        loss is not None and loss.reduction == "sum",
-        None if optimizer is None or optimizer.code is None else optimizer.constants,
-        net.parameters,
-        gradient,
-        *slots,
-        average,
-        net.statistics,
-        smoothing=0.0 if loss is None else loss.smoothing,
-        class_weights=None if loss is None else loss.class_weights,
-        clip_norm=clip_norm or 0.0,
-        clip_value=clip_value or 0.0,
-        average_decay=average_decay or 0.0,
-        seed=seed,
-        dropout_stream=random_streams.dropout(0),
-        whole=whole,
-    )
 
 
 def aligned_vector(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -37,8 +37,9 @@ DECLARED = {
 
 SHARED_TRAINING = {"training.batches", "training.data", "training.history", "training.loss_function", "training.run"}
 
-# Room or module of fastbp -> the rooms and modules that it may import. "ops" is the folder's __init__, "ops." stands for
-# all modules in the folder that have no line of their own. Imports for annotations alone (TYPE_CHECKING) do not count.
+# Room or module of fastbp -> the rooms and modules that it may import. "ops" is the folder's __init__, "ops." stands
+# for all modules in the folder that have no line of their own. Imports for annotations alone (TYPE_CHECKING) do not
+# count.
 MAY_KNOW = {
     "_support": set(),
     "_support.declarative": set(),
@@ -70,7 +71,9 @@ MAY_KNOW = {
     "training.history": {"_support.declarative"},
     "training.loss_function": {"_support.declarative"},
     "training.run": {"_support.declarative", "callbacks", "metrics", "training.history"},
-    "training.": DECLARED | SHARED_TRAINING | {"_core", "_support.arguments", "_support.storage", "network", "training."},
+    "training.": DECLARED
+    | SHARED_TRAINING
+    | {"_core", "_support.arguments", "_support.storage", "network", "training."},
     "trainer": DECLARED | SHARED_TRAINING | {"_core", "_support.arguments", "network", "training."},
     "reference.": DECLARED | SHARED_TRAINING | {"reference."},
     "reference": {"reference."},
@@ -388,7 +391,10 @@ def test_private_names_stay_at_home(module):
         ("from fastbp.network import Network, _dtype", ["_dtype"]),
         ("from . import network\nnetwork._dtype('float32')", ["network._dtype"]),
         ("class A:\n    _x = 1\nclass B:\n    def f(self, a):\n        return a._x", ["a._x"]),
-        ("class A:\n    def __init__(self):\n        self._x = 1\n    def f(self, other):\n        return other._x", []),
+        (
+            "class A:\n    def __init__(self):\n        self._x = 1\n    def f(self, other):\n        return other._x",
+            [],
+        ),
         ("class A:\n    def f(self):\n        return self._x + super()._x + type(self)._of(record._replace(x=1))", []),
         ("from .. import _core\nfrom .._support import arguments\nfrom ._support.storage import read", []),
         ("from sklearn.utils.validation import _check_sample_weight", []),

@@ -17,9 +17,9 @@ import pytest
 
 import fastbp as fb
 from fastbp import _core
-from fastbp import network as network_module
 from fastbp._support import random_streams
 from fastbp.layers import Dense
+from fastbp.training import engine as engine_module
 
 NAN, INF = float("nan"), float("inf")
 FLOATS = ["binary_cross_entropy", "mean_squared_error", "pinball"]
@@ -376,7 +376,7 @@ def pausing(monkeypatch):
         def __getattr__(self, name):
             return getattr(_core, name)
 
-    monkeypatch.setattr(network_module, "_core", Core())
+    monkeypatch.setattr(engine_module, "_core", Core())
     monkeypatch.setattr(Interrupted, "after", None)
     return Interrupted
 

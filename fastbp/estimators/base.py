@@ -200,7 +200,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no annot
     def _begin_curves(self) -> None:
         self.loss_curve_: list[float] = []
         self._state = Progress()
-        self.validation_scores_ = self.best_validation_score_ = None
+        self.validation_scores_: list[float] | None = None
+        self.best_validation_score_: float | None = None
         self.best_loss_ = None if self.early_stopping else np.inf
 
     def _fit_stochastic(
@@ -410,14 +411,15 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no annot
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())
         if state.get("_network") is not None:  # coefs_ and intercepts_ are its views
-            self._write_weights(self._network)
+            self._write_weights(state["_network"])
             del state["coefs_"], state["intercepts_"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if getattr(self, "_network", None) is not None:
-            views = self._weights_of(self._network)
+        net: Network | None = getattr(self, "_network", None)
+        if net is not None:
+            views = self._weights_of(net)
             self.coefs_, self.intercepts_ = ([view[i] for view in views] for i in range(2))
 
 

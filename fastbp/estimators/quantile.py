@@ -131,7 +131,7 @@ class QuantileMLPRegressor(RegressorMixin, NumbersMLP):
 
     def _levels(self) -> list[float]:
         levels = [self.quantiles] if isinstance(self.quantiles, Real) else list(self.quantiles)
-        if not levels or not all(isinstance(level, Real) and 0 < level < 1 for level in levels):
+        if not levels or not all(isinstance(level, Real) and 0 < float(level) < 1 for level in levels):
             raise ValueError(f"quantiles must hold numbers between 0 and 1, got {self.quantiles}")
         return [float(level) for level in levels]
 

@@ -572,7 +572,7 @@ class Trainer:
             moment[learns] = values
         if self.averaged is not None and self.steps == 0:
             self.averaged[...] = self.net.parameters
-        elif self.averaged is not None:
+        elif self.averaged is not None and self.average is not None:
             optimizers.weight_average(self.averaged, self.net.parameters, self.average)
         self.steps += 1
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import _core
-from .._support import arguments
+from .._support import arguments, random_streams
+from .._support.plan_spec import PlanSpec, PlanVectors
 from ..errors import DivergenceError
 from ..losses import Loss
-from ..network import BLOCK, Network, aligned_vector, new_plan, plan_rows
+from ..network import BLOCK, Network, aligned_vector, plan_rows
 from ..optimizers import Optimizer
 from ..schedules import Constant
 from .data import Data
@@ -253,23 +254,33 @@ class Engine:
         return plan
 
     def _new_plan(self, code: int, rows: int) -> Any:
-        settings = self.settings
-        return new_plan(
-            self.net,
-            rows,
-            settings.n_threads,
-            code=code,
-            loss=self.loss,
-            optimizer=settings.optimizer,
-            gradient=self.gradient,
-            moments=self.moments,
-            average=self.averaged,
-            clip_norm=settings.clip_norm,
-            clip_value=settings.clip_value,
-            average_decay=settings.average,
-            seed=settings.seed,
+        net, settings, loss = self.net, self.settings, self.loss
+        optimizer = settings.optimizer
+        spec = PlanSpec(
+            dtype=net.dtype.name,
+            layers=net.records,
+            rows=rows,
             whole=self._whole,
+            threads=settings.n_threads or 0,
+            loss=code,
+            loss_parameters=() if loss is None else loss.parameters(net.outputs),
+            reduction_sum=loss is not None and loss.reduction == "sum",
+            smoothing=0.0 if loss is None else loss.smoothing,
+            class_weights=None if loss is None else loss.class_weights,
+            optimizer=None if optimizer.code is None else optimizer.constants,
+            clip_norm=settings.clip_norm or 0.0,
+            clip_value=settings.clip_value or 0.0,
+            average_decay=settings.average or 0.0,
+            seed=settings.seed,
+            dropout_stream=random_streams.dropout(0),
         )
+        slots: list[NDArray[Any] | None] = [None, None, None]
+        for slot, moment in zip(optimizer.slots, self.moments, strict=True):
+            slots[slot] = moment
+        vectors = PlanVectors(
+            net.parameters, self.gradient, (slots[0], slots[1], slots[2]), self.averaged, net.statistics
+        )
+        return _core.Plan(spec, vectors)
 
     # ------------------------------------------------------------------------------------------------------ refusals
 
