@@ -206,7 +206,7 @@ def test_any_number_of_threads(kind, threads):
     expected = results(taken(x, "float32"), y, "float32", 1, layers, batch_size=300)
     for place in (np.ascontiguousarray, np.asfortranarray, columns_apart, odd_strides):
         assert_same_bits(results(place(x), y, "float32", threads, layers, batch_size=300), expected)
-    assert fb.Trainer(network(130, "float32", layers), n_threads=3)._plan_for(0, 300).threads_for(300) == 3
+    assert fb.Trainer(network(130, "float32", layers), n_threads=3).engine.plan_for(0, 300).threads_for(300) == 3
 
 
 FIRST = {

@@ -165,7 +165,7 @@ def test_a_second_moment_may_be_inf(tmp_path, ending):
     trainer = make_trainer()
     trainer.engine.moments[1][3] = np.inf
     trainer.save(tmp_path / f"run{ending}")
-    assert fb.Trainer.load(tmp_path / f"run{ending}")._moments[1][3] == np.inf
+    assert fb.Trainer.load(tmp_path / f"run{ending}").engine.moments[1][3] == np.inf
 
 
 def test_a_running_variance_may_be_inf(tmp_path, ending):
