@@ -23,7 +23,10 @@ class Use(enum.IntEnum):
     TRAIN_TEST_SPLIT = 7
 
 
-def _stream(use: Use, number: int) -> int:
+_SHUFFLE = int(Use.SHUFFLE)  # read in every epoch: attributes and operations of an enum are slow
+
+
+def _stream(use: int, number: int) -> int:
     if not 0 <= number < 1 << _BITS:
         raise ValueError(f"the number of a random stream must be at least 0 and below 2^{_BITS}, got {number}")
     return use << _BITS | number
@@ -41,7 +44,7 @@ def bias_initialisation(layer: int) -> int:
 
 def shuffle(epoch: int) -> int:
     """The order of the rows in an epoch, numbered from 0 over a trainer's life."""
-    return _stream(Use.SHUFFLE, epoch)
+    return _stream(_SHUFFLE, epoch)
 
 
 def dropout(layer: int) -> int:
