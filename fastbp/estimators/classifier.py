@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @documented
-class MLPClassifier(ClassifierMixin, BaseMLP):
+class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no annotations
     """Multi-layer perceptron for classification: scikit-learn's MLPClassifier on fastbp's core.
 
     Parameters
@@ -124,7 +124,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._fit(X, y, sample_weight, validation_set)
         return self
 
-    @available_if(stochastic)
+    @available_if(stochastic)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one more epoch.
 
@@ -160,11 +160,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y : ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
         outputs = self._outputs(X)
+        classes: NDArray[Any]
         if self.out_activation_ == "softmax":
-            return self.classes_[outputs.argmax(axis=1)]
-        if self.n_outputs_ == 1:
-            outputs = outputs.ravel()
-        return self._label_binarizer.inverse_transform(outputs, threshold=0)
+            classes = self.classes_[outputs.argmax(axis=1)]
+        else:
+            outputs = outputs.ravel() if self.n_outputs_ == 1 else outputs
+            classes = self._label_binarizer.inverse_transform(outputs, threshold=0)
+        return classes
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Predict the probabilities of classes.
@@ -179,8 +181,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             In the order of `classes_`.
         """
         outputs = self._outputs(X)
+        p: NDArray[Any]
         if self.out_activation_ == "softmax":
-            return softmax_forward(outputs)
+            p = softmax_forward(outputs)
+            return p
         if len(self.classes_) == 1:
             return np.ones_like(outputs)
         p = sigmoid_forward(outputs)
@@ -199,9 +203,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             In the order of `classes_`.
         """
         p = self.predict_proba(X)
-        return np.log(p, out=p)
+        np.log(p, out=p)
+        return p
 
-    def _checked_target(self, y: Any, dtype: Any, reset: bool) -> NDArray[Any]:
+    def _checked_target(self, y: Any, dtype: Any, reset: bool) -> Any:
         """Class numbers (rows,) under softmax, else 0 and 1 (rows, outputs)."""
         if reset:
             check_classification_targets(y)
@@ -223,7 +228,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._label_binarizer.transform(y).astype(dtype)
 
     def _width(self, target: NDArray[Any]) -> int:
-        return len(self.classes_) if target.ndim == 1 else target.shape[1]
+        return len(self.classes_) if target.ndim == 1 else int(target.shape[1])
 
     def _output_activation(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
@@ -256,7 +261,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             right = outputs.argmax(axis=1) == target
         else:
             right = ((outputs > 0) == (target > 0)).all(axis=1)
-        return np.average(right, weights=weights)
+        return float(np.average(right, weights=weights))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @documented
-class QuantileMLPRegressor(RegressorMixin, NumbersMLP):
+class QuantileMLPRegressor(RegressorMixin, NumbersMLP):  # type: ignore[misc]  # scikit-learn has no annotations
     """Multi-layer perceptron that predicts one quantile, or several with one net.
 
     Parameters
@@ -145,7 +145,7 @@ class QuantileMLPRegressor(RegressorMixin, NumbersMLP):
         return q
 
     def _width(self, target: NDArray[Any]) -> int:
-        return target.shape[1] * len(self._levels())
+        return int(target.shape[1]) * len(self._levels())
 
     def _objective(self, target: NDArray[Any], weights: Any) -> Objective:
         return Objective(Pinball(self._levels()), self._width(target))

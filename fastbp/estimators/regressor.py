@@ -33,11 +33,11 @@ class NumbersMLP(BaseMLP):
 
     _y_numeric = True
 
-    def _checked_target(self, y: Any, dtype: Any, reset: bool) -> NDArray[Any]:
+    def _checked_target(self, y: Any, dtype: Any, reset: bool) -> Any:
         return y.reshape(len(y), -1).astype(dtype, copy=False)
 
     def _width(self, target: NDArray[Any]) -> int:
-        return target.shape[1]
+        return int(target.shape[1])
 
     def _output_activation(self) -> str:
         return "identity"
@@ -61,7 +61,7 @@ class NumbersMLP(BaseMLP):
         self._fit(X, y, sample_weight, validation_set)
         return self
 
-    @available_if(stochastic)
+    @available_if(stochastic)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one more epoch.
 
@@ -80,7 +80,7 @@ class NumbersMLP(BaseMLP):
 
 
 @documented
-class MLPRegressor(RegressorMixin, NumbersMLP):
+class MLPRegressor(RegressorMixin, NumbersMLP):  # type: ignore[misc]  # scikit-learn has no annotations
     """Multi-layer perceptron for regression: scikit-learn's MLPRegressor on fastbp's core.
 
     Parameters
@@ -166,7 +166,7 @@ class MLPRegressor(RegressorMixin, NumbersMLP):
             outputs = np.exp(outputs)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
-    def _checked_target(self, y: Any, dtype: Any, reset: bool) -> NDArray[Any]:
+    def _checked_target(self, y: Any, dtype: Any, reset: bool) -> Any:
         y = super()._checked_target(y, dtype, reset)
         if self._of_counts() and (y.min() < 0 or y.sum() == 0):
             raise ValueError("Some value(s) of y are out of the valid range of the loss 'poisson'.")
@@ -194,4 +194,4 @@ class MLPRegressor(RegressorMixin, NumbersMLP):
         return Objective(loss, outputs, outputs, float(np.average(constant, axis=0, weights=weights).sum()))
 
     def _score_of(self, outputs: NDArray[Any], target: Any, weights: Any) -> float:
-        return r2_score(target, self._prediction(outputs), sample_weight=weights)
+        return float(r2_score(target, self._prediction(outputs), sample_weight=weights))
