@@ -1,12 +1,18 @@
-"""Initial values of parameters, in the same bits on every machine whose arithmetic has fused multiply-add."""
+"""Initial values of parameters: the same bits on every instruction set with fused multiply-add."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _core
 
-# Spreads from the widths I and O of a layer.
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Half the width of a uniform distribution, and the standard deviation of a normal one, from the widths I and O.
 _BOUND = {
     "he_uniform": lambda I, O: math.sqrt(6 / I),
     "glorot_uniform": lambda I, O: math.sqrt(6 / (I + O)),
@@ -18,17 +24,19 @@ _DEVIATION = {
     "glorot_normal": lambda I, O: math.sqrt(2 / (I + O)),
     "lecun_normal": lambda I, O: math.sqrt(1 / I),
 }
-_ROWS = 32  # vectors made orthogonal to those before them at once: what they cost is then one product
+_ROWS = 32  # vectors per block in orthogonalisation: the work on earlier vectors is then a matrix product
 
 
-def initial_values(initializer, shape, fan_in, fan_out, seed, stream):
-    """The values that a W or b begins with.
+def initial_values(
+    initializer: Any, shape: tuple[int, ...], fan_in: int, fan_out: int, seed: int, stream: int
+) -> NDArray[np.float64]:
+    """The initial values of a W or b.
 
     Parameters
     ----------
     initializer : Initializer
     shape : tuple of int
-        (I, O) of a W, (O,) of a b.
+        (I, O) for a W, (O,) for a b.
     fan_in, fan_out : int
         I and O.
     seed, stream : int
@@ -36,8 +44,9 @@ def initial_values(initializer, shape, fan_in, fan_out, seed, stream):
 
     Returns
     -------
-    float64 array of that shape
+    ndarray of float64, of shape `shape`
     """
+    values: NDArray[np.float64]
     name, n = initializer.name, math.prod(shape)
     if name in _BOUND or name == "uniform":
         values = _core.random_uniform(seed, stream, n)
@@ -59,15 +68,15 @@ def initial_values(initializer, shape, fan_in, fan_out, seed, stream):
     return values.reshape(shape)
 
 
-def _orthonormal(A):
-    """Q of A = Q R with the diagonal of R positive, or of A^T = Q R the transpose where A has more columns than rows.
+def _orthonormal(A: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Q of A = Q R with positive diagonal of R; if A has more columns than rows, the transpose of Q of A^T = Q R.
 
-    By Gram and Schmidt's method, done twice, which leaves Q orthonormal to rounding (Giraud, Langou, Rozloznik, The
-    Loss of Orthogonality in the Gram-Schmidt Orthogonalization Process, 2005). Through the products of the core, as
-    LAPACK's bits differ between machines.
+    The Gram-Schmidt method, applied twice, makes Q orthonormal up to rounding (Giraud, Langou, Rozloznik, The Loss of
+    Orthogonality in the Gram-Schmidt Orthogonalization Process, 2005). It uses the matrix products of the core, because
+    the bits of LAPACK differ between machines. A is overwritten.
     """
     upright = A.shape[0] >= A.shape[1]
-    Q = np.ascontiguousarray(A.T) if upright else A  # vectors in its rows
+    Q = np.ascontiguousarray(A.T) if upright else A  # its rows are the vectors
     for start in range(0, len(Q), _ROWS):
         before, rows = Q[:start], Q[start : start + _ROWS]
         for _ in range(2):

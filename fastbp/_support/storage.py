@@ -1,19 +1,31 @@
-"""Files of nets and trainers: one JSON text that describes, and flat vectors of reals.
+"""Files of networks and trainers: a JSON description and flat vectors of reals.
 
-A .npz file is NumPy's own format: `header`, a text of dimension 0, and one entry a vector, none of them a pickle. A
-.safetensors file holds the same vectors, and the text in its metadata under "fastbp". The text is an object with
-"format" ("fastbp"), "version" (2), "checksum" and whatever the writer described. Who reads says, from
-the text, which vectors there must be.
+A .npz file, NumPy's own format, has the entry `header`, a text of dimension 0, and one entry for each vector; none is a
+pickle. A .safetensors file has the same vectors, and the text in its metadata under "fastbp". The text is a JSON object
+with "format" ("fastbp"), "version" (2), "checksum", and the description that the caller of `write` gave. The caller of
+`read` decides from the description which vectors the file must have.
 
-A file is written under a temporary name in the same folder, synced and renamed, so that what stands under its name is
-always whole. Reading trusts nothing: sizes are compared with the description before memory is taken for them.
+A file is written under a temporary name in the same folder, synced and renamed, so that the file under the final name
+is always complete. Reading trusts nothing: sizes are compared with the description before memory is allocated.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Description = dict[str, Any]
+    Vectors = dict[str, NDArray[Any]]
+    Expected = Mapping[str, tuple[np.dtype[Any], int, bool]]  # name: dtype, size, whether inf is refused
+    Expect = Callable[[Description], Expected]
 
 FORMAT = "fastbp"
 VERSION = 2
@@ -21,25 +33,25 @@ _LONGEST_HEADER = 1 << 26  # bytes
 _LONGEST_NPY_HEADER = 1 << 16  # bytes before the numbers of a vector
 
 
-def write(path, description, vectors):
-    """Write a file, whole or not at all.
+def write(path: str | os.PathLike[str], description: Description, vectors: Vectors) -> None:
+    """Write a file completely, or not at all.
 
     Parameters
     ----------
     path : str or path
         Ends in .npz or .safetensors, which chooses the format. An existing file is replaced and keeps its mode.
     description : dict
-        What JSON can say: no nan, no inf.
+        JSON values, without nan and inf.
     vectors : dict of str to 1-D array of reals
 
     Raises
     ------
     TypeError, ValueError
-        For a path of another type or ending, or one that names something other than a file.
+        If the path has another type or ending, or names something other than a file.
     ImportError
-        For .safetensors without the safetensors package.
+        If the path ends in .safetensors and the safetensors package is missing.
     OSError
-        When the file cannot be written; nothing is left behind.
+        If the file cannot be written; nothing is left behind.
     """
     import json
 
@@ -49,28 +61,28 @@ def write(path, description, vectors):
     text = json.dumps({**description, "checksum": _checksum(description, vectors)}, allow_nan=False)
     if path.endswith(".npz"):
 
-        def fill(file):
-            np.savez(file, header=np.array(text), **vectors)
+        def fill(file: IO[bytes]) -> None:
+            np.savez(file, header=np.array(text), **vectors)  # type: ignore[arg-type]
 
     else:
         data = safetensors_package().numpy.save(vectors, metadata={FORMAT: text})
 
-        def fill(file):
+        def fill(file: IO[bytes]) -> None:
             file.write(data)
 
     write_whole(path, fill)
 
 
-def read(path, expect):
+def read(path: str | os.PathLike[str], expect: Expect) -> tuple[Description, Vectors]:
     """Read a file that `write` wrote.
 
     Parameters
     ----------
     path : str or path
     expect : function of the description (dict), returns a dict of str to (dtype, size, finite)
-        The vectors there must be, no more and no fewer, and whether inf is refused; nan always is. It may raise
-        TypeError, ValueError, KeyError and the like for a description that makes no sense, OtherContents for one that
-        does.
+        The vectors that the file must have, no more and no fewer, and whether inf is refused; nan always is. It may
+        raise TypeError, ValueError, KeyError and the like for an invalid description, and OtherContents for a valid
+        description of something other than what is wanted.
 
     Returns
     -------
@@ -80,8 +92,8 @@ def read(path, expect):
     Raises
     ------
     ValueError
-        Naming the file and what is wrong with it: truncated, damaged, of another format or version, entries missing,
-        of the wrong dtype or size, holding nan or inf, or with a checksum that is not theirs.
+        If the file is truncated, damaged, of another format or version, lacks an entry, has one of the wrong dtype or
+        size, contains nan or inf, or has the wrong checksum. The message names the file and the fault.
     TypeError, ImportError, OSError
         As for `write`.
     """
@@ -97,8 +109,8 @@ def read(path, expect):
             raise ValueError(f"{path}: {error}") from error
 
 
-def checked_path(path):
-    """The path as a str, when it is one and ends in .npz or .safetensors."""
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """The path as a str, checked to end in .npz or .safetensors."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or a path, got {type(path).__name__}")
     path = os.fspath(path)
@@ -109,7 +121,7 @@ def checked_path(path):
     return path
 
 
-def _checksum(description, vectors):
+def _checksum(description: Description, vectors: Vectors) -> str:
     """SHA-256 of a description and the bytes of its vectors."""
     import hashlib
     import json
@@ -117,28 +129,28 @@ def _checksum(description, vectors):
     digest = hashlib.sha256(json.dumps(description, sort_keys=True, allow_nan=False).encode())
     for name in sorted(vectors):
         digest.update(name.encode())
-        digest.update(vectors[name])
+        digest.update(vectors[name].data)
     return digest.hexdigest()
 
 
-def _checksum_of_read(description, vectors):
-    """That of what a file held, where it is what `write` could have written."""
+def _checksum_of_read(description: Description, vectors: Vectors) -> str:
+    """The checksum of the contents of a file, refused if `write` could not have written them."""
     try:
         return _checksum(description, vectors)
-    except (ValueError, RecursionError) as error:  # nan, inf, and half characters, which Python reads as JSON
+    except (ValueError, RecursionError) as error:  # nan, inf and lone surrogates, which json.loads accepts
         raise _Wrong(f"its header is not JSON ({error})") from error
 
 
 class OtherContents(ValueError):
-    """What `expect` raises for a description that makes sense, but is not of what is wanted."""
+    """Raised by `expect` for a valid description of something other than what is wanted."""
 
 
 class _Wrong(Exception):
-    """What is wrong with a file."""
+    """A fault of a file; the message lacks the file's name."""
 
 
-def _described(text, expect):
-    """The description in a header's text, and the vectors it asks for."""
+def _described(text: str, expect: Expect) -> tuple[Description, Expected]:
+    """The description in the text of a header, and the vectors that it requires."""
     import json
 
     try:
@@ -160,7 +172,7 @@ def _described(text, expect):
         raise _Wrong(f"its header makes no sense: {error}") from error
 
 
-def _same_names(found, expected):
+def _same_names(found: Iterable[str], expected: Iterable[str]) -> None:
     missing, others = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing:
         raise _Wrong(f"lacks {', '.join(missing)}")
@@ -168,7 +180,7 @@ def _same_names(found, expected):
         raise _Wrong(f"holds {', '.join(others)}, which its header does not speak of")
 
 
-def _fits(name, expected, shape, dtype):
+def _fits(name: str, expected: tuple[np.dtype[Any], int, bool], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     expected_dtype, size, _ = expected
     if dtype.newbyteorder("=") != expected_dtype:
         raise _Wrong(f"{name} is of dtype {dtype}; its header says {expected_dtype}")
@@ -176,14 +188,14 @@ def _fits(name, expected, shape, dtype):
         raise _Wrong(f"{name} has shape {shape}; its header says ({size},)")
 
 
-def _clean(name, vector, finite):
+def _clean(name: str, vector: NDArray[Any], finite: bool) -> None:
     bad = ~np.isfinite(vector) if finite else np.isnan(vector)
     if bad.any():
         where = int(np.flatnonzero(bad)[0])
         raise _Wrong(f"{name}[{where}] is {vector[where]}")
 
 
-def _read_npz(path, file, expect):
+def _read_npz(path: str, file: IO[bytes], expect: Expect) -> tuple[Description, Vectors]:
     import struct
     import zipfile
     import zlib
@@ -199,7 +211,7 @@ def _read_npz(path, file, expect):
                 header = _read_npy("header", entry, _checked_header).item()
             description, expected = _described(header, expect)
             _same_names([name.removesuffix(".npy") for name in sizes if name != "header.npy"], expected)
-            vectors = {}
+            vectors: Vectors = {}
             for name, wanted in expected.items():
                 if sizes[name + ".npy"] > _LONGEST_NPY_HEADER + wanted[1] * wanted[0].itemsize:
                     raise _Wrong(f"{name} takes {sizes[name + '.npy']} bytes; its header says {wanted[1]} numbers")
@@ -221,15 +233,15 @@ def _read_npz(path, file, expect):
         raise _Wrong(f"truncated or damaged, or not a .npz file ({error})") from error
 
 
-def _checked_header(shape, dtype):
+def _checked_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if dtype.kind != "U" or shape != ():
         raise _Wrong(f"its header is of dtype {dtype} and shape {shape}, not a text")
     if dtype.itemsize > _LONGEST_HEADER:
         raise _Wrong(f"its header has {dtype.itemsize} bytes; at most {_LONGEST_HEADER} are read")
 
 
-def _read_npy(name, file, check):
-    """The array in a .npy stream; check(shape, dtype) comes before memory is taken for it."""
+def _read_npy(name: str, file: IO[bytes], check: Callable[[tuple[int, ...], np.dtype[Any]], None]) -> NDArray[Any]:
+    """The array in a .npy stream. check(shape, dtype) is called before memory is allocated for it."""
     import tokenize
 
     try:
@@ -240,24 +252,25 @@ def _read_npy(name, file, check):
             shape, _, dtype = np.lib.format.read_array_header_2_0(file)
         else:
             raise ValueError(f"of .npy version {version}")
-    except (ValueError, SyntaxError, tokenize.TokenError) as error:  # NumPy looks for Python 2's numbers in it
+    except (ValueError, SyntaxError, tokenize.TokenError) as error:  # tokenize: NumPy seeks long integers of Python 2
         raise _Wrong(f"{name} is not an array NumPy can read ({error})") from error
     if dtype.hasobject:
         raise _Wrong(f"{name} holds Python objects, which are never read")
     check(shape, dtype)
     array = np.empty(shape, dtype)
-    rest = memoryview(array.reshape(-1).view(np.uint8)) if array.nbytes else memoryview(b"")
+    rest = array.reshape(-1).view(np.uint8).data if array.nbytes else memoryview(b"")
     while rest:
-        count = file.readinto(rest)
+        count = file.readinto(rest)  # type: ignore[attr-defined]
         if not count:
             raise _Wrong(f"{name} is truncated")
         rest = rest[count:]
-    if file.read(1):  # to the end, where the archive compares its checksum
+    if file.read(1):  # reads to the end, where zipfile compares the checksum
         raise _Wrong(f"{name} has more data than its shape says")
     return array
 
 
-def safetensors_package():
+def safetensors_package() -> Any:
+    """The safetensors package, or an ImportError that names the extra."""
     try:
         import safetensors.numpy
     except ImportError as error:
@@ -267,7 +280,7 @@ def safetensors_package():
     return safetensors
 
 
-def _read_safetensors(path, file, expect):
+def _read_safetensors(path: str, file: IO[bytes], expect: Expect) -> tuple[Description, Vectors]:
     safetensors = safetensors_package()
     try:
         with safetensors.safe_open(path, framework="numpy") as tensors:
@@ -276,7 +289,7 @@ def _read_safetensors(path, file, expect):
                 raise _Wrong("has no header: fastbp did not write it")
             description, expected = _described(metadata[FORMAT], expect)
             _same_names(tensors.keys(), expected)
-            vectors = {}
+            vectors: Vectors = {}
             for name, wanted in expected.items():
                 shape = tuple(tensors.get_slice(name).get_shape())
                 if shape != (wanted[1],):
@@ -289,22 +302,22 @@ def _read_safetensors(path, file, expect):
         raise _Wrong(f"truncated or damaged, or not a .safetensors file ({error})") from error
 
 
-def write_whole(path, fill):
-    """Write a file, whole or not at all: by fill(file) under a temporary name, which then becomes its own.
+def write_whole(path: str, fill: Callable[[IO[bytes]], object]) -> None:
+    """Write a file completely, or not at all: fill(file) writes under a temporary name, then the file is renamed.
 
     Parameters
     ----------
     path : str
         An existing file is replaced and keeps its mode.
     fill : callable
-        Is given a binary file to write to.
+        Writes to the binary file that it is called with.
 
     Raises
     ------
     ValueError
-        When the path names something other than a file.
+        If the path names something other than a file.
     OSError
-        When the file cannot be written; nothing is left behind.
+        If the file cannot be written; nothing is left behind.
     """
     path = os.path.realpath(path)
     folder = os.path.dirname(path)
@@ -316,7 +329,7 @@ def write_whole(path, fill):
             raise ValueError(f"path must name a file, and {path} is something else")
         mode = os.stat(path).st_mode & 0o777
     temporary = os.path.join(folder, f".fastbp-{os.urandom(8).hex()}.tmp")
-    # os.open and not tempfile: the mode then follows the umask, as for any new file.
+    # os.open in place of tempfile: the mode follows the umask, as for any new file.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with open(descriptor, "wb") as file:
@@ -327,10 +340,10 @@ def write_whole(path, fill):
             os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException as error:
-        # Ctrl-C may be heard right after the renaming, when there is nothing left to remove.
+        # A KeyboardInterrupt may come right after the renaming, when the temporary file no longer exists.
         with suppress(FileNotFoundError):
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say of which file
+        if isinstance(error, OSError) and error.filename is None:  # an error of a full disk names no file
             error.filename = path
         raise
     if os.name == "posix":
@@ -341,19 +354,19 @@ def write_whole(path, fill):
             os.close(descriptor)
 
 
-def check_destination(name, path):
-    """Refuse, before the work whose result it is to hold, a file that cannot be written.
+def check_destination(name: str, path: str) -> None:
+    """Raise if a file cannot be written, before the work whose result it is meant for.
 
     Parameters
     ----------
     name : str
-        What the path was given as: it opens the message.
+        The name of the argument, with which messages begin.
     path : str
 
     Raises
     ------
     ValueError, OSError
-        When there is no such folder, no permission, or something other than a file by that name.
+        If the folder does not exist or is not writable, or the path names something other than a file.
     """
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
