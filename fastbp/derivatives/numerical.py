@@ -1,24 +1,35 @@
-"""Derivatives by central differences, and checks of gradients worked out by hand.
+"""Derivatives by central differences, and the check of a gradient derived by hand.
 
-f'(x) is (f(x + h) - f(x - h)) / 2h but for two errors: the formula leaves out h^2 f'''/6, and rounding in f adds
-about eps |f| / h. Their sum is least where h is about the cube root of eps times the scale on which x varies: here
-h = cbrt(2.2e-16) max(|x|, 1) = 6e-6 max(|x|, 1), for each element of x. The result is then right to about ten digits.
+f'(x) is (f(x + h) - f(x - h)) / 2h up to two errors: truncation, h^2 f'''/6, and rounding in f, about eps |f| / h.
+Their sum is least for h near the cube root of eps times the scale on which x varies; here h = cbrt(2.2e-16) max(|x|, 1)
+= 6e-6 max(|x|, 1) for each element of x. The result is accurate to about ten digits.
 
 Source: Press, Teukolsky, Vetterling and Flannery, Numerical Recipes, section "Numerical Derivatives"; Nocedal and
 Wright, Numerical Optimization, section 8.1.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._support.declarative import described, number
 from ..errors import GradientError
 
-# What central differences cannot tell from 0, relative to the scale of f and its gradient, is below 1e-9. An element is
-# taken relative to at least 1e-3 of that scale, so that this noise stays below 1e-6: the default tolerance.
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+    Function = Callable[[Any], Any]
+
+# The noise of central differences is below 1e-9 of the scale of f and its gradient. Errors are relative to at least
+# 1e-3 of that scale, so that the noise stays below the default tolerance, 1e-6.
 _FLOOR = 1e-3
 
 
-def numerical_gradient(f, x, eps=None):
+def numerical_gradient(f: Callable[[Floats], Any], x: ArrayLike, eps: float | None = None) -> Floats:
     """The gradient of a function with one value, by central differences in float64.
 
     Parameters
@@ -27,8 +38,8 @@ def numerical_gradient(f, x, eps=None):
         Takes an array of float64 of the shape of x, returns a number (or an array of one element).
     x : array_like of real numbers, any shape
     eps : float, optional
-        The step for an element of size up to 1; larger elements take it times their size. By default the cube root of
-        float64's machine epsilon, 6.06e-6. Where f computes in float32, 5e-3 is right.
+        The step h for an element of absolute value up to 1; for larger elements, the step relative to their absolute
+        value. Default: the cube root of float64's machine epsilon, 6.06e-6. For an f that computes in float32: 5e-3.
 
     Returns
     -------
@@ -48,14 +59,14 @@ def numerical_gradient(f, x, eps=None):
     >>> fb.numerical_gradient(lambda x: (2 * x[0] + 3 * x[1]) ** 2, [1.0, 2.0]).round(6)
     array([32., 48.])
     """
-    x = _point(f, x)
-    jacobian, value, _ = _differences(f, x, step(eps))
+    point = _point(f, x)
+    jacobian, value, _ = _differences(f, point, step(eps))
     if value.size != 1:
         raise ValueError(f"f must return one number, got shape {value.shape}; numerical_jacobian takes such an f")
-    return jacobian.reshape(x.shape)
+    return jacobian.reshape(point.shape)
 
 
-def numerical_jacobian(f, x, eps=None):
+def numerical_jacobian(f: Callable[[Floats], Any], x: ArrayLike, eps: float | None = None) -> Floats:
     """The Jacobian of a function with any number of values, by central differences in float64.
 
     Parameters
@@ -89,35 +100,41 @@ def numerical_jacobian(f, x, eps=None):
     return jacobian
 
 
-def check_gradient(f, df, x, eps=None, tolerance=1e-6):
-    """Check a gradient or Jacobian worked out by hand against central differences.
+def check_gradient(
+    f: Callable[[Floats], Any],
+    df: Callable[[Floats], Any],
+    x: ArrayLike,
+    eps: float | None = None,
+    tolerance: float = 1e-6,
+) -> float:
+    """Check a gradient or Jacobian derived by hand against central differences.
 
     Parameters
     ----------
     f : callable
         Takes an array of float64 of the shape of x, returns a number or an array.
     df : callable
-        Takes the same, returns the gradient (of the shape of x) where f has one value, else the Jacobian
+        Takes the same array, returns the gradient (of the shape of x) if f has one value, otherwise the Jacobian
         (f(x).shape + x.shape).
     x : array_like of real numbers, any shape
-        Where to check. Stay 1e-5 away from kinks, such as 0 of a ReLU.
+        The point of the check, at least 1e-5 away from kinks such as 0 of a ReLU.
     eps : float, optional
-        The step: as in `numerical_gradient`.
+        The step, as in `numerical_gradient`.
     tolerance : float, default 1e-6
-        The largest relative error to accept.
+        Upper bound on the relative errors.
 
     Returns
     -------
     float
-        The largest relative error of an element: |got - expected| / max(|got|, |expected|, s / 1000). s is the scale
-        below which differences see nothing: the largest of 1, |expected| over all elements, and |f(x)| over the size of
+        The largest relative error of an element, |got - expected| / max(|got|, |expected|, s / 1000). The scale s
+        bounds the noise of differences: the largest of 1, |expected| over all elements, and |f(x)| / max(|x|, 1) for
         the element of x.
 
     Raises
     ------
     GradientError
-        If that is above `tolerance`, or df(x) is not finite; an AssertionError. It names the element, the value by
-        differences, and the value df gave.
+        If that is above `tolerance`, or df(x) is not finite; an AssertionError. It names the element, its value by
+        differences, and its value from df.
     TypeError
         If f or df is not callable, or x, f(x) or df(x) does not hold real numbers.
     ValueError
@@ -130,23 +147,23 @@ def check_gradient(f, df, x, eps=None, tolerance=1e-6):
     >>> fb.check_gradient(lambda x: x @ A @ x, lambda x: (A + A.T) @ x, [0.5, -1.0]) < 1e-9
     True
     """
-    x = _point(f, x)
+    point = _point(f, x)
     if not callable(df):
         raise TypeError(f"df must be a function, got {described(df)}")
     tolerance = number("tolerance", tolerance, least=0)
-    expected, value, size = _differences(f, x, step(eps))
-    got = _reals("df(x)", df(x.copy()))
+    expected, value, size = _differences(f, point, step(eps))
+    got = _reals("df(x)", df(point.copy()))
     if got.shape != expected.shape:
-        if value.size != 1 or got.shape != x.shape:
-            shape = x.shape if value.size == 1 else expected.shape
+        if value.size != 1 or got.shape != point.shape:
+            shape = point.shape if value.size == 1 else expected.shape
             raise ValueError(
-                f"df(x) has shape {got.shape}; expected {shape}, as x has {x.shape} and f(x) has {value.shape}"
+                f"df(x) has shape {got.shape}; expected {shape}, as x has {point.shape} and f(x) has {value.shape}"
             )
-        expected = expected.reshape(x.shape)
-        size = size.reshape(x.shape)
+        expected = expected.reshape(point.shape)
+        size = size.reshape(point.shape)
     if got.size == 0:
         return 0.0
-    errors = relative_errors(got, expected, scale(expected, x, size))
+    errors = relative_errors(got, expected, scale(expected, point, size))
     index = tuple(int(i) for i in np.unravel_index(np.argmax(errors), errors.shape))
     error = float(errors[index])
     if error > tolerance:
@@ -164,8 +181,8 @@ def check_gradient(f, df, x, eps=None, tolerance=1e-6):
     return error
 
 
-def _differences(f, x, eps):
-    """The Jacobian, the value f(x), and for each element of the Jacobian how large the f it is made of is."""
+def _differences(f: Function, x: Floats, eps: float) -> tuple[Floats, Floats, Floats]:
+    """The Jacobian, the value f(x), and for each element of the Jacobian the larger |f| of its difference."""
     value = _values(f, x, x.shape, None)
     jacobian = np.empty(value.shape + x.shape)
     size = np.empty_like(jacobian)
@@ -174,8 +191,10 @@ def _differences(f, x, eps):
     return jacobian, value, size
 
 
-def difference(f, x, index, eps, shape):
-    """The derivative of f(x), of this shape, with respect to one element of x, and how large the f it is made of is."""
+def difference(
+    f: Function, x: Floats, index: tuple[int, ...], eps: float, shape: tuple[int, ...]
+) -> tuple[Floats, Floats]:
+    """The derivative of f(x), of this shape, with respect to one element of x, and the larger |f| of the difference."""
     above, below = x.copy(), x.copy()
     h = eps * max(abs(x[index]), 1.0)
     above[index] += h
@@ -186,8 +205,8 @@ def difference(f, x, index, eps, shape):
     return derivative, np.maximum(np.abs(f_above), np.abs(f_below))
 
 
-def one_sided_differences(f, x, index, eps):
-    """The derivatives of a number f(x) from the left and from the right: (-3 f(x) + 4 f(x + h) - f(x + 2h)) / 2h."""
+def one_sided_differences(f: Function, x: Floats, index: tuple[int, ...], eps: float) -> list[Floats]:
+    """The left and the right derivative of a number f(x): (-3 f(x) + 4 f(x + h) - f(x + 2h)) / 2h, h of either sign."""
     found = []
     for sign in (-1, 1):
         h = sign * eps * max(abs(x[index]), 1.0)
@@ -199,19 +218,19 @@ def one_sided_differences(f, x, index, eps):
     return found
 
 
-def scale(expected, x, size):
-    """Below what differences see nothing: see `check_gradient`. x: of their points; size: as `difference` gives it."""
+def scale(expected: Floats, x: Floats, size: Floats) -> Floats:
+    """The scale s of `check_gradient`. x: the elements; size: the second result of `difference`."""
     return np.maximum(size / np.maximum(np.abs(x), 1), max(1.0, np.abs(expected).max()))
 
 
-def relative_errors(got, expected, scale):
-    """Of each element, in the sense of `check_gradient`; inf where got is not finite."""
+def relative_errors(got: Any, expected: Floats, scale: Floats) -> Floats:
+    """The relative error of each element, as `check_gradient` defines it; inf where got is not finite."""
     largest = np.maximum(np.maximum(np.abs(got), np.abs(expected)), _FLOOR * scale)
     with np.errstate(invalid="ignore"):
         return np.where(np.isfinite(got), np.abs(got - expected) / largest, np.inf)
 
 
-def _values(f, x, index, shape):
+def _values(f: Function, x: Floats, index: tuple[int, ...], shape: tuple[int, ...] | None) -> Floats:
     value = _reals("f(x)", f(x.copy()))
     if shape is not None and value.shape != shape:
         raise ValueError(f"f(x) changes shape from {shape} to {value.shape} near x")
@@ -221,16 +240,16 @@ def _values(f, x, index, shape):
     return value
 
 
-def _point(f, x):
+def _point(f: object, x: ArrayLike) -> Floats:
     if not callable(f):
         raise TypeError(f"f must be a function, got {described(f)}")
-    x = _reals("x", x)
-    if not np.isfinite(x).all():
+    found = _reals("x", x)
+    if not np.isfinite(found).all():
         raise ValueError("x must be finite, got nan or inf")
-    return x
+    return found
 
 
-def _reals(name, values):
+def _reals(name: str, values: Any) -> Floats:
     """A copy in float64 of an array or sequence of real numbers."""
     try:
         found = np.asarray(values)
@@ -241,8 +260,8 @@ def _reals(name, values):
     return found.astype(np.float64)
 
 
-def step(eps):
-    """The step for an element of size up to 1: as in `numerical_gradient`."""
+def step(eps: float | None) -> float:
+    """The step h of `numerical_gradient`."""
     if eps is None:
         return float(np.cbrt(np.finfo(np.float64).eps))
     return number("eps", eps, above=0)
