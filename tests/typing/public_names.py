@@ -28,6 +28,7 @@ layers: list[fb.layers.Layer] = [
     fb.BatchNorm(momentum=0.1),
     fb.Dropout(0.2),
     fb.Dense(10, bias=True, penalize_bias=False),
+    fb.Softmax(),
 ]
 activations: list[fb.layers.Activation] = [
     fb.Identity(), fb.ReLU(), fb.LeakyReLU(0.1), fb.Sigmoid(), fb.Tanh(), fb.Softplus(2), fb.ELU(0.5), fb.SELU(),
