@@ -79,9 +79,11 @@ MAY_KNOW = {
     "reference": {"reference."},
     "derivatives.numerical": {"_support.declarative", "errors"},
     "derivatives.forward_mode": set(),
-    "derivatives.of_network": DECLARED
-    | {"derivatives.forward_mode", "derivatives.numerical", "network", "ops", "reference", "reference.", "trainer"},
-    "derivatives": {"derivatives.numerical", "derivatives.of_network"},
+    "derivatives.second_order": DECLARED
+    | {"derivatives.forward_mode", "network", "reference", "reference.", "trainer"},
+    "derivatives.network_check": DECLARED
+    | {"derivatives.numerical", "network", "ops", "reference", "reference.", "trainer", "training.loss_function"},
+    "derivatives": {"derivatives.network_check", "derivatives.numerical", "derivatives.second_order"},
     "bench.": {"", "_core", "_support.storage", "bench.", "reference"},
     "bench": set(),
     "tabular.reading": {"_support.wording"},
@@ -301,7 +303,7 @@ def test_imports(module):
         ("trainer", "if True:\n    import torch", ["torch"]),
         ("derivatives.numerical", "import fastbp.reference.rng", [".reference.rng"]),
         ("derivatives.forward_mode", "from .._support.declarative import number", ["._support.declarative"]),
-        ("derivatives.of_network", "import scipy", ["scipy"]),
+        ("derivatives.second_order", "import scipy", ["scipy"]),
         (
             "estimators.base",
             "import sklearn.base\nfrom ..trainer import Trainer\nfrom .docstrings import documented",
