@@ -1,4 +1,4 @@
-"""Type checkers know every public name: mypy and pyright pass on a script that uses all of them, and mypy on fastbp.
+"""Type checkers know every public name: mypy and pyright pass on scripts that use all of them, and mypy on fastbp.
 
 They come with the extra `dev`; the tests are skipped where they are not installed.
 """
@@ -20,6 +20,7 @@ import fastbp as fb
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "tests" / "typing" / "public_names.py"
+OPERATIONS = ROOT / "tests" / "typing" / "operations.py"
 BESIDE = Path(sys.executable).parent  # where pip puts their commands
 
 pytestmark = pytest.mark.typing
@@ -56,11 +57,20 @@ def first_snippet():
     return re.search(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)[1]
 
 
+def right():
+    """The scripts without a fault: {file: text}. The one of the operations is used for the twin's, too."""
+    operations = OPERATIONS.read_text(encoding="utf-8")
+    assert "import Tanh, ops\n" in operations
+    of_the_twin = operations.replace("import Tanh, ops\n", "import Tanh\nfrom fastbp import reference as ops\n")
+    names = SCRIPT.read_text(encoding="utf-8")
+    return {"public_names.py": names, "operations.py": operations, "twin.py": of_the_twin}
+
+
 @pytest.fixture(scope="module")
 def pyright(tmp_path_factory):
-    """What pyright finds in each of three scripts: {file: lines of errors and their messages}. One run takes 15 s."""
+    """What pyright finds in each script: {file: {line: message}}. One run for all, as it takes 15 s."""
     folder = tmp_path_factory.mktemp("pyright")
-    texts = {"public_names.py": SCRIPT.read_text(), "snippet.py": first_snippet(), "wrong.py": textwrap.dedent(WRONG)}
+    texts = {**right(), "snippet.py": first_snippet(), "wrong.py": textwrap.dedent(WRONG)}
     for name, text in texts.items():
         (folder / name).write_text(text)
     config = {"extraPaths": [str(ROOT)], "include": ["."], "typeCheckingMode": "standard"}
@@ -80,14 +90,17 @@ def pyright(tmp_path_factory):
 
 
 @checked_out
-def test_mypy_on_a_script_of_all_public_names(tmp_path):
-    output, good = mypy(tmp_path, "--strict", "--follow-imports=silent", str(SCRIPT))
+def test_mypy_on_scripts_of_all_public_names(tmp_path):
+    for name, text in right().items():
+        (tmp_path / name).write_text(text)
+    output, good = mypy(tmp_path / "cache", "--strict", "--follow-imports=silent", *map(str, tmp_path.glob("*.py")))
     assert good, output
 
 
 @checked_out
-def test_pyright_on_a_script_of_all_public_names(pyright):
-    assert pyright["public_names.py"] == {}
+@pytest.mark.parametrize("name", ["public_names.py", "operations.py", "twin.py"])
+def test_pyright_on_scripts_of_all_public_names(name, pyright):
+    assert pyright[name] == {}
 
 
 @checked_out
@@ -141,7 +154,8 @@ def test_the_script_uses_all_public_names():
         helpers = {"initializer", "of_bias", "default", "Initializer", "Schedule", "schedule", "resolve", "Callback"}
         missing = {name for name in public if f"{module}.{name}" not in used} - helpers
         assert not missing, (module, missing)
-    assert not [name for name in fb.ops.__all__ if not re.search(rf"\bops\.{name}\b", text)]
+    operations = OPERATIONS.read_text(encoding="utf-8")
+    assert not [name for name in fb.ops.__all__ if not re.search(rf"\bops\.{name}\b", operations)]
 
 
 @checked_out
