@@ -1,4 +1,4 @@
-"""Forward mode: every derivative in the tables against differences, the sides of kinks, and what is refused."""
+"""Forward mode: every derivative in the tables against differences, the sides of kinks, and refusals."""
 
 import math
 
@@ -23,7 +23,7 @@ def along(f, *pairs):
 
 
 def assert_exact(f, *pairs):
-    """f of Duals has f of the values for its value, and the right tangent, whichever arguments have one."""
+    """f of Duals has the value f(values) and the right tangent, for every choice of arguments with a tangent."""
     for chosen in {(True,) * len(pairs), *(tuple(i == j for j in range(len(pairs))) for i in range(len(pairs)))}:
         y = f(*(Dual(x, dx) if moves else x for (x, dx), moves in zip(pairs, chosen)))
         expected = f(*(x for x, _ in pairs))
@@ -164,7 +164,7 @@ def test_places():
 
 
 def test_out_and_where():
-    """As the twin writes the terms of a cross-entropy: where nothing is computed, value and tangent stay."""
+    """As in the twin's cross-entropy: value and tangent do not change where nothing is computed."""
     log_p = Dual([-np.inf, -2.0], [np.nan, 3.0])
     t = np.array([0.0, 1.0])
     out = np.zeros_like(log_p)
@@ -188,7 +188,7 @@ def test_kinks_are_taken_from_the_left():
 
 @pytest.mark.parametrize("cls", ACTIVATIONS, ids=lambda cls: cls.name)
 def test_activations_at_kinks_and_elsewhere(cls):
-    """The tangent of forward is what backward says, also where a formula has pieces that meet in 0."""
+    """The tangent of forward equals the result of backward, also at 0, where the pieces of a formula meet."""
     x = np.array([-30.0, -2.0, -1e-3, 0.0, 1e-3, 0.5, 3.0, 40.0])
     forward, backward = (getattr(reference, f"{cls.name}_{way}") for way in ("forward", "backward"))
     y = forward(Dual(x, np.ones(8)))

@@ -289,7 +289,7 @@ def test_wrong_kinds():
 
 
 def test_no_two_declarations_have_one_name():
-    """Records tell what they are by their kind alone."""
+    """The kind in a record is enough to find its class."""
 
     def below(cls):
         yield cls

@@ -1,4 +1,4 @@
-"""Layers, activations, losses, optimisers, streams: what they hold, how they are written down, what they refuse."""
+"""Layers, activations, losses, optimisers and errors: their attributes, records and refusals; the steps of a network."""
 
 import copy
 import json
@@ -90,7 +90,7 @@ def test_copies_and_records_are_equal(thing):
 
 
 def test_reprs_are_short():
-    """What has a default is told where it differs."""
+    """repr has the arguments that differ from their defaults."""
     assert repr(Dense(3)) == "Dense(units=3)"
     assert (
         repr(Dense(3, LeakyReLU(0.01), bias=False, l2=1))
@@ -138,7 +138,7 @@ def test_records_are_json():
 
 
 def test_records_may_leave_out_what_has_a_default():
-    """So files that were written before a field was there are read."""
+    """Files from before a field existed are read."""
     record = {"kind": "dense", "units": 4, "activation": {"kind": "tanh"}, "bias": False}
     assert layers.Layer.from_dict(record) == Dense(4, "tanh", bias=False)
     assert layers.Layer.from_dict({"kind": "residual", "layers": [record]}) == Residual([Dense(4, "tanh", bias=False)])
@@ -442,14 +442,14 @@ def test_records_of_all_kinds():
 
 
 class FromZ(Activation):
-    """An activation whose derivative needs z: without a name, so that no record finds it."""
+    """An activation whose derivative needs z, without a name, so that no record has it."""
 
     code = 99
     from_z = True
 
 
 def kinds(inputs, *made_of):
-    """What the layers are flattened to: (kind, class of the activation) step by step."""
+    """The (kind, class of the activation) of each step."""
     return [(step.kind, type(step.activation)) for step in network_steps.steps_of(inputs, made_of)]
 
 
@@ -510,7 +510,7 @@ def test_an_activation_that_needs_z_is_a_step_of_its_own():
 
 
 def test_projections():
-    """Where a block ends in another width, or where one is asked for; after the block's own layers."""
+    """If a block changes the width, or on request; after the layers of the block."""
 
     def of(*blocks):
         return [

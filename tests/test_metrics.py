@@ -1,4 +1,4 @@
-"""Metrics: literals, scikit-learn's values, and what names mean with which loss."""
+"""Metrics: literals, scikit-learn's values, and the meaning of names with each loss."""
 
 import numpy as np
 import pytest

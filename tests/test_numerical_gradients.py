@@ -1,4 +1,4 @@
-"""Numerical gradients and Jacobians, and the check that uses them: it passes what is right, and finds what is wrong."""
+"""Numerical gradients and Jacobians, and the check that uses them: it accepts right gradients and finds wrong ones."""
 
 import re
 

@@ -125,7 +125,7 @@ def test_cosines():
 
 
 def test_no_function_that_differs_between_c_libraries():
-    """Learning rates are the same bits everywhere: of math only what is exactly rounded, and no power of floats."""
+    """Learning rates have the same bits everywhere: only exactly rounded functions of math, and no power of floats."""
     tree = ast.parse(inspect.getsource(schedules))
     used = {
         node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "math"
@@ -152,7 +152,7 @@ def test_one_cycle_rises_once_and_falls():
 
 
 def rates_of_pytorch(make, count=60):
-    """The learning rates of sixty steps at a rate of 1, as one of PyTorch's schedulers sets them."""
+    """The learning rates of sixty steps by one of PyTorch's schedulers, from a rate of 1."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

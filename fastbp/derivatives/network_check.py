@@ -78,7 +78,7 @@ def check_network(
     net : Network
         Of ``fastbp`` or ``fastbp.reference``. It is not changed: a copy in float64 is checked.
     loss : str, Loss or callable
-        As for `Trainer`; a function (output, target) -> (loss, doutput), too.
+        As for `Trainer`, including a function (output, target) -> (loss, doutput).
     X : ndarray (rows, inputs)
         A minibatch; a few rows are enough.
     y : ndarray
