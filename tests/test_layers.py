@@ -1,4 +1,4 @@
-"""Layers, activations, losses, optimisers and errors: their attributes, records and refusals; the steps of a network."""
+"""Layers, activations, losses, optimisers and errors: attributes, records and refusals; the steps of a network."""
 
 import copy
 import json
