@@ -151,7 +151,7 @@ def test_the_script_uses_all_public_names():
             for name, value in vars(home).items()
             if name[0] != "_" and getattr(value, "__module__", "") == home.__name__ and not inspect.isabstract(value)
         ]
-        helpers = {"initializer", "of_bias", "default", "Initializer", "Schedule", "schedule", "resolve", "Callback"}
+        helpers = {"initializer", "of_bias", "default", "Initializer", "Schedule", "schedule", "resolve", "checked"}
         missing = {name for name in public if f"{module}.{name}" not in used} - helpers
         assert not missing, (module, missing)
     operations = OPERATIONS.read_text(encoding="utf-8")
@@ -160,7 +160,7 @@ def test_the_script_uses_all_public_names():
 
 @checked_out
 @pytest.mark.parametrize("module", ["layers", "losses", "optimizers", "schedules", "initializers", "metrics", "errors",
-                                    "cpu", "derivatives", "reference", "ops", "network", "trainer", "callbacks",
+                                    "cpu", "derivatives", "reference", "network", "trainer", "callbacks",
                                     "datasets"])  # fmt: skip
 def test_public_functions_are_annotated(module):
     """Without a type checker: each argument and result of a public function or class has an annotation."""
