@@ -22,12 +22,12 @@ def written(tmp_path, text, name="table.csv"):
     return path
 
 
-def columns(cells):
-    return {name: cells.column(name).tolist() for name in cells.names}
+def columns(table):
+    return {name: table.column(name).tolist() for name in table.names}
 
 
-def rows_of(cells):
-    return np.arange(len(cells))
+def rows_of(table):
+    return np.arange(len(table))
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -55,9 +55,9 @@ def rows_of(cells):
     ],
 )
 def test_read(tmp_path, text, expected):
-    cells = tabular.read(written(tmp_path, text))
-    assert columns(cells) == expected
-    assert len(cells) == len(next(iter(expected.values())))
+    table = tabular.read(written(tmp_path, text))
+    assert columns(table) == expected
+    assert len(table) == len(next(iter(expected.values())))
     path = written(tmp_path, gzip.compress(text.encode()), "table.csv.gz")
     assert columns(tabular.read(path)) == expected
 
@@ -110,17 +110,17 @@ def test_delimiters_that_are_refused(tmp_path, delimiter):
 
 
 def test_columns_and_rows(tmp_path):
-    cells = tabular.read(written(tmp_path, 'a,b\n1,x\n"2\n",y\n\n,z\nfour,w\n'))
-    assert cells.names == ["a", "b"] and len(cells) == 4
+    table = tabular.read(written(tmp_path, 'a,b\n1,x\n"2\n",y\n\n,z\nfour,w\n'))
+    assert table.names == ["a", "b"] and len(table) == 4
     with pytest.raises(ValueError, match="table.csv has no column 'c'; it has 'a', 'b'$"):
-        cells.column("c")
+        table.column("c")
     # The second row takes two lines, and an empty one follows.
     message = "table.csv, line 7, column 'a': 'four' is not a finite number"
     with pytest.raises(ValueError, match=message):
-        cells.numbers("a")
+        table.numbers("a")
     with pytest.raises(ValueError, match=message):
-        cells.take(np.array([False, False, True, True])).numbers("a")
-    assert np.array_equal(cells.take(np.array([2, 0])).numbers("a"), [np.nan, 1.0], equal_nan=True)
+        table.take(np.array([False, False, True, True])).numbers("a")
+    assert np.array_equal(table.take(np.array([2, 0])).numbers("a"), [np.nan, 1.0], equal_nan=True)
 
 
 @pytest.mark.parametrize("text", ["inf", "-Infinity", "1e999"])
@@ -135,9 +135,9 @@ MIXED = "n,colour,m\n1,red,5\n2,blue,\n3,,5\n6,red,5\n100,green,7\n"
 
 
 def test_what_is_learnt(tmp_path):
-    cells = tabular.read(written(tmp_path, MIXED))
+    table = tabular.read(written(tmp_path, MIXED))
     rows = np.arange(4)  # the last has no say
-    inputs = tabular.learn_inputs(cells, cells.names, rows)
+    inputs = tabular.learn_inputs(table, table.names, rows)
     assert inputs == tabular.TableInputs(
         [
             tabular.NumberColumn("n", 2.5, 3.0, np.std([1, 2, 3, 6])),
@@ -146,14 +146,14 @@ def test_what_is_learnt(tmp_path):
         ]
     )
     assert inputs.width == 5
-    X = inputs.encode(cells.take(rows), np.float64)
+    X = inputs.encode(table.take(rows), np.float64)
     deviation = np.std([1, 2, 3, 6])
     expected = [[-2, 0, 0, 1, 0], [-1, 0, 1, 0, 0], [0, 1, 0, 0, 0], [3, 0, 0, 1, 0]] / np.array(
         [deviation, 1, 1, 1, 1]
     )
     assert np.allclose(X, expected, rtol=1e-15, atol=0)
     with pytest.warns(UserWarning, match="column 'colour' holds 'green' in 1 row, which no training row had"):
-        last = inputs.encode(cells.take(np.array([4])))
+        last = inputs.encode(table.take(np.array([4])))
     assert last.dtype == np.float32
     assert np.allclose(last, [[97 / deviation, 0, 0, 0, 0]])  # and a column that never varied stays 0
 
@@ -176,8 +176,8 @@ def test_numbers_are_rounded_as_python_rounds_them(tmp_path):
 
 
 def test_missing_values_and_unknown_text(tmp_path):
-    cells = tabular.read(written(tmp_path, "n,t\n1,x\n3,y\n8,x\n"))
-    inputs = tabular.learn_inputs(cells, ["n", "t"], rows_of(cells))
+    table = tabular.read(written(tmp_path, "n,t\n1,x\n3,y\n8,x\n"))
+    inputs = tabular.learn_inputs(table, ["n", "t"], rows_of(table))
     new = tabular.read(written(tmp_path, "t,other,n\n,a,\nz,b,3\nw,c,3\n"))
     with pytest.warns(UserWarning) as warned:
         X = inputs.encode(new, np.float64)
@@ -190,15 +190,15 @@ def test_missing_values_and_unknown_text(tmp_path):
 
 
 def test_a_missing_column(tmp_path):
-    cells = tabular.read(written(tmp_path, "n,t\n1,x\n3,y\n"))
-    inputs = tabular.learn_inputs(cells, ["n", "t"], rows_of(cells))
+    table = tabular.read(written(tmp_path, "n,t\n1,x\n3,y\n"))
+    inputs = tabular.learn_inputs(table, ["n", "t"], rows_of(table))
     with pytest.raises(ValueError, match="new.csv has no column 't'; it has 'n', 'u'"):
         inputs.encode(tabular.read(written(tmp_path, "n,u\n1,x\n", "new.csv")))
 
 
 def test_kinds_of_columns(tmp_path):
-    cells = tabular.read(written(tmp_path, "code,mixed,day\n1,1,2020-01-01\n2,x,2020-01-02\n2,y,2020-01-02\n"))
-    inputs = tabular.learn_inputs(cells, cells.names, rows_of(cells), text=["code"])
+    table = tabular.read(written(tmp_path, "code,mixed,day\n1,1,2020-01-01\n2,x,2020-01-02\n2,y,2020-01-02\n"))
+    inputs = tabular.learn_inputs(table, table.names, rows_of(table), text=["code"])
     assert inputs.columns == (
         tabular.TextColumn("code", ["1", "2"]),
         tabular.TextColumn("mixed", ["1", "x", "y"]),
@@ -220,27 +220,27 @@ def test_kinds_of_columns(tmp_path):
     ],
 )  # fmt: skip
 def test_columns_that_are_refused(tmp_path, cells, message):
-    cells = tabular.read(written(tmp_path, "\n".join(["my column,b", *(f"{cell},1" for cell in cells)])))
+    table = tabular.read(written(tmp_path, "\n".join(["my column,b", *(f"{cell},1" for cell in cells)])))
     with pytest.raises(ValueError, match=message):
-        tabular.learn_inputs(cells, cells.names, rows_of(cells))
+        tabular.learn_inputs(table, table.names, rows_of(table))
 
 
 def test_text_that_looks_like_numbers(tmp_path, recwarn):
     path = written(tmp_path, "a;b;c\n1,5;x1;1.2.2020\n;x2;2.2.2020\n1.234,5;x1;2.2.2020\n")
-    cells = tabular.read(path)
+    table = tabular.read(path)
     message = r"column 'a' is taken as text .numbers are written as 1234.5.; if that is right, say --text a$"
     with pytest.warns(UserWarning, match=message) as warned:
-        inputs = tabular.learn_inputs(cells, cells.names, rows_of(cells))
+        inputs = tabular.learn_inputs(table, table.names, rows_of(table))
     assert len(warned) == 1 and inputs.columns[0] == tabular.TextColumn("a", ["", "1,5", "1.234,5"])
     recwarn.clear()
-    tabular.learn_inputs(cells, cells.names, rows_of(cells), text=["a"])
+    tabular.learn_inputs(table, table.names, rows_of(table), text=["a"])
     assert not recwarn
 
 
 def test_no_value_among_the_rows_trained_on(tmp_path):
-    cells = tabular.read(written(tmp_path, "a,b\n,1\n,2\n3,3\n"))
+    table = tabular.read(written(tmp_path, "a,b\n,1\n,2\n3,3\n"))
     with pytest.raises(ValueError, match="column 'a' has no value in the rows to train on"):
-        tabular.learn_inputs(cells, ["a"], np.arange(2))
+        tabular.learn_inputs(table, ["a"], np.arange(2))
 
 
 def test_arrays():
@@ -300,14 +300,14 @@ def test_targets_that_are_refused(values, options, message):
 
 
 def test_target_values(tmp_path):
-    cells = tabular.read(written(tmp_path, "n,t,m\n1,a,1\n2,b,2\n3,c,x\n"))
-    assert np.array_equal(tabular.target_values(cells, "n"), [1.0, 2.0, 3.0])
-    assert tabular.target_values(cells, "t").tolist() == ["a", "b", "c"]
-    assert tabular.target_values(cells, "m", "classification").tolist() == ["1", "2", "x"]
+    table = tabular.read(written(tmp_path, "n,t,m\n1,a,1\n2,b,2\n3,c,x\n"))
+    assert np.array_equal(tabular.target_values(table, "n"), [1.0, 2.0, 3.0])
+    assert tabular.target_values(table, "t").tolist() == ["a", "b", "c"]
+    assert tabular.target_values(table, "m", "classification").tolist() == ["1", "2", "x"]
     with pytest.raises(ValueError, match="line 4, column 'm': 'x' is not a finite number: mend it, or use --task"):
-        tabular.target_values(cells, "m")
+        tabular.target_values(table, "m")
     with pytest.raises(ValueError, match="line 2, column 't': 'a' is not a finite number$"):
-        tabular.target_values(cells, "t", "regression")
+        tabular.target_values(table, "t", "regression")
 
 
 def test_classes():

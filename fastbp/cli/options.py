@@ -190,7 +190,7 @@ def _add_info(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _add_reading(option: Callable[..., Any]) -> None:
-    """Options that say how DATA is read; `data.read_table` and `data.read_arrays` take them."""
+    """Options that say how DATA is read: cli/data.py takes them."""
     option("--inputs", metavar="NAME", default="X", help="in a .npz file, the array to predict from (default: X)")
     option("--delimiter", type=_character, metavar="C", help="of a CSV file (default: , ; tab or |, by its first line)")
 
