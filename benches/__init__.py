@@ -6,11 +6,11 @@ see `measure`.
 
 ``python -m benches.board`` is the speed board: fastbp, JAX, PyTorch eager and compiled, scikit-learn and NumPy by hand,
 training by epochs and in single steps, and predicting, with one thread and with all. --isa avx2 limits every library to
-AVX2; --json keeps the results, also those of a run that Ctrl-C ended; --help shows the rest. ``python -m benches.chart``
-draws several runs side by side. `cells` lists the cells and counts their operations and bytes; `peers` lists the
-libraries, and peer_<library>.py uses each at its best; `steps` makes epochs of single steps; `workers`, `worker` and
-`crew` run the libraries in processes of their own; `results` and `chart` present the results. A library is added with a
-peer_<library>.py and an entry in `peers`.
+AVX2; --json keeps the results, even those of a run that Ctrl-C ended; --help shows the rest.
+``python -m benches.chart`` draws several runs side by side. `cells` lists the cells and counts their operations and
+bytes; `peers` lists the libraries, and peer_<library>.py uses each at its best; `steps` makes epochs of single steps;
+`workers`, `worker` and `crew` run the libraries in processes of their own; `results` and `chart` present the results. A
+library is added with a peer_<library>.py and an entry in `peers`.
 
 ``python -m benches.growth`` times a step against batch, width and depth, and looks for cliffs.
 

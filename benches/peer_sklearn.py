@@ -7,9 +7,9 @@ the initial weights of the board put in place.
 Left out: two classes under softmax, for which scikit-learn makes one logistic output.
 
 The squared error is half of fastbp's, and its gradient is summed over the outputs rather than averaged: the learning
-rate of SGD, or the eps of Adam, is scaled to make the same updates. scikit-learn adds Adam's eps to a second moment without the correction
-of its bias; in the first hundred steps that has the effect of an eps about ten times as large. So it gets a tenth,
-and the tolerance is wider.
+rate of SGD, or the eps of Adam, is scaled to make the same updates. scikit-learn adds Adam's eps to a second moment
+without the correction of its bias; in the first hundred steps that has the effect of an eps about ten times as large.
+So it gets a tenth, and the tolerance is wider.
 """
 
 from time import perf_counter
