@@ -36,6 +36,7 @@ DECLARED = {
 }
 
 SHARED_TRAINING = {"training.batches", "training.data", "training.history", "training.loss_function", "training.run"}
+TRAINING = SHARED_TRAINING | {"training.", "training.engine", "training.settings"}
 
 # Room or module of fastbp -> the rooms and modules that it may import. "ops" is the folder's __init__, "ops." stands
 # for all modules in the folder that have no line of their own. Imports for annotations alone (TYPE_CHECKING) do not
@@ -71,10 +72,11 @@ MAY_KNOW = {
     "training.history": {"_support.declarative"},
     "training.loss_function": {"_support.declarative"},
     "training.run": {"_support.declarative", "callbacks", "metrics", "training.history"},
-    "training.": DECLARED
-    | SHARED_TRAINING
-    | {"_core", "_support.arguments", "_support.storage", "network", "training."},
-    "trainer": DECLARED | SHARED_TRAINING | {"_core", "_support.arguments", "network", "training."},
+    # The engine knows neither the run nor callbacks.
+    "training.settings": DECLARED | {"network", "training.loss_function"},
+    "training.engine": DECLARED | {"_core", "_support.arguments", "network", "training.data", "training.settings"},
+    "training.": DECLARED | TRAINING | {"_core", "_support.arguments", "_support.storage", "network"},
+    "trainer": DECLARED | TRAINING | {"_support.arguments", "network"},
     "reference.": DECLARED | SHARED_TRAINING | {"reference."},
     "reference": {"reference."},
     "derivatives.numerical": {"_support.declarative", "errors"},
@@ -312,7 +314,7 @@ def test_imports(module):
         ("estimators.base", "import pandas\nfrom ..cli import main", ["pandas", ".cli."]),
         ("trainer", "from .estimators import MLPClassifier", [".estimators."]),
         ("training.engine", "from ..trainer import Trainer", [".trainer"]),
-        ("training.engine", "from ..callbacks import Callback\nfrom .run import Run", [".callbacks"]),
+        ("training.engine", "from ..callbacks import Callback\nfrom .run import Run", [".callbacks", ".training.run"]),
         ("training.run", "from .engine import Engine", [".training.engine"]),
         ("training.run", "if TYPE_CHECKING:\n    from .engine import Engine", []),
         ("training.in_core", "from ..ops import gemm", [".ops.gemm"]),
