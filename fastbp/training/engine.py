@@ -152,7 +152,7 @@ class Engine:
         self.updates.done = value
 
     def replace_optimizer(self, optimizer: Optimizer) -> None:
-        """Go on with another optimiser of the same class; its state is kept.
+        """Continue with another optimiser of the same class; its state is kept.
 
         Raises
         ------
@@ -236,7 +236,8 @@ class Engine:
         rows : int
             Rows of the largest minibatch.
         whole : bool
-            Whether the minibatch has to go through the net at once where it is such a net or loss: so in training.
+            True in training: with batch norms, or a loss that is a Python function, a minibatch then goes through the
+            net at once.
 
         Returns
         -------
@@ -317,8 +318,8 @@ class Engine:
     def counted(self, plan: Any, update: Callable[..., tuple[Any, ...]], *values: Any) -> tuple[Any, ...]:
         """Call a method of a plan that makes an update, and count the update.
 
-        A signal's handler that raises does so right after that method, whose update has been made by then: so it is
-        counted in any case.
+        The update is counted even when a signal's handler raises an exception: handlers run after the method has
+        returned, when the update has been made.
         """
         updates = self.updates
         try:

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 class Counters(NamedTuple):
-    """The functions by which a run reads and moves on the counts of the training it belongs to.
+    """Functions by which a run reads and advances the counts of its trainer.
 
     Attributes
     ----------
     steps : function () -> int
         Updates done, over all fits.
     count_epoch : function () -> int
-        Counts an epoch; returns the number of epochs done, over all fits.
+        Counts an epoch, and returns the number of epochs done, over all fits.
     advance_schedule : function (float) -> None
-        Is called after each epoch with its loss, of the validation data where there are any.
+        Is called after each epoch with its loss; with validation, with the loss of the validation data.
     """
 
     steps: Callable[[], int]
@@ -42,14 +42,14 @@ class Counters(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """What a run measures after each epoch.
+    """Functions by which a run measures the net after each epoch.
 
     Attributes
     ----------
     validation_loss : function () -> float, or None
         None: there are no validation data.
     outputs : function () -> (output, target), or None
-        The arrays that metrics are of; None: there are none.
+        The arrays that metrics are computed from; None: there are none.
     """
 
     validation_loss: Callable[[], float] | None
@@ -90,8 +90,7 @@ class Run:
     loss : Loss or function
     counters : Counters
     settings : dict
-        "epochs", "rows" (None: unknown), "batch_size", "accumulate", and other settings that have to be the same when
-        the fit is resumed from a checkpoint. The number of epochs may differ.
+        "epochs", "rows", "batch_size" (both None where the data come in batches) and "accumulate".
     watched : Watched
     metrics, callbacks, tolerance, verbose
         As `Trainer.fit` takes them.
@@ -107,7 +106,7 @@ class Run:
     epoch : int
         Epochs of this fit that are done, those before a checkpoint included.
     epochs : int
-        Epochs that are wanted.
+        The argument of `fit`.
     rows : int or None
         Rows of an epoch; None when they come from an iterable.
     batch_size : int or None
