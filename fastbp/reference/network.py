@@ -561,11 +561,11 @@ def rows_of_inputs(name: str, x: Any, network: Network, allow_nonfinite: bool = 
     x = arrayed(name, x)
     if isinstance(x, np.ndarray) and x.dtype == np.uint8:
         x = x.astype(network.dtype) / 255
-    x = real_array(name, x, network.dtype)
-    if x.ndim != 2:
-        raise ValueError(f"{name} must have 2 dimensions (rows, {network.inputs}), got shape {x.shape}")
-    if x.shape[1] != network.inputs:
-        raise ValueError(f"{name} has {x.shape[1]} columns; the network takes {network.inputs}")
+    rows = real_array(name, x, network.dtype)
+    if rows.ndim != 2:
+        raise ValueError(f"{name} must have 2 dimensions (rows, {network.inputs}), got shape {rows.shape}")
+    if rows.shape[1] != network.inputs:
+        raise ValueError(f"{name} has {rows.shape[1]} columns; the network takes {network.inputs}")
     if not allow_nonfinite:
-        refuse_nonfinite(name, x)
-    return x
+        refuse_nonfinite(name, rows)
+    return rows
