@@ -103,5 +103,5 @@ class InCore(MinibatchWay):
             return None
         count = plan.step_count
         if status != _core.OK:
-            raise engine.divergence(status, before + count, plan.failed_loss, rates[count], run.history)
+            raise engine.divergence(status, before + count, plan.failed_loss, float(rates[count]), run.history)
         return Pass(plan.mean_loss, plan.mass_sum, plan.squared_norm_sum, count)

@@ -111,7 +111,7 @@ def to_record(settings: Settings, counts: Counts) -> dict[str, Any]:
     TypeError
         When the loss or the schedule is a function.
     """
-    if is_function(settings.loss):
+    if not isinstance(settings.loss, losses.Loss):
         raise TypeError("loss is a function, which a file cannot hold: save the network alone with net.save")
     return {
         "loss": settings.loss.to_dict(),

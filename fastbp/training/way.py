@@ -211,7 +211,7 @@ class MinibatchWay(Way):
         while run.goes_on():
             run.begin_epoch()
             total = mass = squared_norm = 0.0
-            layer_squares = np.zeros(len(engine.net.weights))
+            layer_squares, updates, rate = np.zeros(len(engine.net.weights)), 0, 0.0
             for number, (x, y, weights) in enumerate(source.epoch()):
                 x_name, y_name, weights_name = (f"{name} of batch {number + 1}" for name in ("x", "y", "sample_weight"))
                 data = self.data(x_name, y_name, x, y, weights_name, weights, allow_nonfinite)
@@ -227,4 +227,5 @@ class MinibatchWay(Way):
                 total, mass = total + done.loss * done.mass, mass + done.mass
                 squared_norm += done.squared_norm
                 layer_squares += squares
-            run.end_epoch(total / mass if mass else 0.0, squared_norm, layer_squares, number + 1, rates[0])
+                updates, rate = updates + 1, rates[0]
+            run.end_epoch(total / mass if mass else 0.0, squared_norm, layer_squares, updates, rate)

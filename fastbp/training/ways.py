@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..losses import Loss
 from ..network import Network
 from ..optimizers import LBFGS
 from .full_batch import FullBatch, refuse_settings
 from .in_core import InCore
-from .loss_function import is_function
 from .python_loss import PythonLoss
 from .settings import Counts, Settings
 from .way import MinibatchWay, Way
@@ -35,5 +35,5 @@ def chosen_way(net: Network, settings: Settings, counts: Counts | None = None) -
     if isinstance(optimizer, LBFGS):
         refuse_settings(settings)
     way: MinibatchWay
-    way = PythonLoss(net, settings, loss, counts) if is_function(loss) else InCore(net, settings, loss, counts)
+    way = InCore(net, settings, loss, counts) if isinstance(loss, Loss) else PythonLoss(net, settings, loss, counts)
     return FullBatch(way, optimizer) if isinstance(optimizer, LBFGS) else way
