@@ -1,4 +1,4 @@
-"""What happens after each epoch of an estimator: scikit-learn's bookkeeping, and its rules for when to stop."""
+"""The callback of an estimator: scikit-learn's bookkeeping after each epoch, and its rules for when to stop."""
 
 from __future__ import annotations
 

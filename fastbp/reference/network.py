@@ -505,7 +505,7 @@ def views(flat: Any, steps: Iterable[Step]) -> tuple[tuple[Any, Any], ...]:
     return tuple((flat[W].reshape(shape), None if b is None else flat[b]) for W, shape, b in parameter_slices(steps))
 
 
-# Checks: an error names the argument, what was expected and what came.
+# Checks: an error names the argument, the expected value and the given one.
 
 
 def real_dtype(dtype: Any) -> np.dtype[Any]:

@@ -1,4 +1,4 @@
-"""What training minimises: the loss of a network on minibatches, its penalties, and their gradient."""
+"""The objective of training: the loss of a network on minibatches, its penalties, and their gradient."""
 
 from __future__ import annotations
 

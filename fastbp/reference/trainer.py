@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Update(NamedTuple):
-    """What an update leaves for the history.
+    """The figures of an update that the history needs.
 
     Attributes
     ----------

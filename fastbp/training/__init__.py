@@ -13,5 +13,5 @@ Each module imports those above it in this list alone:
     way         the interface of the ways to make an epoch
     in_core, python_loss, full_batch    the three ways
     ways        the choice among them
-    fit         the arguments of one call of `fit`, checked, and the training they ask for
+    fit         the data and settings of one call of `fit` after all checks
 """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Task(NamedTuple):
-    """What one call of `Trainer.fit` has to do.
+    """The data and settings of one call of `Trainer.fit`.
 
     Attributes
     ----------

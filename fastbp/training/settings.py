@@ -1,4 +1,4 @@
-"""The settings of a trainer and the counts of its training: what a file or a copy holds besides vectors."""
+"""The settings of a trainer and the counts of its training: the parts of its state that are not vectors."""
 
 from __future__ import annotations
 
