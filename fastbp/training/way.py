@@ -31,7 +31,7 @@ class Way(ABC):
 
     engine: Engine
 
-    # ------------------------------------------------------------------------------- requirements: all are met by default
+    # ----------------------------------------------------------------------------- requirements: all are met by default
 
     def require_minibatches(self, what: str) -> None:  # noqa: B027
         """Raise ValueError where `what`, which works on minibatches, does not go with this way."""
