@@ -1,4 +1,4 @@
-"""Activations and their derivatives, on values that the second-level cache holds."""
+"""Activations and their derivatives, on values in the second-level cache."""
 
 import numpy as np
 import pytest

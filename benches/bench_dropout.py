@@ -1,4 +1,4 @@
-"""Dropout: drawing a mask and taking it, and the way back."""
+"""Dropout: forward, which draws the mask, and backward."""
 
 import numpy as np
 import pytest

@@ -1,9 +1,9 @@
 """A training epoch of every net, in one C call, against the NumPy twin and NumPy by hand: one thread, one core.
 
-The ratios are those of interleaved rounds, best over best. A net that is not as much faster than the twin as it must be
-fails. ``python -m benches.compare_twin`` makes the same comparison in more rounds, and on all cores.
+The ratios are of interleaved rounds, best over best. A net fails whose ratio to the twin is below `Net.least_ratio`.
+``python -m benches.compare_twin`` makes the same comparison in more rounds, and on all cores.
 
-And an epoch from data of other dtypes and layouts, which are converted as they are gathered, against one from a float32
+Also an epoch of data of other dtypes and layouts, which are converted as they are gathered, against one of a float32
 array: from pixels it may take no longer.
 """
 
@@ -25,8 +25,8 @@ def bench_epoch(speed, net):
         if not speed.enabled:
             speed(lambda: trainer.epochs(1))
             return
-        who = [one(net, *data, 1) for one in compare_twin.CONTESTANTS]
-        times = timing.race(who, 3, compare_twin.SAMPLE, one_core=True)
+        raced = [one(net, *data, 1) for one in compare_twin.CONTESTANTS]
+        times = timing.race(raced, 3, compare_twin.SAMPLE, one_core=True)
         fast, twin, by_hand = (times[one.name] for one in compare_twin.CONTESTANTS)
         ratio, median = timing.ratio(twin, fast)
         figures = {
@@ -40,7 +40,7 @@ def bench_epoch(speed, net):
 
 
 class From:
-    """Trains 784-128-10 in float32, batch 64, on 60,000 rows as they are."""
+    """Trains 784-128-10 in float32, batch 64, on data of one dtype and layout."""
 
     def __init__(self, name, X):
         self.name, self.X, self.y = name, X, np.arange(len(X)) % 10
@@ -53,7 +53,7 @@ class From:
         return self.trainer.fit(self.X, self.y, epochs=count, batch_size=64)["seconds"]
 
 
-# What to make of the pixels, and how many times as long as from float32 an epoch may take.
+# {data: (how they are made of pixels, upper bound on the time of an epoch over that of float32)}
 DATA = {
     "uint8": (lambda pixels: pixels, 1.05),
     "float64": (lambda pixels: pixels / 255, 1.3),

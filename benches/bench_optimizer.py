@@ -1,4 +1,4 @@
-"""Updates of parameter vectors: of a tiny net, one that the second-level cache holds, and one that lies in memory."""
+"""Updates of parameter vectors: of a tiny net, of one that fits in the second-level cache, and of one in memory."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def bench_adagrad_step(speed, N):
 @pytest.mark.parametrize("name", ["penalty", "clip_by_norm", "clip_by_value", "weight_average"])
 def bench_around_the_update(speed, N, name):
     a, b = vectors(N, 2)
-    limit = 1e30 if name == "clip_by_norm" else 0.1  # with a small one the second call would have nothing to do
+    limit = 1e30 if name == "clip_by_norm" else 0.1  # below a small limit nothing is left to do after the first call
     arrays, numbers, moved = {
         "penalty": ((a, b), (1e-4, 1e-4), 3),  # w and g are read, g is written
         "clip_by_norm": ((b,), (limit,), 1),  # g is read, and not scaled

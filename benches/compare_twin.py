@@ -9,7 +9,7 @@ from fastbp.bench import contestants, cores, nets, report, timing, verify
 from . import measure
 
 CONTESTANTS = (contestants.Fastbp, contestants.Twin, contestants.ByHand)
-SAMPLE = 0.02  # seconds a contestant trains in one round, at least
+SAMPLE = 0.02  # least seconds that a contestant trains in one round
 
 
 def compare(net, rounds):
@@ -30,12 +30,12 @@ HEADER = (
 
 
 def row(net, alone, everywhere, peak):
-    """A line of the table, and whether the twin is beaten as it must be on one core and on all."""
+    """A line of the table, and whether the ratio to the twin reaches `Net.least_ratio` on one core and on all."""
     microseconds = 1e6 / net.steps()
     fast, twin, hand = (alone[one.name] for one in CONTESTANTS)
     gflops = net.flops() / min(fast) / 1e9
     to_twin, to_hand = timing.ratio(twin, fast), timing.ratio(hand, fast)
-    # NumPy at its better number of threads: for small products one.
+    # NumPy at the better number of threads: one for small products.
     all_fast = min(everywhere["fastbp"])
     all_twin, all_hand = (min(*alone[name], *everywhere[name]) for name in ("twin", "by hand"))
     enough = min(*to_twin, all_twin / all_fast) >= net.least_ratio

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-# fastbp takes its number of threads when it is imported.
+# fastbp reads this when it is imported.
 os.environ.setdefault("FASTBP_NUM_THREADS", "1")
 
 from fastbp.bench import cores, report, timing
@@ -16,7 +16,7 @@ TABLE = pytest.StashKey()
 
 def pytest_configure(config):
     config.stash[TABLE] = []
-    # pytest-benchmark calibrates for a second and times for a second unless told otherwise, and has a table of its own.
+    # The defaults of pytest-benchmark are a second to calibrate, a second to time, and a table of its own.
     option = config.option
     if float(option.benchmark_max_time) == 1.0:
         option.benchmark_max_time = 0.1
@@ -27,7 +27,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session", autouse=True)
 def where():
-    """On one core, unless fastbp was given more threads. NumPy has one. What the core can do is measured first."""
+    """One core, unless fastbp has more threads; NumPy has one. The limits of the core are measured first."""
     with cores.one_core():
         measure.peak("float32")
         measure.peak("float64")
@@ -45,11 +45,11 @@ def where():
 def speed(benchmark, request):
     """speed(f, twin=None, flops=0, moved=0, dtype="float32", **more): time f() and report it.
 
-    twin: does the same in NumPy, and is timed for the ratio. flops: floating-point operations of a call, for GFLOP/s
-    and the share of the multiply-add peak of as many cores as fastbp has threads. moved: bytes that a call must read
-    and write, for GB/s. more: goes into the report.
+    twin: the same in NumPy, timed for the ratio. flops: floating-point operations of a call, for GFLOP/s and the share
+    of the multiply-add peak of as many cores as fastbp has threads. moved: bytes that a call must read and write, for
+    GB/s. more: further entries of the report.
 
-    Check the result before: see `fastbp.bench.verify.agree`. With --benchmark-disable nothing is timed, and
+    Check the result first: see `fastbp.bench.verify.agree`. With --benchmark-disable nothing is timed, and
     speed.enabled is false.
     """
 

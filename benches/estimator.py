@@ -1,8 +1,8 @@
 """fastbp's MLPClassifier against scikit-learn's, same settings, same run. ``python -m benches.estimator [FOLDER]``
 
-On MNIST (FOLDER holds its four IDX files; else FASTBP_DATA/mnist) and on the bundled digits: time of `fit`, accuracy on
-rows that were not seen, ratio. The two take turns. Then GridSearchCV with 24 candidates on the digits, over joblib's
-processes and threads, whose scores must be those of one job.
+On MNIST (FOLDER holds its four IDX files; default: FASTBP_DATA/mnist) and on the bundled digits: time of `fit`,
+accuracy on held-out rows, ratio. The two take turns. Then GridSearchCV with 24 candidates on the digits, over joblib's
+processes and threads; the scores must equal those of one job.
 
 The exit status is 1 when MNIST's accuracy is below 98.0%, when fastbp takes more than a third of scikit-learn's time on
 it, or when scores differ.
@@ -47,7 +47,7 @@ def homes():
 
 
 def compare(name, data, settings, rounds):
-    """Fit both, `rounds` times in turn. Returns (fastbp's least accuracy, ratio of the best times)."""
+    """Fit both, `rounds` times in turn. Returns (fastbp's accuracy, ratio of the best times)."""
     X, y, X_test, y_test = data
     best, accuracy = {}, {}
     for _ in range(rounds):
@@ -78,7 +78,7 @@ def search(X, y, jobs, backend):
 
 
 def searches(X, y):
-    """Whether all ways to search give the same scores."""
+    """Whether all ways to run the search give the same scores."""
     alone, expected = search(X, y, 1, "threading")
     print(f"GridSearchCV, {len(expected.T)} candidates, 3 folds\n  1 job, threads of fastbp's own{alone:8.2f} s")
     same = True

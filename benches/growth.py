@@ -1,11 +1,11 @@
 """How the cost of a step grows with the size of its parts. ``python -m benches.growth``
 
-A training step (`Trainer.step`, Adam) against the batch, the width and the depth of a net, and a prediction against its
-rows; one thread on one core. Sizes are powers of two with their neighbours, and those where something may change: one
-past a register tile or a vector, rows of whole KiB, weights that just fill a cache.
+A training step (`Trainer.step`, Adam) against the batch, the width and the depth of a net, and a prediction against the
+number of rows; one thread on one core. Sizes are powers of two with their neighbours, and sizes where cost may jump:
+one past a register tile or a vector, rows of whole KiB, weights that just fill a cache.
 
-A cliff is a size whose time is more than the tolerance above what a straight line between its neighbours says, time
-against floating-point operations, or whose time per operation is as much above that of a smaller size.
+A cliff is a size whose time lies more than the tolerance above the straight line between its neighbours, time against
+floating-point operations, or whose time per operation lies as far above that of a smaller size.
 """
 
 import sys
@@ -24,11 +24,11 @@ from .commands import Parser, finish, progress
 PROGRAM = "python -m benches.growth"
 ROUNDS = 3
 TOLERANCE = 0.25
-SAMPLE = 0.02  # seconds that a size is timed in a round, at least
+SAMPLE = 0.02  # least seconds that a size is timed in a round
 
 
 class Sweep(NamedTuple):
-    """Sizes to time. `net(n)` is the net of size n, and `rows(n)` how many rows it gets."""
+    """Sizes to time. `net(n)` is the net of size n, `rows(n)` the number of its rows."""
 
     name: str
     what: str
@@ -72,7 +72,7 @@ def sweeps(quick=False):
     tiles += [6 * k + s for k in (1, 3, 9) for s in (0, 1)]
     vectors = [16 * k + 1 for k in (1, 2, 3, 6, 10, 20, 40)]
     whole_kib = [256 * k + s for k in (3, 5, 6, 12) for s in (0, 1)]
-    # Square matrices of float32 that just fill a cache of the sizes that are common, and what is one wider.
+    # Square matrices of float32 that just fill one of the caches, and those one wider.
     fills = [int((size / 4) ** 0.5) + s for size in measure.caches() for s in (0, 1)]
     widest, longest, deepest = (512, 1024, 8) if quick else (4096, 65536, 32)
     width = around(widest, 8, [n for n in (*vectors, *whole_kib, *fills) if 8 <= n <= widest])
@@ -93,7 +93,7 @@ def sweeps(quick=False):
 
 
 def over_the_line(flops, seconds):
-    """How far each time lies above the straight line between its neighbours, as a share; 0 at the ends.
+    """The distance of each time above the straight line between its neighbours, as a share; 0 at the ends.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def over_the_line(flops, seconds):
 
 
 def over_smaller(flops, seconds):
-    """How far each size's time per operation lies above the least of the smaller sizes, as a share, or 0."""
+    """The distance of each size's time per operation above the least of the smaller sizes, as a share, or 0."""
     over, least = [], float("inf")
     for work, time in zip(flops, seconds):
         over.append(max(0.0, time / work / least - 1))
@@ -118,7 +118,7 @@ def over_smaller(flops, seconds):
 
 
 def time_sweep(sweep, rounds):
-    """Seconds of each size, the best of the rounds; a suspect and its neighbours get as many again."""
+    """Seconds of each size, the best of the rounds; a suspected cliff and its neighbours get as many rounds again."""
     best = [float("inf")] * len(sweep.sizes)
 
     def take(places):
@@ -138,7 +138,7 @@ def time_sweep(sweep, rounds):
 
 
 def record(sweep, seconds, tolerance):
-    """What the file and the text say of a sweep."""
+    """The results of a sweep, for the file and the text."""
     flops = [sweep.flops(n) for n in sweep.sizes]
     line, smaller = over_the_line(flops, seconds), over_smaller(flops, seconds)
     return {
@@ -193,7 +193,7 @@ def _run(options):
     if options.chart:
         from . import chart, growth_chart
 
-        chart.check(options.chart)
+        chart.check("--chart", options.chart)
     started = perf_counter()
     found = {"date": strftime("%Y-%m-%d %H:%M %Z"), "machine": report.facts(), "tolerance": options.tolerance}
     print(report.machine(), flush=True)

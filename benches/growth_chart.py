@@ -1,4 +1,4 @@
-"""The growth of cost as a picture: time, and below it the rate, against every size; cliffs are ringed."""
+"""The growth of cost as a picture: time, and below it GFLOP/s, against size; cliffs are ringed."""
 
 from .chart import plt
 

@@ -1,4 +1,4 @@
-"""What the machine can do."""
+"""The limits of the machine, and the libraries' instruction sets."""
 
 import ast
 import ctypes
@@ -23,7 +23,7 @@ ISA_FLAGS = {
 
 
 class Peak:
-    """Multiply-add rate of one core: `gflops`, counting two a multiply-add, and `source`, how it was found."""
+    """Multiply-add rate of one core: `gflops`, two operations a multiply-add, and `source`, how it was measured."""
 
     def __init__(self, gflops, source):
         self.gflops, self.source = gflops, source
@@ -33,8 +33,8 @@ class Peak:
 def peak(dtype="float32"):
     """The multiply-add peak of this core with the instruction set in use. After peak.cache_clear() it is measured anew.
 
-    By a probe of its own (peak.c), built with the machine's C compiler. Without one the C core's own product of
-    matrices in the second-level cache stands in: it is less, so that shares come out too high, by a tenth or so.
+    Measured by a probe (peak.c), built with the machine's C compiler. Without a compiler, fastbp's product of matrices
+    in the second-level cache replaces it; its rate is lower, so shares of the peak come out a tenth or so too high.
     """
     run, count, source = _probe(dtype, _core.isa()) or _product(dtype)
     best, _ = seconds_a_call(run, 0.3, 60)
@@ -43,7 +43,7 @@ def peak(dtype="float32"):
 
 @functools.cache
 def _probe(dtype, isa):
-    """(what to run, how many multiply-adds that is, what it is), or None without a compiler."""
+    """(function to time, its number of multiply-adds, description), or None without a compiler."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         return None
@@ -70,14 +70,14 @@ def _product(dtype):
 
 @functools.cache
 def bandwidth():
-    """Bytes a second between one core and memory: c = a + b over arrays that no cache holds."""
+    """Bytes a second between one core and memory: c = a + b over arrays larger than any cache."""
     a, b, c = (np.ones(1 << 24, np.float32) for _ in range(3))
     best, _ = seconds_a_call(lambda: _core.add(a, b, c), 0.5, 10)
     return 3 * a.nbytes / best
 
 
 def caches():
-    """Bytes of the first core's caches, rising; empty where the system does not say."""
+    """Bytes of the first core's caches, rising; empty where they are not known."""
     sizes = set()
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         text = path.read_text().strip()
@@ -114,7 +114,7 @@ def blas() -> list[str]:
 
 
 def build_flags():
-    """The compiler flags that setup.py has for the instruction set in use (CFLAGS may have added to them)."""
+    """The compiler flags in setup.py for the instruction set in use (without those of CFLAGS)."""
     found = {}
     for statement in ast.parse((Path(__file__).parent.parent / "setup.py").read_text()).body:
         if isinstance(statement, ast.Assign) and statement.targets[0].id in ("C_FLAGS", "ISA_FLAGS"):

@@ -91,8 +91,11 @@ def test_a_chart(tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG\r\n") and os.listdir(tmp_path) == ["growth.png"]
 
 
-def test_bad_options():
+def test_bad_options(capsys):
     done = subprocess.run(
         [sys.executable, "-m", "benches.growth", "--rounds", "0"], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "--rounds must be at least 1" in done.stderr
+    pytest.importorskip("matplotlib", reason="charts need Matplotlib")
+    assert growth.main(["--chart", "a.xyz"]) == 1
+    assert "--chart: a.xyz must end in .png, .svg, .pdf" in capsys.readouterr().err
