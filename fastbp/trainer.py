@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterable
 from operator import attrgetter
@@ -182,6 +181,8 @@ class Trainer:
         """
         if self.averaged is None:
             raise RuntimeError("this trainer keeps no average: make it with average=0.999, for one")
+        import copy  # in functions, where it is seldom needed: the import of fastbp stays quick
+
         net = copy.copy(self.net)
         net.parameters = self.averaged
         return net
@@ -549,4 +550,6 @@ class Trainer:
         return type(self)._of, (engine.net, engine.settings, engine.counts(), engine.vectors())
 
     def __copy__(self) -> Trainer:
+        import copy
+
         return copy.deepcopy(self)

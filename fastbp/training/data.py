@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,6 +42,8 @@ class Data(NamedTuple):
 
     def marks(self) -> dict[str, int | None]:
         """Checksums by which a checkpoint tells these data from others, without a pass over x."""
+        import zlib
+
         vectors = {"targets": self.target, "weights of rows": self.weights}
         return {
             name: None if vector is None else zlib.crc32(np.ascontiguousarray(vector).data)
