@@ -9,7 +9,7 @@ elements, for the other losses. The gradient is that of the returned loss.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def _same_shape(name: str, a: NDArray[Any], target: NDArray[Any]) -> None:
         raise ValueError(f"target has shape {target.shape}; {name} has {a.shape}")
 
 
-def _columns(name: str, values: float | Collection[float], y: NDArray[Any]) -> NDArray[Any]:
+def _columns(name: str, values: float | Sequence[float] | NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
     """A number, or one for each column, as an array in the dtype of y."""
     found = np.asarray(values, y.dtype)
     if found.ndim and found.shape != (y.shape[1],):
@@ -68,7 +68,7 @@ def softmax_cross_entropy(
     target: NDArray[Any],
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
-    class_weights: Collection[float] | None = None,
+    class_weights: Sequence[float] | NDArray[Any] | None = None,
     sample_weight: NDArray[Any] | None = None,
 ) -> tuple[float, NDArray[Any]]:
     """-sum_c t_bc log p_bc with p = softmax(z) by row; the mean is over the batch.
@@ -129,7 +129,7 @@ def binary_cross_entropy(
     z: NDArray[Any],
     target: NDArray[Any],
     reduction: Reduction = "mean",
-    pos_weight: float | Collection[float] | None = None,
+    pos_weight: float | Sequence[float] | NDArray[Any] | None = None,
     sample_weight: NDArray[Any] | None = None,
 ) -> tuple[float, NDArray[Any]]:
     """-p t log s(z) - (1 - t) log(1 - s(z)) with the sigmoid s; the mean is over all elements.
@@ -278,7 +278,7 @@ def poisson(
 def pinball(
     y: NDArray[Any],
     target: NDArray[Any],
-    quantiles: float | Collection[float] = 0.5,
+    quantiles: float | Sequence[float] | NDArray[Any] = 0.5,
     reduction: Reduction = "mean",
     sample_weight: NDArray[Any] | None = None,
 ) -> tuple[float, NDArray[Any]]:
