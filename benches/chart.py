@@ -6,6 +6,7 @@ all threads. The modes are below one another.
 
 import json
 import math
+import re
 import sys
 import textwrap
 
@@ -94,7 +95,7 @@ def figure_of(runs, modes=tuple(MODES), threads=tuple(THREADS)):
             title = (
                 TITLES[mode] if len(columns) == 1 else f"{TITLES[mode].split(' called')[0]}, {_column_title(*column)}"
             )
-            axes[i][j].set_title(title, fontsize=10)
+            axes[i][j].set_title(title, fontsize=9.5)
         _scale(axes[i][0], names[mode])
     handles = {}
     for axis in axes.flat:
@@ -154,7 +155,7 @@ def _panel(axis, records, names):
 
 def _scale(axis, names):
     """The scales that the panels of a row share."""
-    axis.set_yticks(range(len(names)), names, fontsize=8)
+    axis.set_yticks(range(len(names)), [shortened(name) for name in names], fontsize=8)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_xscale("log")
     low, high = axis.dataLim.intervalx
@@ -166,6 +167,11 @@ def _scale(axis, names):
         other.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         other.xaxis.set_minor_formatter(NullFormatter())
         other.tick_params(axis="x", labelsize=8)
+
+
+def shortened(name):
+    """A cell's name with three and more equal widths in a row written once: 28-300x5-1."""
+    return re.sub(r"(?<!\d)(\d+)(-\1(?!\d)){2,}", lambda found: f"{found[1]}x{found[0].count('-') + 1}", name)
 
 
 def caption(runs):

@@ -350,6 +350,9 @@ def test_a_chart_of_several_runs(tmp_path, capsys):
         (mark,) = [line for line in axis.lines if line.get_label() == "numpy"]
         assert mark.get_xdata() == [0.010 / 0.008]
         assert "1.25" in [text.get_text() for text in axis.texts]
+    assert chart.shortened("28-300-300-300-300-300-1 tanh") == "28-300x5-1 tanh"
+    assert chart.shortened("50-50-50-4 batch 50") == "50x3-4 batch 50"
+    assert chart.shortened("4-64-64-2") == "4-64-64-2" and chart.shortened("13-3-3-3-33") == "13-3x3-33"
     files = [tmp_path / name for name in ("a.json", "b.json", "chart.svg")]
     for path, run in zip(files, (narrow, wide)):
         path.write_text(json.dumps(run))
