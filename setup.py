@@ -79,7 +79,7 @@ core = Extension(
     "fastbp._core",
     sources=[
         "fastbp/_core.pyx",
-        *(f"src_c/{name}.c" for name in ("plan", "pass", "loss", "epoch", "pool", "cpu", "rng")),
+        *(f"src_c/{name}.c" for name in ("plan", "pass", "loss", "update", "epoch", "calls", "pool", "cpu", "rng")),
         *(f"src_c/isa/{isa}_{real}.c" for isa in reversed(ISAS) for real in ("f32", "f64")),
     ],
     depends=[*glob("fastbp/core/*.px[di]"), *glob("src_c/*.h"), *glob("src_c/kernels/*.h"), *glob("src_c/vec/*.h")],

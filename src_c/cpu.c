@@ -27,7 +27,7 @@ static uint64_t registers_saved_by_the_system(void) {
 }
 
 static int x86_has(int isa) {
-    enum { FMA = 1 << 12, OSXSAVE = 1 << 27, AVX = 1 << 28 };                  /* leaf 1, ecx */
+    enum { FMA = 1 << 12, OSXSAVE = 1 << 27, AVX = 1 << 28 };                          /* leaf 1, ecx */
     enum { AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512DQ = 1 << 17, AVX512BW = 1 << 30 }; /* leaf 7, ebx */
     const unsigned AVX512VL = 1u << 31;
     enum { YMM = 0x6, ZMM = 0xe6 }; /* xcr0: sse and avx; and the masks and both halves of the zmm state as well */

@@ -1,20 +1,20 @@
 /* pass.c: a block of rows through the net, forward and backward.
  *
- * Every part runs the same steps, does its share of each, and waits for the others where the next reads what they wrote. The
- * gradient at a value takes the value's place; who makes it multiplies by the derivative of the value's activation, so
- * that it arrives as the gradient at z. Dense layers do so as they store; the others by `finish`.
+ * Every part runs the same steps, computes its share of each, and waits for the other parts where the next step reads their
+ * results. The gradient at a value overwrites the value. The step that computes it multiplies by the derivative of the value's
+ * activation, so that the gradient at the pre-activation z is stored. Dense layers multiply as they store; the others in `finish`.
  */
 #include "plan.h"
 
 #include <string.h>
 
-enum { ROWS_AHEAD = 8 }; /* how far ahead of the copying a minibatch's rows are fetched */
+enum { ROWS_AHEAD = 8 }; /* rows between the row that is copied and the row that is prefetched */
 
 /* ------------------------------------------------------------------------------------------------- gathering */
 
-/* Rows come in random order, mostly from memory, and the processor cannot guess the next: it is told some rows before. To
- * the second-level cache, since the first has fewer misses to spare: 17 GB/s rather than 8 for rows of 3 KiB. */
-static void fetch_ahead(const unsigned char *row, size_t bytes) {
+/* Rows come in random order, mostly from memory, where the hardware prefetcher does not follow. Into the second-level cache, since
+ * the first has fewer outstanding misses: 17 GB/s rather than 8 for rows of 3 KiB. */
+static void prefetch(const unsigned char *row, size_t bytes) {
 #if defined(__GNUC__) || defined(__clang__)
     for (size_t b = 0; b < bytes; b += ALIGNMENT) __builtin_prefetch(row + b, 0, 2);
 #else
@@ -22,7 +22,7 @@ static void fetch_ahead(const unsigned char *row, size_t bytes) {
 #endif
 }
 
-/* memcpy for the short rows of small nets, whose call would cost more than the copy. */
+/* For the short rows of small nets a call of memcpy would cost more than the copy. */
 static inline void copy_row(unsigned char *to, const unsigned char *from, size_t bytes) {
     if (bytes > 256) {
         memcpy(to, from, bytes);
@@ -33,11 +33,11 @@ static inline void copy_row(unsigned char *to, const unsigned char *from, size_t
     if (bytes & 4) memcpy(to, from, 4);
 }
 
-/* Whether rows can be read where they are: reals next to each other, aligned, and rows in the order of memory. */
+/* Whether the rows can be read in place: contiguous, aligned reals in each row, and rows in the order of memory. */
 static int is_plain(const struct fbp_plan *plan, const struct fbp_rows *x) {
     const size_t item = plan->kernels->item;
     return x->kind == FBP_REALS && x->column == (ptrdiff_t)item && x->row >= 0
-           && (((uintptr_t)x->at | (uintptr_t)x->row) & (item - 1)) == 0;
+        && (((uintptr_t)x->at | (uintptr_t)x->row) & (item - 1)) == 0;
 }
 
 /* Rows [first, end) of the block. */
@@ -55,22 +55,16 @@ static void gather_x(const struct run *run, const struct fbp_rows *x, size_t sta
         return;
     }
     for (size_t r = first; r < end; r++) {
-        if (run->order && r + ROWS_AHEAD < end) fetch_ahead(from + run->order[start + r + ROWS_AHEAD] * x->row, bytes);
+        if (run->order && r + ROWS_AHEAD < end) prefetch(from + run->order[start + r + ROWS_AHEAD] * x->row, bytes);
         const ptrdiff_t row = run->order ? (ptrdiff_t)run->order[start + r] : (ptrdiff_t)(start + r);
         copy_row(to + r * input->row * item, from + row * x->row, bytes);
     }
 }
 
-/* The weight of a row: its own, times that of its class. */
-static double row_weight(const struct fbp_plan *plan, const struct fbp_data *data, size_t row) {
-    const double own = data->weights ? data->weights[row] : 1;
-    return plan->weighs_rows ? own * plan->class_weights[((const int64_t *)data->target)[row]] : own;
-}
-
 void fbp_pass_gather(struct run *run, const struct fbp_data *data, size_t start) {
     struct fbp_plan *plan = run->plan;
-    const size_t item = plan->kernels->item, target_bytes = plan->target_width * plan->target_item;
-    const size_t target_stride = data->target_row * plan->target_item;
+    const size_t item = plan->kernels->item, target_bytes = plan->loss.target_width * plan->loss.target_item;
+    const size_t target_stride = data->target_row * plan->loss.target_item;
     const unsigned char *target = data->target;
     const int plain = is_plain(plan, &data->x), conflicts = run->rows > 8 && data->x.row % 1024 == 0;
     const int move_x = run->order || run->keeps || plan->input_moves || conflicts || !plain;
@@ -84,12 +78,13 @@ void fbp_pass_gather(struct run *run, const struct fbp_data *data, size_t start)
             copy_row((unsigned char *)at(plan, plan->targets) + r * target_bytes,
                      target + (size_t)run->order[start + r] * target_stride, target_bytes);
     run->target = run->order ? at(plan, plan->targets) : target ? target + start * target_stride : NULL;
-    run->target_row = run->order ? plan->target_width : data->target_row;
+    run->target_row = run->order ? plan->loss.target_width : data->target_row;
     run->weights = NULL;
-    if (target && (data->weights || plan->weighs_rows)) {
+    if (target && (data->weights || plan->loss.weighs_rows)) {
         double *weights = at(plan, plan->row_weights);
         for (size_t r = first; r < end; r++)
-            weights[r] = row_weight(plan, data, run->order ? (size_t)run->order[start + r] : start + r);
+            weights[r] = fbp_loss_row_weight(&plan->loss, data->weights, data->target,
+                                             run->order ? (size_t)run->order[start + r] : start + r);
         run->weights = weights;
     }
 }
@@ -98,7 +93,7 @@ void fbp_pass_gather(struct run *run, const struct fbp_data *data, size_t start)
 
 static unsigned char *place(const struct fbp_plan *plan, size_t value) { return at(plan, plan->values[value].offset); }
 
-/* This part's share of a value's rows, as one stretch of reals with their padding: its start in bytes, its size in reals. */
+/* This part's share of a value's rows as one array of reals, padding included: its start in bytes; returns its length in reals. */
 static size_t stretch(const struct run *run, const struct value *value, size_t *from) {
     size_t first, end;
     share(run, run->rows, 1, &first, &end);
@@ -106,7 +101,7 @@ static size_t stretch(const struct run *run, const struct value *value, size_t *
     return (end - first) * value->row;
 }
 
-/* The dense layer of a step, for both directions, but for dW and db. */
+/* The kernel arguments of a dense step for both directions, without dW and db. */
 static struct fbp_dense dense_of(const struct run *run, const struct step *step) {
     struct fbp_dense d = step->dense;
     d.B = run->rows;
@@ -116,12 +111,12 @@ static struct fbp_dense dense_of(const struct run *run, const struct step *step)
     return d;
 }
 
-/* Whether a batch norm takes the statistics of the minibatch. */
+/* Whether a batch norm normalises by the statistics of the minibatch. */
 static int takes_minibatch(const struct run *run, const struct step *step) {
     return step->kind == FBP_BATCH_NORM && run->training && !step->frozen;
 }
 
-/* The norm of a step, for both directions, but for dgamma, dbeta and dx. */
+/* The kernel arguments of a norm for both directions, without dgamma, dbeta and dx. */
 static struct fbp_norm norm_of(const struct run *run, const struct step *step) {
     const struct fbp_plan *plan = run->plan;
     struct fbp_norm n = step->norm;
@@ -138,12 +133,11 @@ static struct fbp_norm norm_of(const struct run *run, const struct step *step) {
     return n;
 }
 
-/* The running statistics as the update will make them. In the first minibatch of an update they start from what they are. */
+/* The running statistics that take effect with the update. The first minibatch of an update starts from the present ones. */
 static void move_statistics(const struct run *run, const struct step *step, const struct fbp_norm *n) {
     const struct fbp_plan *plan = run->plan;
     void *mean = at(plan, step->pending), *variance = (void *)reals(plan, mean, n->N);
-    if (run->first_row == 0)
-        memcpy(mean, reals(plan, run->vectors->statistics, step->statistics), 2 * n->N * plan->kernels->item);
+    if (run->first_row == 0) memcpy(mean, reals(plan, run->vectors->statistics, step->statistics), 2 * n->N * plan->kernels->item);
     plan->kernels->batch_norm_running(n->mean, n->variance, step->momentum, mean, variance, n->B, n->N);
 }
 
@@ -188,8 +182,8 @@ static void forward_activation(const struct run *run, const struct step *step) {
     struct fbp_plan *plan = run->plan;
     size_t from;
     const size_t n = stretch(run, &plan->values[step->in], &from);
-    plan->kernels->activation_forward(place(plan, step->in) + from, step->activation, step->alpha,
-                                      place(plan, step->out) + from, n);
+    plan->kernels->activation_forward(place(plan, step->in) + from, step->activation, step->alpha, place(plan, step->out) + from,
+                                      n);
 }
 
 static void forward_end(const struct run *run, const struct step *step) {
@@ -199,7 +193,7 @@ static void forward_end(const struct run *run, const struct step *step) {
     plan->kernels->add(place(plan, step->in) + from, place(plan, step->skip) + from, place(plan, step->out) + from, n);
 }
 
-/* From the workspace to y, rows close together. */
+/* From the workspace to y, without padding. */
 static void copy_output(const struct run *run, void *y) {
     struct fbp_plan *plan = run->plan;
     const struct value *output = &plan->values[plan->n_values - 1];
@@ -213,7 +207,7 @@ static void copy_output(const struct run *run, void *y) {
 void fbp_pass_forward(const struct run *run, void *y) {
     struct fbp_plan *plan = run->plan;
     const struct fbp_kernels *k = plan->kernels;
-    /* A dense layer can write where the caller wants it, when nobody needs the output here. */
+    /* A last dense layer can write to y, unless a backward pass needs the output in the workspace. */
     const struct step *last = &plan->steps[plan->n_steps - 1];
     const int directly = y && last->kind == FBP_DENSE && !run->keeps;
     for (size_t s = 0; s < plan->n_steps; s++) {
@@ -243,22 +237,6 @@ void fbp_pass_forward(const struct run *run, void *y) {
 
 /* ------------------------------------------------------------------------------------------------------- loss */
 
-/* Targets of this part's rows, [first, first + B), as the loss takes them. */
-static const void *smoothed(const struct run *run, size_t first, size_t B) {
-    struct fbp_plan *plan = run->plan;
-    const struct fbp_kernels *k = plan->kernels;
-    const size_t C = plan->outputs;
-    unsigned char *t = (unsigned char *)at(plan, plan->smooth_targets) + first * C * k->item;
-    const unsigned char *target = (const unsigned char *)run->target + first * run->target_row * plan->target_item;
-    if (plan->labels) {
-        k->smooth_labels((const int64_t *)target, plan->smoothing, plan->class_weights, t, C, B, C);
-        return t;
-    }
-    for (size_t r = 0; r < B; r++) memcpy(t + r * C * k->item, target + r * run->target_row * k->item, C * k->item);
-    k->smooth_targets(t, C, plan->smoothing, plan->class_weights, B, C);
-    return t;
-}
-
 void fbp_pass_loss(const struct run *run, double scale) {
     struct fbp_plan *plan = run->plan;
     const struct fbp_kernels *k = plan->kernels;
@@ -268,18 +246,16 @@ void fbp_pass_loss(const struct run *run, double scale) {
     share(run, run->rows, 1, &first, &end);
     unsigned char *y = place(plan, plan->n_values - 1) + first * output->row * k->item;
     unsigned char *dy = differentiate ? (unsigned char *)at(plan, plan->loss_gradient) + first * output->row * k->item : y;
-    const void *target = (const unsigned char *)run->target + first * run->target_row * plan->target_item;
-    size_t target_row = run->target_row;
     double *row_loss = (double *)at(plan, plan->row_loss) + first;
-    if (plan->smooths) target = smoothed(run, first, end - first), target_row = plan->outputs;
-    k->loss[plan->loss](y, output->row, target, target_row, plan->loss_parameters, run->weights ? 1 : scale, dy, output->row,
-                        row_loss, end - first, output->width);
-    if (run->weights) { /* the product first: of weights that are all tiny, the scale alone would not fit a float */
+    fbp_loss_rows(&plan->loss, y, output->row,
+                  (const unsigned char *)run->target + first * run->target_row * plan->loss.target_item, run->target_row,
+                  (unsigned char *)at(plan, plan->smooth_targets) + first * output->width * k->item, run->weights ? 1 : scale, dy,
+                  output->row, row_loss, end - first);
+    if (run->weights) { /* weight times scale first: if all weights are tiny, the scale alone overflows a float */
         for (size_t r = first; r < end; r++) run->weights[r] *= scale;
         k->scale_rows(run->weights + first, dy, output->row, row_loss, end - first, output->width);
     }
-    if (differentiate)
-        k->activation_backward(dy, y, output->activation, output->alpha, y, (end - first) * output->row);
+    if (differentiate) k->activation_backward(dy, y, output->activation, output->alpha, y, (end - first) * output->row);
     barrier(run);
 }
 
@@ -302,19 +278,20 @@ void fbp_pass_incoming(const struct run *run, const void *dy_) {
     share(run, run->rows, 1, &first, &end);
     for (size_t r = first; r < end; r++) memcpy(dy + r * stride, (const unsigned char *)dy_ + r * bytes, bytes);
     if (differentiate)
-        k->activation_backward(dy + first * stride, y + first * stride, output->activation, output->alpha,
-                               y + first * stride, (end - first) * output->row);
+        k->activation_backward(dy + first * stride, y + first * stride, output->activation, output->alpha, y + first * stride,
+                               (end - first) * output->row);
     barrier(run);
 }
 
 /* --------------------------------------------------------------------------------------------------- backward */
 
-/* Where a step that is not dense leaves dx: in x's place, or, when x is needed once more, for its derivative, in y's. */
+/* The value whose memory receives dx of a step that is not dense: x's, or y's where x is still needed, for its derivative. */
 static size_t place_of_dx(const struct fbp_plan *plan, const struct step *step) {
     return plan->values[step->in].activation == FBP_IDENTITY ? step->in : step->out;
 }
 
-/* From dx, there, to the gradient at the z of x, in x's place: what comes past a residual block joins, and f' multiplies. */
+/* From dx to the gradient at the pre-activation of x, which overwrites x: adds the gradient of a skip connection that waits for x,
+ * and multiplies by f'. */
 static void finish(const struct run *run, const struct step *step) {
     struct fbp_plan *plan = run->plan;
     const struct fbp_kernels *k = plan->kernels;
@@ -338,7 +315,7 @@ static void backward_end(const struct run *run, const struct step *step, int wan
     if (wants_skip && step->earlier_skip) k->add(dy, place(plan, step->earlier_skip) + from, dy, n);
 }
 
-/* dx of a step from rows to rows of the same width, but for norms. */
+/* dx of an activation, a softmax or a dropout. */
 static void backward_rowwise(const struct run *run, const struct step *step) {
     struct fbp_plan *plan = run->plan;
     const struct fbp_kernels *k = plan->kernels;
@@ -347,7 +324,7 @@ static void backward_rowwise(const struct run *run, const struct step *step) {
     const size_t n = stretch(run, in, &from);
     unsigned char *dy = place(plan, step->out) + from, *x = place(plan, step->in) + from;
     unsigned char *dx = place(plan, place_of_dx(plan, step)) + from;
-    if (step->in_place) { /* what there is is the gradient at x's z already, but for the mask */
+    if (step->in_place) { /* the gradient stored is already that at the pre-activation of x, without the mask */
         if (step->kind == FBP_DROPOUT && run->training) k->multiply(dy, (unsigned char *)at(plan, step->saved) + from, dy, n);
         return;
     }
@@ -363,14 +340,14 @@ static void backward_rowwise(const struct run *run, const struct step *step) {
         }
         if (dx != dy) memcpy(dx, dy, n * k->item);
         break;
-    default: /* FBP_ACTIVATION: dy is the gradient at z where the value knew the activation */
+    default: /* FBP_ACTIVATION: before FBP_FROM_Z the activation is the value's own, and dy is the gradient at z already */
         if (step->activation >= FBP_FROM_Z) k->activation_backward(dy, x, step->activation, step->alpha, dx, n);
         else if (dx != dy) memcpy(dx, dy, n * k->item);
     }
     finish(run, step);
 }
 
-/* squares[r] += |x_r|^2 |dz_r|^2 (+ |dz_r|^2 with a bias), of this part's rows. */
+/* squares[r] += |x_r|^2 |dz_r|^2 (+ |dz_r|^2 with a bias), for this part's rows. */
 static void dense_squares(const struct run *run, const struct fbp_dense *d, int has_bias, double *squares) {
     const struct fbp_kernels *k = run->plan->kernels;
     enum { ROWS = 64 };
@@ -400,7 +377,7 @@ static void backward_dense(const struct run *run, const struct step *step, void 
     }
     if (!wants_in) return;
     if (!step->in && dx && step->kind == FBP_DENSE) d.dx = dx, d.dx_row = plan->values[0].width;
-    barrier(run); /* all have read x for dW before anyone writes its gradient over it */
+    barrier(run); /* all parts have read x for dW: its gradient may overwrite it */
     k->dense_backward_inputs(&d, run->part, run->parts);
     barrier(run);
 }
@@ -410,7 +387,7 @@ static void backward_weights(const struct run *run, const struct step *step, con
     (step->kind == FBP_LAYER_NORM ? k->layer_norm_backward_weights : k->batch_norm_backward_weights)(n, part, parts);
 }
 
-/* squares[r] += |dgamma_r|^2 + |dbeta_r|^2, by the first part, row by row. */
+/* squares[r] += |dgamma_r|^2 + |dbeta_r|^2, for all rows: on part 0 only. */
 static void norm_squares(const struct run *run, const struct step *step, const struct fbp_norm *norm, double *squares) {
     struct fbp_plan *plan = run->plan;
     struct fbp_norm n = *norm;
@@ -420,8 +397,7 @@ static void norm_squares(const struct run *run, const struct step *step, const s
         double square;
         n.x = reals(plan, norm->x, r * norm->x_row);
         n.dz = reals(plan, norm->dz, r * norm->dz_row);
-        if (step->kind == FBP_LAYER_NORM)
-            n.mean = (void *)reals(plan, norm->mean, r), n.rstd = (void *)reals(plan, norm->rstd, r);
+        if (step->kind == FBP_LAYER_NORM) n.mean = (void *)reals(plan, norm->mean, r), n.rstd = (void *)reals(plan, norm->rstd, r);
         backward_weights(run, step, &n, 0, 1);
         plan->kernels->row_squares(n.dgamma, 2 * n.N, &square, 1, 2 * n.N);
         squares[r] += square;
@@ -435,7 +411,7 @@ static void backward_norm(const struct run *run, const struct step *step, void *
     struct fbp_norm n = norm_of(run, step);
     const int learns = step->has_bias && !step->frozen;
     if (learns && squares) {
-        barrier(run); /* a projection whose input needs no gradient comes before, and all add the squares of their rows there */
+        barrier(run); /* a projection whose input needs no gradient may come before, where every part adds squares of its rows */
         if (run->part == 0) norm_squares(run, step, &n, squares);
     } else {
         if (learns) {
@@ -446,10 +422,10 @@ static void backward_norm(const struct run *run, const struct step *step, void *
         if (learns || takes_minibatch(run, step)) backward_weights(run, step, &n, run->part, run->parts);
     }
     if (!wants_in) return;
-    barrier(run); /* all have read x and dz, and a batch norm has its sums */
+    barrier(run); /* all parts have read x and dz, and the sums of a batch norm are complete */
     n.dx = place(plan, place_of_dx(plan, step)), n.dx_row = plan->values[step->in].row;
     (step->kind == FBP_LAYER_NORM ? k->layer_norm_backward_inputs : k->batch_norm_backward_inputs)(&n, run->part, run->parts);
-    barrier(run); /* shares of rows are not those of `finish` */
+    barrier(run); /* the kernels' shares of rows differ from those of `finish` */
     finish(run, step);
 }
 
@@ -463,11 +439,12 @@ void fbp_pass_backward(const struct run *run, void *gradient, int accumulate, vo
         case FBP_DENSE:
         case FBP_PROJECTION:
             backward_dense(run, step, gradient, accumulate, squares, wants_in, dx);
-            continue; /* it has waited for the others already, where they read what it wrote */
+            continue; /* the barriers are in backward_dense */
         case FBP_RESIDUAL_END: backward_end(run, step, wants_in, dx || plan->values[step->skip].learns); break;
         case FBP_LAYER_NORM:
         case FBP_BATCH_NORM: backward_norm(run, step, gradient, accumulate, squares, wants_in); break;
-        default: if (wants_in) backward_rowwise(run, step);
+        default:
+            if (wants_in) backward_rowwise(run, step);
         }
         barrier(run);
     }

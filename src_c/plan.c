@@ -3,20 +3,20 @@
  * Problem. Run forward, loss, backward and update for minibatch after minibatch without allocation, without Python, and
  * with the same bits for any number of threads.
  *
- * Representation. A value is a matrix of at most `block` rows: value 0 is the net's input, every step makes one more. A step
- * is a layer, or the addition that ends a residual block. A value's gradient takes its place: once dW = x^T dz is done
- * nobody needs x but its own derivative, so dense_backward_inputs overwrites x with the gradient before that activation. Rows
- * of values are padded so that neighbouring rows fall on different cache sets.
+ * Representation. A value is a matrix of at most `block` rows: value 0 is the net's input, and every step computes one more. A step
+ * is a layer, or the addition that ends a residual block. A value's gradient overwrites it: once dW = x^T dz is computed, x is
+ * needed only for the derivative of its activation, so dense_backward_inputs overwrites x with the gradient at the pre-activation.
+ * Rows of values are padded so that neighbouring rows fall on different cache sets.
  *
- * A minibatch runs in blocks of at most FBP_BLOCK rows, each through the whole net and back, while it is in cache; the
- * gradient is summed block after block. So the workspace does not grow with the minibatch. Only a net whose batch norms are
- * trained takes it whole.
+ * A minibatch runs in blocks of at most FBP_BLOCK rows, each through the whole net and back while it is in cache; the gradient is
+ * summed block after block. So the workspace does not grow with the minibatch. Only a net with trained batch norms takes a
+ * minibatch at once.
  *
- * Threads. Every part runs the same code over the same steps, computes its share of each and meets the others at a barrier
- * where a step reads what another part wrote. Decisions (is the loss finite, is the time slice over) are made from values
+ * Threads. Every part runs the same code over the same steps, computes its share of each and waits for the others at a barrier
+ * where a step reads the results of another part. Decisions (is the loss finite, is the time slice over) are made from values
  * that all parts see, or by part 0 before a barrier.
  *
- * This file makes plans; pass.c takes a block of rows through one, epoch.c whole minibatches.
+ * This file makes plans; pass.c runs a block of rows through one, epoch.c and calls.c whole minibatches.
  */
 #define _DEFAULT_SOURCE /* madvise */
 #include "plan.h"
@@ -28,11 +28,10 @@
 #endif
 
 enum {
-    CHUNK = 8192,               /* most reals in a partial sum of |gradient|^2 */
+    CHUNK = 8192, /* upper bound on the reals in a partial sum of |gradient|^2 */
     HUGE_PAGE = 2 * 1024 * 1024,
 };
 static const double MOST_REALS = 0x1p56; /* upper bound on the size of any vector: sizes in bytes do not overflow */
-static const double FLOPS_A_THREAD = 3e6; /* work in a block of rows that pays for one more thread: some 30 microseconds */
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
@@ -50,20 +49,19 @@ static size_t take(struct fbp_plan *plan, size_t bytes) {
 
 /* ------------------------------------------------------------------------------------------------- the steps */
 
-/* What add_steps is in the midst of. */
+/* The state of add_steps. */
 struct builder {
     struct fbp_plan *plan;
-    size_t now;                 /* the value made last */
-    size_t *open, depth;        /* values that open residual blocks began with */
-    size_t projected;           /* of the block about to end, what its projection made; 0: it has none */
+    size_t now;          /* the value added last */
+    size_t *open, depth; /* the input values of the residual blocks that are open */
+    size_t projected;    /* the output value of the projection of the block that is about to end; 0: it has none */
     size_t dropouts;
 };
 
 static size_t add_value(struct fbp_plan *plan, size_t width, int activation, double alpha) {
     const size_t item = plan->kernels->item, row = padded_row(width, item);
     plan->values[plan->n_values] = (struct value){
-        .width = width, .row = row, .offset = take(plan, plan->block * row * item), .activation = activation, .alpha = alpha,
-    };
+        .width = width, .row = row, .offset = take(plan, plan->block * row * item), .activation = activation, .alpha = alpha};
     return plan->n_values++;
 }
 
@@ -75,15 +73,18 @@ static struct step *add_step(struct builder *b, const struct fbp_layer *layer) {
     return step;
 }
 
-/* The gradient's pieces that belong to a layer whose parameters are those from plan->parameters on. */
+/* The pieces of the gradient for a layer whose parameters begin at plan->parameters. */
 static void add_chunks(struct fbp_plan *plan, const struct fbp_layer *layer, size_t weights, size_t size) {
     const size_t penalized = layer->l1 == 0 && layer->l2 == 0 ? 0 : layer->penalize_bias ? size : weights;
     for (size_t done = 0; done < size; done += CHUNK)
-        plan->chunks[plan->n_chunks++] = (struct chunk){
-            .start = plan->parameters + done, .size = size - done < CHUNK ? size - done : CHUNK,
-            .penalized = penalized < done ? 0 : penalized - done < CHUNK ? penalized - done : CHUNK,
-            .l1 = layer->l1, .l2 = layer->l2, .layer = plan->learned,
-        };
+        plan->chunks[plan->n_chunks++] = (struct chunk){.start = plan->parameters + done,
+                                                        .size = size - done < CHUNK ? size - done : CHUNK,
+                                                        .penalized = penalized < done         ? 0
+                                                                   : penalized - done < CHUNK ? penalized - done
+                                                                                              : CHUNK,
+                                                        .l1 = layer->l1,
+                                                        .l2 = layer->l2,
+                                                        .layer = plan->learned};
     if (penalized) plan->penalizes = 1;
     if (plan->n_trained && plan->trained[plan->n_trained - 1].end == plan->parameters)
         plan->trained[plan->n_trained - 1].end += size;
@@ -91,8 +92,7 @@ static void add_chunks(struct fbp_plan *plan, const struct fbp_layer *layer, siz
 }
 
 /* Parameters of a step: W (weights reals), and b (biases reals), in the flat vector's order. */
-static void add_parameters(struct fbp_plan *plan, struct step *step, const struct fbp_layer *layer, size_t weights,
-                           size_t biases) {
+static void add_parameters(struct fbp_plan *plan, struct step *step, const struct fbp_layer *layer, size_t weights, size_t biases) {
     step->W = plan->parameters, step->b = plan->parameters + weights;
     step->has_bias = biases > 0;
     if (weights == 0) return;
@@ -111,16 +111,16 @@ static void add_dense(struct builder *b, const struct fbp_layer *layer) {
     b->now = step->out = add_value(plan, O, layer->activation, layer->alpha);
     plan->values[step->out].learns = plan->values[step->in].learns;
     add_parameters(plan, step, layer, I * O, layer->bias ? O : 0);
-    plan->flops_a_row += 6.0 * I * O;
+    plan->multiply_adds_a_row += 3.0 * (double)I * (double)O;
 }
 
-/* Past the block's layers: from what the block began with to a value that its end adds. */
+/* On the skip connection: from the block's input to a value that its end adds. */
 static void add_projection(struct builder *b, const struct fbp_layer *layer) {
     const size_t inner = b->now;
     b->now = b->open[b->depth - 1];
     add_dense(b, layer);
     b->projected = b->now;
-    b->plan->steps[b->plan->n_steps - 1].incoming = b->plan->n_values + 1; /* the end's, after the one added next */
+    b->plan->steps[b->plan->n_steps - 1].incoming = b->plan->n_values + 1; /* the value of the block's end, added after the next */
     b->plan->steps[b->plan->n_steps - 1].waiting = add_value(b->plan, layer->inputs, FBP_IDENTITY, 0);
     b->now = inner;
 }
@@ -136,18 +136,18 @@ static void add_end(struct builder *b, const struct fbp_layer *layer) {
     b->projected = 0;
 }
 
-/* A step from rows to rows of the same width. */
+/* A step whose output is as wide as its input, row by row. */
 static struct step *add_rowwise(struct builder *b, const struct fbp_layer *layer, int activation, double alpha) {
     struct fbp_plan *plan = b->plan;
     struct step *step = add_step(b, layer);
     b->now = step->out = add_value(plan, layer->outputs, activation, alpha);
     plan->values[step->out].learns = plan->values[step->in].learns;
-    plan->flops_a_row += 30.0 * (double)layer->outputs; /* about as much time as so many in products */
+    plan->multiply_adds_a_row += 15.0 * (double)layer->outputs; /* take about as long as these steps do */
     if (step->in == 0) plan->input_moves = plan->input_in_place = 1;
     return step;
 }
 
-/* Whether a step may overwrite its input: nobody else reads it, and whoever makes its gradient makes that of the input. */
+/* Whether a step may overwrite its input: no skip connection reads it, and it is not the net's input. */
 static int may_overwrite(const struct builder *b) {
     for (size_t d = 0; d < b->depth; d++)
         if (b->open[d] == b->now) return 0;
@@ -164,11 +164,10 @@ static void put_in_place(struct builder *b, struct step *step, size_t workspace_
 static void add_activation(struct builder *b, const struct fbp_layer *layer) {
     struct fbp_plan *plan = b->plan;
     const size_t before = plan->workspace_bytes;
-    /* Before FBP_FROM_Z it is the value that knows the activation, as after a dense layer. */
+    /* Before FBP_FROM_Z the activation is a field of the value, as after a dense layer. */
     const int with_value = layer->activation < FBP_FROM_Z;
     const int overwrites = may_overwrite(b) && plan->values[b->now].activation == FBP_IDENTITY && with_value;
-    struct step *step =
-        add_rowwise(b, layer, with_value ? layer->activation : FBP_IDENTITY, with_value ? layer->alpha : 0);
+    struct step *step = add_rowwise(b, layer, with_value ? layer->activation : FBP_IDENTITY, with_value ? layer->alpha : 0);
     step->activation = layer->activation, step->alpha = layer->alpha;
     if (overwrites) put_in_place(b, step, before);
 }
@@ -179,7 +178,7 @@ static void add_softmax(struct builder *b, const struct fbp_layer *layer) {
     if (plan->trains) step->saved = take(plan, plan->block * plan->values[step->out].row * plan->kernels->item);
 }
 
-/* In place where the sign of what is left tells the slope, so that it does not matter that y was scaled. */
+/* In place only where scaling y does not change the derivative of the activation: that of ReLU depends on the sign of y alone. */
 static void add_dropout(struct builder *b, const struct fbp_layer *layer, uint64_t stream) {
     struct fbp_plan *plan = b->plan;
     const size_t before = plan->workspace_bytes;
@@ -248,8 +247,9 @@ static int add_steps(struct builder *b, const struct fbp_plan_spec *spec, struct
     return b->depth ? FBP_FLAW_OPEN : FBP_NO_FLAW;
 }
 
-/* Backward goes through the steps from the last to the first, and what ends a residual block leaves its gradient waiting for
- * the value that it leads past the block. The second to do so for one value finds the first's waiting, and takes it along. */
+/* Backward goes through the steps from the last to the first. At the end of a residual block, the gradient for the value on the skip
+ * connection stays in the memory of the end's output until a step computes the other gradient of that value and adds it. Where two
+ * blocks skip from the same value, the second to run backward adds the gradient that already waits to its own. */
 static void route_skips(struct fbp_plan *plan) {
     for (size_t s = plan->n_steps; s--;) {
         struct step *step = &plan->steps[s];
@@ -261,24 +261,32 @@ static void route_skips(struct fbp_plan *plan) {
     }
 }
 
-/* ----------------------------------------------------------------------------- what kernels are told in every call */
+/* -------------------------------------------------------- kernel arguments that are fixed when the plan is created */
 
-/* Values and their gradients share their places. */
+/* A value and its gradient share memory. */
 static void describe_dense(const struct fbp_plan *plan, struct step *step) {
     const struct value *in = &plan->values[step->in], *out = &plan->values[step->out];
     void *x = at(plan, in->offset), *y = at(plan, out->offset);
-    step->dense = (struct fbp_dense){
-        .I = in->width, .O = out->width, .activation = out->activation, .alpha = out->alpha,
-        .x = x, .x_row = in->row, .y = y, .y_row = out->row,
-        .dz = y, .dz_row = out->row, .dx = x, .dx_row = in->row,
-        .x_activation = in->activation, .x_alpha = in->alpha,
-    };
+    step->dense = (struct fbp_dense){.I = in->width,
+                                     .O = out->width,
+                                     .activation = out->activation,
+                                     .alpha = out->alpha,
+                                     .x = x,
+                                     .x_row = in->row,
+                                     .y = y,
+                                     .y_row = out->row,
+                                     .dz = y,
+                                     .dz_row = out->row,
+                                     .dx = x,
+                                     .dx_row = in->row,
+                                     .x_activation = in->activation,
+                                     .x_alpha = in->alpha};
     size_t skip = in->skip;
     if (step->kind == FBP_PROJECTION) {
         const struct value *waiting = &plan->values[step->waiting], *incoming = &plan->values[step->incoming];
         step->dense.dz = at(plan, incoming->offset), step->dense.dz_row = incoming->row;
         step->dense.dx = at(plan, waiting->offset), step->dense.dx_row = waiting->row;
-        step->dense.x_activation = FBP_IDENTITY; /* left to the one that joins this gradient to its own */
+        step->dense.x_activation = FBP_IDENTITY; /* the step that adds this gradient to its own multiplies by the derivative */
         skip = step->earlier_skip;
     }
     if (skip) {
@@ -322,7 +330,7 @@ static void describe(struct fbp_plan *plan, const struct fbp_plan_spec *spec) {
     }
 }
 
-/* What norms remember from forward for backward, and batch norms from one minibatch to the update. */
+/* Memory for the statistics that norms save for backward, and that batch norms keep until the update. */
 static void take_norm_rooms(struct fbp_plan *plan) {
     size_t widest = 0;
     for (size_t s = 0; s < plan->n_steps; s++) {
@@ -344,27 +352,14 @@ static void take_loss_rooms(struct fbp_plan *plan) {
     const struct value *output = &plan->values[plan->n_values - 1];
     const size_t item = plan->kernels->item;
     plan->loss_gradient = take(plan, plan->block * output->row * item);
-    plan->targets = take(plan, plan->block * plan->target_width * plan->target_item);
-    if (plan->smooths) plan->smooth_targets = take(plan, plan->block * plan->outputs * item);
+    plan->targets = take(plan, plan->block * plan->loss.target_width * plan->loss.target_item);
+    if (plan->loss.smooths) plan->smooth_targets = take(plan, plan->block * plan->outputs * item);
     plan->row_weights = take(plan, plan->block * sizeof(double));
     plan->row_loss = take(plan, plan->block * sizeof(double));
 }
 
-static void describe_loss(struct fbp_plan *plan, const struct fbp_plan_spec *spec) {
-    plan->labels = spec->loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS;
-    const int of_classes = plan->labels || spec->loss == FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES;
-    plan->smooths = of_classes && (spec->smoothing > 0 || (spec->class_weights && !plan->labels));
-    plan->weighs_rows = plan->labels && spec->class_weights && !plan->smooths;
-    plan->loss = plan->smooths ? FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES : spec->loss;
-    plan->smoothing = spec->smoothing;
-    plan->reduction_sum = spec->reduction_sum;
-    plan->target_item = plan->labels ? sizeof(int64_t) : plan->kernels->item;
-    plan->target_width = plan->labels ? 1 : plan->outputs;
-    plan->terms_a_row = of_classes ? 1 : plan->outputs;
-}
-
-/* The workspace, zero: padding is read, though never used. A large one is in huge pages where the system has them: rows far
- * apart then do not each need a translation of their own. Returns 0 when there is no memory. */
+/* The workspace, zeroed: padding is read, though its values are never used. A large one lies in huge pages where the system has
+ * them, so that distant rows share address translations. Returns 0 when there is no memory. */
 static int allocate_workspace(struct fbp_plan *plan) {
     const size_t bytes = plan->workspace_bytes, alignment = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
     plan->memory = calloc(bytes + alignment, 1);
@@ -382,19 +377,34 @@ void fbp_plan_destroy(struct fbp_plan *plan) {
     free(plan->values);
     free(plan->chunks);
     free(plan->trained);
-    free(plan->loss_parameters);
-    free(plan->class_weights);
+    free((void *)plan->loss.parameters);
+    free((void *)plan->loss.class_weights);
     free(plan->memory);
     free(plan);
 }
 
-/* Memory for so many things of a size, zero, one at least. */
+/* Zeroed memory for an array that may be empty. */
 static void *zeros(size_t count, size_t size) { return calloc(count + 1, size); }
 
-static int copied(double **to, const double *from, size_t count) {
-    *to = zeros(count, sizeof(double));
-    if (*to && count) memcpy(*to, from, count * sizeof(double));
-    return *to != NULL;
+static int copy_numbers(const double **to, const double *from, size_t count) {
+    if (!count) return 1;
+    double *copy = zeros(count, sizeof(double));
+    if (copy) memcpy(copy, from, count * sizeof(double));
+    *to = copy;
+    return copy != NULL;
+}
+
+/* The loss, which keeps copies of its parameters and class weights. Returns 0 when there is no memory. */
+static int set_loss(struct fbp_plan *plan, const struct fbp_plan_spec *spec) {
+    plan->loss = (struct fbp_weighted_loss){.kernels = spec->kernels,
+                                            .loss = spec->loss,
+                                            .C = plan->outputs,
+                                            .smoothing = spec->smoothing,
+                                            .reduction_sum = spec->reduction_sum};
+    if (!copy_numbers(&plan->loss.parameters, spec->loss_parameters, spec->n_loss_parameters)) return 0;
+    if (!copy_numbers(&plan->loss.class_weights, spec->class_weights, spec->n_class_weights)) return 0;
+    fbp_loss_begin(&plan->loss);
+    return 1;
 }
 
 /* An upper bound on the number of chunks. */
@@ -425,7 +435,7 @@ static int flaw_of_loss(const struct fbp_plan *plan, const struct fbp_plan_spec 
     error->number = spec->loss >= 0 && fbp_loss_traits[spec->loss].parameter ? plan->outputs : 0;
     if (spec->n_loss_parameters != error->number) return FBP_FLAW_LOSS_PARAMETERS;
     error->number = plan->outputs;
-    return spec->class_weights && spec->n_class_weights != plan->outputs ? FBP_FLAW_CLASS_WEIGHTS : FBP_NO_FLAW;
+    return spec->n_class_weights && spec->n_class_weights != plan->outputs ? FBP_FLAW_CLASS_WEIGHTS : FBP_NO_FLAW;
 }
 
 static int build(struct fbp_plan *plan, const struct fbp_plan_spec *spec, size_t *open, struct fbp_plan_error *error) {
@@ -451,14 +461,12 @@ static int build(struct fbp_plan *plan, const struct fbp_plan_spec *spec, size_t
     if (error->flaw != FBP_NO_FLAW) return FBP_BAD_PLAN;
     route_skips(plan);
     take_norm_rooms(plan);
-    describe_loss(plan, spec);
+    if (!set_loss(plan, spec)) return FBP_NO_MEMORY;
     if (spec->trains || spec->loss >= 0) take_loss_rooms(plan);
     if (spec->trains) {
         plan->norms = take(plan, plan->n_chunks * sizeof(double));
         plan->penalties = take(plan, plan->n_chunks * sizeof(double));
     }
-    if (!copied(&plan->loss_parameters, spec->loss_parameters, spec->n_loss_parameters)) return FBP_NO_MEMORY;
-    if (spec->class_weights && !copied(&plan->class_weights, spec->class_weights, plan->outputs)) return FBP_NO_MEMORY;
     if (!allocate_workspace(plan)) return FBP_NO_MEMORY;
     describe(plan, spec);
     return FBP_OK;
@@ -487,9 +495,5 @@ size_t fbp_plan_workspace(const struct fbp_plan *plan) { return plan->workspace_
 
 /* Threads meet several times in each block of rows, so it is a block's work that must pay for them. */
 int fbp_plan_threads(const struct fbp_plan *plan, size_t rows) {
-    const size_t block = rows < plan->block ? rows : plan->block;
-    const double pay = 1 + plan->flops_a_row * block / FLOPS_A_THREAD;
-    if (pay < 2) return 1;
-    const int most = plan->threads ? plan->threads : fbp_default_threads();
-    return pay < most ? (int)pay : most;
+    return fbp_threads_for(plan->multiply_adds_a_row * (double)(rows < plan->block ? rows : plan->block), plan->threads);
 }

@@ -1,5 +1,5 @@
-/* plan.h: what a plan is made of, for plan.c (making one), pass.c (a block of rows through the net and back) and epoch.c
- * (updates and whole calls). Nobody else includes it.
+/* plan.h: the representation of a plan, for plan.c (makes it), pass.c (a block of rows forward and backward), update.c (from the
+ * gradient to the parameters), epoch.c (all minibatches of an epoch) and calls.c (single calls). No other file includes it.
  */
 #ifndef FBP_PLAN_H
 #define FBP_PLAN_H
@@ -8,105 +8,127 @@
 
 enum { ALIGNMENT = 64 };
 
-/* A matrix of at most `block` rows: the net's input, or what a step made. Its gradient takes its place: once dW = x^T dz is
- * done nobody needs x but its own derivative. */
+/* A matrix of at most `block` rows: the net's input, or the output of a step. Its gradient overwrites it: once dW = x^T dz is
+ * computed, x itself is needed for nothing but the derivative of the activation that produced it. */
 struct value {
-    size_t width, row; /* columns, and reals from one row to the next */
+    size_t width, row; /* columns; reals from one row to the next */
     size_t offset;     /* in the workspace, bytes */
-    int activation; double alpha; /* what made it: who makes its gradient takes that further back, to before f */
-    size_t skip;       /* value in whose place a gradient for this one waits, come past a residual block; 0: none */
-    int learns;        /* something before it is trained, so its gradient is needed */
+    int activation;
+    double alpha; /* the activation that produced this value: the step that computes this value's gradient
+                                     multiplies by its derivative, so that the gradient at the pre-activation is stored */
+    size_t skip;  /* the value whose memory holds a gradient that reaches this value through a skip connection and
+                                     waits to be added; 0: none */
+    int learns;   /* a step before it is trained, so its gradient is needed */
 };
 
-/* The kinds of steps are those of layers, but for RESIDUAL_BEGIN, which leaves none. */
+/* A step is of a layer's kind. FBP_RESIDUAL_BEGIN makes no step. */
 struct step {
     int kind;
     size_t in, out;      /* values */
     size_t skip;         /* RESIDUAL_END: out = in + skip */
-    size_t earlier_skip; /* RESIDUAL_END, PROJECTION: where a gradient waits already for what they lead past; 0: nowhere */
-    size_t waiting;      /* PROJECTION: the value in whose place it leaves its gradient */
-    size_t incoming;     /* PROJECTION: the value whose gradient is its own: the end's */
+    size_t earlier_skip; /* RESIDUAL_END, PROJECTION: the value whose memory holds an earlier gradient that waits for the same
+                            value as this step's, and is added to it; 0: none */
+    size_t waiting;      /* PROJECTION: the value whose memory receives the gradient at the block's input */
+    size_t incoming;     /* PROJECTION: the value whose gradient is that of this step's output: the output of the block's end */
     int in_place;        /* in and out are the same memory */
     int frozen;
-    int activation; double alpha; /* ACTIVATION */
-    size_t W, b;         /* offsets in the flat vector, reals: of W and b, or gamma and beta */
-    int has_bias;        /* b, or gamma and beta, are there */
-    size_t statistics;   /* BATCH_NORM: offset in its vector, reals */
+    int activation;
+    double alpha;      /* ACTIVATION */
+    size_t W, b;       /* offsets in the flat vector, reals: of W and b, or of gamma and beta */
+    int has_bias;      /* b exists, or gamma and beta do */
+    size_t statistics; /* BATCH_NORM: offset in the vector of running statistics, reals */
     double momentum;
-    size_t pending;      /* BATCH_NORM: offset of the running statistics as they will be after the update: (2 N) */
-    size_t saved;        /* offset of what forward leaves for backward: DROPOUT its mask, SOFTMAX its output, norms their statistics */
-    struct fbp_dense dense; /* what of the kernels' arguments is the same in every call */
+    size_t pending;         /* BATCH_NORM: offset of the running statistics (2 N) that take effect with the next update */
+    size_t saved;           /* offset of the data that forward saves for backward: DROPOUT the mask, SOFTMAX the output, norms the
+                            statistics */
+    struct fbp_dense dense; /* the kernel arguments that are fixed when the plan is created */
     struct fbp_norm norm;
     struct fbp_dropout dropout;
 };
 
-/* A piece of the gradient whose norm is summed at once: the same pieces for any number of threads. */
+/* A piece of the gradient whose squares are summed in one go. The pieces do not depend on the number of threads. */
 struct chunk {
     size_t start, size;
-    size_t penalized;    /* so many of its first reals have a penalty */
+    size_t penalized; /* number of reals, from the first on, that have a penalty */
     double l1, l2;
-    size_t layer;        /* number among those that have parameters */
+    size_t layer; /* index among the layers that have parameters */
 };
 
-struct range { size_t start, end; };
+struct range {
+    size_t start, end;
+};
 
 struct fbp_plan {
     const struct fbp_kernels *kernels;
-    struct step *steps; size_t n_steps;
-    struct value *values; size_t n_values;
-    struct chunk *chunks; size_t n_chunks;
-    struct range *trained; size_t n_trained; /* of the flat vector: all that is not frozen, neighbours joined */
+    struct step *steps;
+    size_t n_steps;
+    struct value *values;
+    size_t n_values;
+    struct chunk *chunks;
+    size_t n_chunks;
+    struct range *trained;
+    size_t n_trained; /* ranges of the flat vector that are not frozen; adjacent ones are joined */
     size_t inputs, outputs, parameters, statistics, learned;
-    size_t block;             /* rows in a block */
+    size_t block; /* rows in a block */
     int threads, trains, whole;
-    int input_moves;          /* value 0 must lie in the workspace: it is read there, or its gradient is made there */
-    int input_in_place;       /* its gradient is made there */
-    double flops_a_row;       /* of a training step */
+    int input_moves;            /* value 0 must be copied into the workspace: a step reads it there, or writes its gradient there */
+    int input_in_place;         /* its gradient is written there */
+    double multiply_adds_a_row; /* of a training step */
 
-    int loss;
-    double *loss_parameters, *class_weights;
-    double smoothing;
-    int smooths;              /* the loss is given targets made of those that come */
-    int labels;               /* targets are class numbers */
-    int weighs_rows;          /* class weights are weights of rows */
-    int reduction_sum;
-    size_t terms_a_row;       /* 1 where the loss is a mean over rows, else the number of outputs */
-    size_t target_item;       /* bytes in one target: a label or a real */
-    size_t target_width;      /* targets in a row */
+    struct fbp_weighted_loss loss;
     struct fbp_optimizer optimizer;
     int penalizes;
     double clip_norm, clip_value, average_decay;
 
-    unsigned char *memory, *workspace; /* as allocated; its first aligned byte */
+    unsigned char *memory, *workspace; /* the allocation; the first aligned byte in it */
     size_t workspace_bytes;
-    size_t loss_gradient;     /* offset of (block, outputs): used when the net's last activation has a derivative */
-    size_t row_gradient;      /* of one row at a norm: gamma and beta, the widest */
-    size_t targets, smooth_targets, row_weights, row_loss, norms, penalties;
+    size_t loss_gradient; /* offset of (block, outputs): used when the last activation of the net has a derivative */
+    size_t row_gradient;  /* offset of the gradient of gamma and beta for one row, for the widest norm */
+    size_t targets, smooth_targets, row_weights, row_loss, norms, penalties; /* offsets */
 
-    size_t kept_rows;         /* of fbp_plan_outputs */
+    size_t kept_rows; /* of the last fbp_plan_outputs */
     int kept_training;
 
-    /* written by part 0, read by all after a barrier */
+    /* written by part 0, read by all parts after a barrier */
     double block_loss;
     int pause;
 };
 
-/* What one call works on. Every part has its own copy. */
+/* The state of a part during a call. */
 struct run {
     struct fbp_plan *plan;
     const struct fbp_vectors *vectors;
     int part, parts;
 
-    int training;                     /* rather than prediction */
-    int moves_statistics;             /* running statistics follow */
-    int keeps;                        /* what a backward pass in another call will need stays */
-    uint64_t draw;                    /* of dropout */
+    int training;         /* otherwise prediction */
+    int moves_statistics; /* running statistics follow the minibatch's */
+    int keeps;            /* values stay in the workspace for a backward pass in another call */
+    uint64_t draw;        /* of dropout */
     const int64_t *order;
-    size_t rows;                      /* of the block */
-    size_t first_row;                 /* of the block, in its update's rows */
-    const void *x; size_t x_row;      /* value 0: in the workspace, or where the caller has it */
-    const void *target; size_t target_row; /* in units of target_item */
-    double *weights;                  /* of the rows, or NULL; after the loss, times its scale */
+    size_t rows;      /* of the block */
+    size_t first_row; /* of the block, within the rows of its update */
+    const void *x;
+    size_t x_row; /* value 0: in the workspace, or the caller's array */
+    const void *target;
+    size_t target_row; /* in units of loss.target_item */
+    double *weights;   /* of the rows, or NULL; after the loss, multiplied by its scale */
+};
+
+/* One call of fbp.h, shared by its parts. Fields that a call does not need are 0. */
+struct call {
+    struct fbp_plan *plan;
+    const struct fbp_vectors *vectors;
+    const struct fbp_data *data;
+    struct fbp_epoch *epoch;
+    int training, own, accumulate, wants_loss, wants_gradient;
+    uint64_t draw;
+    size_t first_row;
+    const void *dy;
+    void *y, *dx;             /* outputs, or NULL */
+    double *losses, *squares; /* of each example */
+    double loss;              /* in: of the minibatch that is updated with; out: the sum of the row losses */
+    double mass, penalty;     /* out */
+    int status;               /* out */
 };
 
 static inline void *at(const struct fbp_plan *plan, size_t offset) { return plan->workspace + offset; }
@@ -119,7 +141,7 @@ static inline void barrier(const struct run *run) {
     if (run->parts > 1) fbp_pool_barrier(run->part, run->parts);
 }
 
-/* This part's share of `n` things, in multiples of `grain`. */
+/* This part's share of `n` elements, in multiples of `grain`. */
 static inline void share(const struct run *run, size_t n, size_t grain, size_t *first, size_t *end) {
     const size_t grains = (n + grain - 1) / grain;
     *first = grains * run->part / run->parts * grain;
@@ -128,21 +150,47 @@ static inline void share(const struct run *run, size_t n, size_t grain, size_t *
     if (*first > n) *first = n;
 }
 
+/* Runs fn on as many threads as pay for minibatches of this many rows. */
+static inline int run_call(struct call *call, size_t rows, fbp_part_fn *fn) {
+    fbp_pool_run(fbp_plan_threads(call->plan, rows), fn, call);
+    return call->status;
+}
+
+static inline struct run run_of(const struct call *call, int part, int parts) {
+    return (struct run){.plan = call->plan,
+                        .vectors = call->vectors,
+                        .part = part,
+                        .parts = parts,
+                        .training = call->training,
+                        .draw = call->draw,
+                        .first_row = call->first_row};
+}
+
 /* pass.c */
 
-/* Takes rows [start, start + run->rows) of the data, in the run's order, into the workspace where they must be moved. */
+/* Takes rows [start, start + run->rows) of the data, in the run's order: copies them into the workspace where they cannot be read
+ * in place. */
 void fbp_pass_gather(struct run *run, const struct fbp_data *data, size_t start);
-/* With `y` (rows, outputs) the outputs go there. */
+/* The outputs are also written to y (rows, outputs), unless NULL. */
 void fbp_pass_forward(const struct run *run, void *y);
-/* The loss of each row into row_loss, times its weight and scale where rows have weights; and the gradient at the last z, times
- * scale, in place of the output. */
+/* Writes row_loss, the loss of each row, multiplied by its weight and by scale where rows have weights; and replaces the output by
+ * the gradient at the last pre-activation, multiplied by scale. */
 void fbp_pass_loss(const struct run *run, double scale);
-/* From dy (rows, outputs), the gradient at the output, to that at the last z in its place. */
+/* Replaces the output by the gradient at the last pre-activation, from dy (rows, outputs), the gradient at the output. */
 void fbp_pass_incoming(const struct run *run, const void *dy);
-/* Gradients of the block, from that at the last z in place of the output; added to what `gradient` holds when `accumulate`.
- * dx (rows, I) may be NULL. With `squares` (rows,) no gradient is made, and what each row's would add to the square of
- * its norm is added there. */
+/* The gradients of the block, from the gradient at the last pre-activation, which has replaced the output. They are added to
+ * `gradient` when `accumulate` is set. dx (rows, I) may be NULL. With `squares` (rows,) no gradient is written; the square that
+ * each row's gradient would add to its norm is added there. */
 void fbp_pass_backward(const struct run *run, void *gradient, int accumulate, void *dx, double *squares);
 double fbp_pass_loss_sum(const struct run *run); /* of the block; after a barrier */
+
+/* update.c */
+
+/* |gradient|^2, chunk by chunk. With `penalties` their gradient is added first, and their loss goes to *penalty. All parts return
+ * the same. */
+double fbp_update_square(const struct run *run, int penalties, double *penalty);
+/* Penalties, norm, clipping, optimiser, moving average, running statistics and counters. `loss` is that of the data. Changes
+ * nothing, and returns the reason, when the loss or the gradient is not finite. */
+int fbp_update_finish(const struct run *run, struct fbp_epoch *epoch, double loss, int penalties);
 
 #endif

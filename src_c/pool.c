@@ -34,12 +34,14 @@ static struct {
     atomic_uint generation; /* number of the job */
 
     atomic_int core[MAX_PARTS]; /* where each part was last seen */
-    atomic_int arrived;  /* at the barrier */
-    atomic_uint round;   /* of the barrier */
-    atomic_int sleepers; /* at the barrier, in want of a signal */
+    atomic_int arrived;         /* at the barrier */
+    atomic_uint round;          /* of the barrier */
+    atomic_int sleepers;        /* at the barrier, in want of a signal */
 } pool = {
-    .busy = ATOMIC_FLAG_INIT, .mutex = PTHREAD_MUTEX_INITIALIZER,
-    .job_given = PTHREAD_COND_INITIALIZER, .round_over = PTHREAD_COND_INITIALIZER,
+    .busy = ATOMIC_FLAG_INIT,
+    .mutex = PTHREAD_MUTEX_INITIALIZER,
+    .job_given = PTHREAD_COND_INITIALIZER,
+    .round_over = PTHREAD_COND_INITIALIZER,
 };
 
 static inline void relax(void) {
@@ -74,16 +76,14 @@ static void find_a_core(int part, int parts) {
     const int here = sched_getcpu();
     cpu_set_t allowed, others;
     int crowded = 0;
-    for (int p = 0; p < parts; p++)
-        crowded |= p != part && atomic_load_explicit(&pool.core[p], memory_order_relaxed) == here;
+    for (int p = 0; p < parts; p++) crowded |= p != part && atomic_load_explicit(&pool.core[p], memory_order_relaxed) == here;
     if (crowded && sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
         others = allowed;
         for (int p = 0; p < parts; p++) {
             const int core = atomic_load_explicit(&pool.core[p], memory_order_relaxed);
             if (p != part && core >= 0 && core < CPU_SETSIZE) CPU_CLR(core, &others);
         }
-        if (CPU_COUNT(&others) && sched_setaffinity(0, sizeof others, &others) == 0)
-            sched_setaffinity(0, sizeof allowed, &allowed);
+        if (CPU_COUNT(&others) && sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
     }
 #else
     (void)parts;

@@ -503,8 +503,10 @@ def read(name):
 SYSTEM_HEADERS = {
     "plan.c": "stdlib string sys/mman",
     "pass.c": "string",
-    "loss.c": "float math",
-    "epoch.c": "math string time",
+    "loss.c": "float math string",
+    "update.c": "math string",
+    "epoch.c": "time",
+    "calls.c": "",
     "pool.c": "pthread sched stdatomic string unistd",
     "cpu.c": "cpuid",
     "rng.c": "string",
@@ -523,7 +525,7 @@ def test_fbp_h_knows_nothing():
     assert includes(read("fbp.h")) == {"<stddef.h>", "<stdint.h>"}
 
 
-PLAN_FILES = ("plan.c", "pass.c", "epoch.c")
+PLAN_FILES = ("plan.c", "pass.c", "update.c", "epoch.c", "calls.c")
 
 
 def test_the_plan_and_its_neighbours_see_the_interface_alone():

@@ -970,3 +970,44 @@ def test_training_is_that_of_the_twin(of, dtype):
         twin.evaluate(x, target), rel=1e-4 if dtype == "float32" else 1e-11
     )
     assert ours.evaluate(x, target) < before
+
+
+# ------------------------------------------------------------------------------------------------ one table of losses
+
+
+def test_the_classes_agree_with_the_table_of_the_core():
+    """losses.py, which knows no core, states what Python needs of the core's table: the same, for every number."""
+    traits = _core.loss_traits()
+    numbers = {}
+    for cls in losses.LOSSES:
+        loss = cls()
+        numbers[loss.code] = loss
+        if loss.code_labels is not None:
+            assert traits[loss.code_labels]["labels"] and traits[loss.code_labels]["smoothed"] == loss.code
+            numbers[loss.code_labels] = loss
+    numbers[losses.BinaryCrossEntropy.code_weighted] = losses.BinaryCrossEntropy(pos_weight=2.0)
+    assert sorted(numbers) == list(range(len(traits)))
+    for code, loss in numbers.items():
+        has = traits[code]
+        assert has["name"].startswith(loss.name)
+        assert has["labels"] == (code == loss.code_labels)
+        assert has["mean_over_rows"] == (loss.mean_over == "batch")
+        assert has["of_classes"] == ("class_weights" in loss.fields) == ("label_smoothing" in loss.fields)
+        assert (has["parameter"] is not None) == (len(loss.parameters(3)) == 3)
+        if has["parameter"] is not None:
+            assert has["parameter"] in loss.fields
+            for value, fits in ((0.0, has["parameter_least"] == 0), (1.0, has["parameter_end"] > 1), (-1.0, False)):
+                if fits:
+                    type(loss)(**{has["parameter"]: value})
+                else:
+                    with pytest.raises(ValueError, match=has["parameter"]):
+                        type(loss)(**{has["parameter"]: value})
+
+
+def test_only_probabilities_have_a_range():
+    """The trait decides which targets `ready` lets pass, as the trainer relies on."""
+    reals = np.array([[0.5, 1.5]])
+    for code, has in enumerate(_core.loss_traits()):
+        if not has["labels"]:
+            assert _core.ready(reals, reals, 8, 2, 2, code) == (not has["probabilities"])
+            assert _core.ready(reals, reals / 2, 8, 2, 2, code)

@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from fastbp import _core, losses, ops, reference
+from fastbp import _core, layers, losses, ops, reference
 from fastbp._support.plan_spec import LayerRecord, PlanSpec, PlanVectors
 
 DTYPES = ("float32", "float64")
 NO_LOSS = 1 + max(cls.code for cls in losses.LOSSES)
+NO_ACTIVATION = len(layers.ACTIVATIONS)
 LOSSES = [name for name in ops.__all__ if "target" in inspect.signature(getattr(ops, name)).parameters]
 
 
@@ -712,7 +713,7 @@ def test_the_core_clips_reals_that_it_may_write_to(name, numbers):
 
 
 def test_the_core_checks_numbers():
-    for bad in (-1, 11, 2**31 - 1):
+    for bad in (-1, NO_ACTIVATION, 2**31 - 1):
         with pytest.raises(ValueError, match="no activation"):
             _core.activation_forward(two, bad, 0.0, two.copy())
         with pytest.raises(ValueError, match="no activation"):
@@ -815,8 +816,8 @@ BEGIN, END = (LayerRecord(kind, 3, 3) for kind in (1, 2))
     [
         ([], "layers must hold at least one layer"),
         ([LAYERS[0], LayerRecord(0, 5, 2)], "layers[1] takes 5 columns; the one before gives 4"),
-        ([LayerRecord(0, 3, 4, activation=11), LAYERS[1]], "layers[0] has activation 11, which does not exist"),
-        ([LAYERS[0], LayerRecord(0, 4, 2, activation=8)], "layers[1] has activation 8, which must be a layer of its"),
+        ([LayerRecord(0, 3, 4, activation=NO_ACTIVATION)], f"layers[0] has activation {NO_ACTIVATION}, which does not"),
+        ([LAYERS[0], LayerRecord(0, 4, 2, activation=layers.GELU.code)], "which must be a layer of its own"),
         ([LayerRecord(9, 3, 4)], "layers[0] is of kind 9, which does not exist"),
         ([LayerRecord(-1, 3, 4)], "layers[0] is of kind -1, which does not exist"),
         ([LayerRecord(7, 3, 4)], "layers[0] has widths 3 and 4, which must be the same"),

@@ -181,6 +181,36 @@ cdef extern from "fbp.h" nogil:
         int (*all_finite)(const void *x, size_t N) noexcept nogil
         void (*gather)(const fbp_rows *x, const int64_t *order, void *y, size_t y_row, size_t B, size_t N) noexcept nogil
 
+    struct fbp_loss_traits:
+        const char *name
+        int labels
+        int probabilities
+        int of_classes
+        int smoothed
+        int mean_over_rows
+        const char *parameter
+        double parameter_least, parameter_end
+    const fbp_loss_traits fbp_loss_traits_of "fbp_loss_traits"[FBP_LOSSES]
+
+    struct fbp_weighted_loss:
+        const fbp_kernels *kernels
+        int loss
+        size_t C
+        const double *parameters
+        double smoothing
+        const double *class_weights
+        int reduction_sum
+        int labels
+        int smooths
+        int weighs_rows
+        size_t target_item, target_width
+        size_t terms_a_row
+    void fbp_loss_begin(fbp_weighted_loss *loss)
+    double fbp_loss_mass(const fbp_weighted_loss *loss, const double *weights, const void *target, const int64_t *order,
+                         size_t start, size_t rows)
+    double fbp_loss_whole(const fbp_weighted_loss *loss, const void *z, const void *target, const double *weights,
+                          void *smoothed, double mass, void *dz, size_t B)
+
     const char *fbp_isa_name(int isa)
     int fbp_isa_available(int isa)
     int fbp_isa_best()

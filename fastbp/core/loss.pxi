@@ -1,94 +1,19 @@
 # Losses, their parameters and weights, and checks of targets.
 
-cdef enum:
-    LOSS_ROWS = 256  # rows whose losses are held at once
-
-
-cdef double loss_sum(const fbp_kernels *kernels, int kind, const void *z, const void *target,
-                     const double *parameters, double scale, void *dz, size_t B, size_t C) noexcept nogil:
-    cdef double row_loss[LOSS_ROWS]
-    cdef double total = 0
-    cdef size_t start = 0, rows, i
-    cdef size_t target_row = 1 if kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else C
-    cdef size_t target_item = sizeof(int64_t) if kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else kernels.item
-    while start < B:
-        rows = B - start if B - start < LOSS_ROWS else LOSS_ROWS
-        kernels.loss[kind](<const char *>z + start * C * kernels.item, C,
-                           <const char *>target + start * target_row * target_item, target_row, parameters, scale,
-                           <char *>dz + start * C * kernels.item, C, row_loss, rows, C)
-        for i in range(rows):
-            total += row_loss[i]
-        start += rows
-    return total
-
-
-# A loss with weights or smoothed targets, and all it needs.
-cdef struct Loss:
-    const fbp_kernels *kernels
-    int kind
-    const void *z                # (B, C)
-    const void *target           # int64 (B,) for labels, else (B, C)
-    const double *parameters     # (C,) or NULL
-    double smoothing
-    const double *class_weights  # (C,) or NULL
-    void *smoothed               # room for the targets of LOSS_ROWS rows, smoothed and weighed; or NULL: as they are
-    double *row_weights          # (B,)
-    double mass                  # what the sum is divided by
-    void *dz                     # (B, C)
-    size_t B, C
-
-
-cdef double weighted_loss(const Loss *l) noexcept nogil:
-    """The loss; its gradient goes to dz."""
-    cdef double row_loss[LOSS_ROWS]
-    cdef double factors[LOSS_ROWS]
-    cdef double total = 0
-    cdef size_t start = 0, rows, i, C = l.C, item = l.kernels.item
-    cdef bint labels = l.kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS
-    cdef size_t target_row = 1 if labels else C, target_item = sizeof(int64_t) if labels else item
-    while start < l.B:
-        rows = l.B - start if l.B - start < LOSS_ROWS else LOSS_ROWS
-        z = <const char *>l.z + start * C * item
-        target = <const char *>l.target + start * target_row * target_item
-        dz = <char *>l.dz + start * C * item
-        # The kernel's scale is 1: that of small weights need not be a real, but what comes of weight and scale is.
-        if l.smoothed == NULL:
-            l.kernels.loss[l.kind](z, C, target, target_row, l.parameters, 1, dz, C, row_loss, rows, C)
-        else:
-            if labels:
-                l.kernels.smooth_labels(<const int64_t *>target, l.smoothing, l.class_weights, l.smoothed, C, rows, C)
-            else:
-                memcpy(l.smoothed, target, rows * C * item)
-                l.kernels.smooth_targets(l.smoothed, C, l.smoothing, l.class_weights, rows, C)
-            l.kernels.loss[FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES](z, C, l.smoothed, C, NULL, 1, dz, C, row_loss,
-                                                                    rows, C)
-        for i in range(rows):
-            total += l.row_weights[start + i] * row_loss[i]
-            factors[i] = l.row_weights[start + i] / l.mass
-        l.kernels.scale_rows(factors, dz, C, row_loss, rows, C)
-        start += rows
-    return total / l.mass
-
-
-cdef double weigh_rows(Loss *l) noexcept nogil:
-    """The sum of the rows' weights, times those of their labels' classes. Where targets are not smoothed, class weights
-    join those of the rows."""
-    cdef double total = 0, weight
-    cdef size_t b
-    cdef const double *classes = l.class_weights if l.kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else NULL
-    for b in range(l.B):
-        weight = l.row_weights[b]
-        if classes != NULL:
-            weight *= classes[(<const int64_t *>l.target)[b]]
-            if l.smoothed == NULL:
-                l.row_weights[b] = weight
-        total += weight
-    return total
-
-
-cdef bint takes_parameters(int kind) noexcept nogil:
-    """Whether a loss has a parameter for each column."""
-    return kind == FBP_BINARY_CROSS_ENTROPY_WEIGHTED or kind == FBP_HUBER or kind == FBP_PINBALL
+def loss_traits():
+    """What the core knows of its losses, in the order of their numbers: a tuple of dicts with the fields of struct
+    fbp_loss_traits."""
+    found = []
+    for kind in range(FBP_LOSSES):
+        traits = &fbp_loss_traits_of[kind]
+        found.append({
+            "name": traits.name.decode(), "labels": bool(traits.labels), "probabilities": bool(traits.probabilities),
+            "of_classes": bool(traits.of_classes), "smoothed": traits.smoothed,
+            "mean_over_rows": bool(traits.mean_over_rows),
+            "parameter": traits.parameter.decode() if traits.parameter != NULL else None,
+            "parameter_least": traits.parameter_least, "parameter_end": traits.parameter_end,
+        })
+    return tuple(found)
 
 
 cdef double *numbers_of_columns(Arguments *args, str name, object values, size_t C, double least, double end,
@@ -125,10 +50,9 @@ cdef int refuse(str name, double value, double least, double end) except -1:
 
 cdef double *loss_parameters(Arguments *args, int kind, object values, size_t C, void **block) except NULL:
     """A loss's parameters, one for each column: see `numbers_of_columns`. One float is for all."""
-    cdef str name = "pos_weight" if kind == FBP_BINARY_CROSS_ENTROPY_WEIGHTED else (
-        "delta" if kind == FBP_HUBER else "quantiles")
-    cdef double least = 0 if kind == FBP_BINARY_CROSS_ENTROPY_WEIGHTED else LEAST_ABOVE_0
-    cdef double end = 1 if kind == FBP_PINBALL else INFINITY
+    cdef const fbp_loss_traits *traits = &fbp_loss_traits_of[kind]
+    cdef str name = traits.parameter.decode()
+    cdef double least = traits.parameter_least, end = traits.parameter_end
     cdef double *numbers
     cdef double value
     cdef size_t i
@@ -144,18 +68,15 @@ cdef double *loss_parameters(Arguments *args, int kind, object values, size_t C,
 
 
 cdef double *weights_of_rows(Arguments *args, object weights, size_t B, void **block) except NULL:
-    """The weights of B rows as doubles, from an array of floats or doubles; of None ones."""
-    cdef double *numbers = <double *>scratch(B, sizeof(double), block)
+    """The weights of B rows as doubles, from an array of floats or doubles."""
+    cdef double *numbers
     cdef Py_ssize_t item = args.item
     cdef size_t b
-    if weights is None:
-        for b in range(B):
-            numbers[b] = 1
-        return numbers
     args.item = 0  # they need not be like the others
     weights_ = real(args, "sample_weight", weights, 1)
     args.item = item
     match_size("sample_weight", weights_, B)
+    numbers = <double *>scratch(B, sizeof(double), block)
     for b in range(B):
         if weights_.itemsize == sizeof(float):
             numbers[b] = (<const float *>weights_.buf)[b]
@@ -166,105 +87,75 @@ cdef double *weights_of_rows(Arguments *args, object weights, size_t B, void **b
     return numbers
 
 
-cdef double loss_with_weights(Arguments *args, Loss *l, sample_weight, smoothing, class_weights,
-                              bint reduction_sum) except? -1:
-    """The loss of an l that holds what a loss without weights needs; its gradient goes to dz."""
-    cdef void *blocks[3]
-    cdef double total
-    cdef bint labels = l.kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS
-    memset(&blocks, 0, sizeof(blocks))
-    try:
-        l.smoothing = number("label_smoothing", smoothing, 0, 1)
-        if class_weights is not None:
-            l.class_weights = numbers_of_columns(args, "class_weights", class_weights, l.C, 0, INFINITY, &blocks[0])
-        if l.kind > FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES and (l.smoothing != 0 or l.class_weights != NULL):
-            raise ValueError(f"loss {l.kind} has neither label smoothing nor class weights")
-        if l.smoothing != 0 or (l.class_weights != NULL and not labels):
-            l.smoothed = scratch((l.B if l.B < LOSS_ROWS else <size_t>LOSS_ROWS) * l.C, args.item, &blocks[1])
-        l.row_weights = weights_of_rows(args, sample_weight, l.B, &blocks[2])
-        l.mass = weigh_rows(l)
-        if l.kind > FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES:
-            l.mass *= <double>l.C
-        if reduction_sum:
-            l.mass = 1
-        if l.mass == INFINITY:
-            raise ValueError("sample_weight must have a finite sum")
-        if l.mass == 0:
-            memset(l.dz, 0, l.B * l.C * l.kernels.item)
-            return 0
-        state = let_go(<double>l.B * l.C)
-        total = weighted_loss(l)
-        take_back(state)
-        return total
-    finally:
-        for block in blocks:
-            free(block)
-
-
 def loss(int kind, z, target, parameters, bint reduction_sum, weights=None, dz=...):
     """The loss of z (B, C) against target, and its gradient into dz (B, C). Where dz is left out: (loss, dz).
 
-    target: int64 (B,) for labels, else like z. parameters: see `loss_parameters`; not looked at for a loss without.
+    target: int64 (B,) for labels, else like z. parameters: see `loss_parameters`; ignored where the loss has none.
     weights: None, or (sample_weight, label_smoothing, class_weights): floats or doubles (B,) or None; a float, and a
-    sequence of C floats or None, both for the softmax cross-entropies.
+    sequence of C floats or None, both for the losses of classes.
     """
     cdef Arguments args
-    cdef Loss l
-    cdef size_t B, C, count
-    cdef double scale, total
+    cdef fbp_weighted_loss l
+    cdef size_t B
+    cdef double mass, total
     cdef const void *target_at
-    cdef const double *levels = NULL
-    cdef void *block = NULL  # of the labels, or of the parameters
+    cdef const double *row_weights = NULL
+    cdef void *blocks[4]  # copies: of labels or parameters, class weights, weights of rows; smoothed targets
     cdef bint made
     args.count = args.item = 0
     if not 0 <= kind < FBP_LOSSES:
         raise ValueError(f"there is no loss {kind}")
+    traits = &fbp_loss_traits_of[kind]
+    memset(&l, 0, sizeof(l))
+    memset(&blocks, 0, sizeof(blocks))
     try:
         z_ = real(&args, "z", z, 2)
-        B, C = z_.shape[0], z_.shape[1]
-        if C == 0:
+        B, l.C = z_.shape[0], z_.shape[1]
+        if l.C == 0:
             raise ValueError("z must have at least one column")
-        if kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+        if traits.labels:
             target_ = take(&args, "target", target, b'i', 1, 0)
             match_size("target", target_, B)
             # A copy, so that labels stay in range whatever another thread does to the array.
-            target_at = scratch(B, sizeof(int64_t), &block)
+            target_at = scratch(B, sizeof(int64_t), &blocks[0])
             memcpy(<void *>target_at, target_.buf, B * sizeof(int64_t))
-            within("target", <const int64_t *>target_at, B, C)
+            within("target", <const int64_t *>target_at, B, l.C)
         else:
             target_ = real(&args, "target", target, 2)
-            match("target", target_, B, C)
+            match("target", target_, B, l.C)
             target_at = target_.buf
-        if takes_parameters(kind):
-            levels = loss_parameters(&args, kind, parameters, C, &block)
+        if traits.parameter != NULL:
+            l.parameters = loss_parameters(&args, kind, parameters, l.C, &blocks[0])
         made = dz is ...
         if made:
-            dz = new_array((B, C), args.item)
+            dz = new_array((B, l.C), args.item)
         dz_ = real_out(&args, "dz", dz, 2)
-        match("dz", dz_, B, C)
+        match("dz", dz_, B, l.C)
         if B == 0 and not reduction_sum:
             raise ValueError("z has no rows: there is no mean of nothing")
-        kernels = kernels_for(args.item)
+        l.kernels, l.loss, l.reduction_sum = kernels_for(args.item), kind, reduction_sum
         if weights is not None:
-            memset(&l, 0, sizeof(l))
-            l.kernels, l.kind, l.parameters, l.B, l.C = kernels, kind, levels, B, C
-            l.z, l.target, l.dz = z_.buf, target_at, dz_.buf
             sample_weight, smoothing, class_weights = weights
-            total = loss_with_weights(&args, &l, sample_weight, smoothing, class_weights, reduction_sum)
-            return (total, dz) if made else total
-        count = B
-        if kind > FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES:
-            count = B * C
-        if reduction_sum:
-            count = 1
-        scale = 1 / <double>count
-        state = let_go(<double>B * C)
-        total = loss_sum(kernels, kind, z_.buf, target_at, levels, scale, dz_.buf, B, C)
+            l.smoothing = number("label_smoothing", smoothing, 0, 1)
+            if class_weights is not None:
+                l.class_weights = numbers_of_columns(&args, "class_weights", class_weights, l.C, 0, INFINITY, &blocks[1])
+            if not traits.of_classes and (l.smoothing != 0 or l.class_weights != NULL):
+                raise ValueError(f"loss {kind} has neither label smoothing nor class weights")
+            if sample_weight is not None:
+                row_weights = weights_of_rows(&args, sample_weight, B, &blocks[2])
+        fbp_loss_begin(&l)
+        if l.smooths:
+            scratch(min(B, <size_t>FBP_BLOCK) * l.C, args.item, &blocks[3])
+        mass = fbp_loss_mass(&l, row_weights, target_at, NULL, 0, B)
+        if mass == INFINITY and not reduction_sum:
+            raise ValueError("sample_weight must have a finite sum")
+        state = let_go(<double>B * l.C)
+        total = fbp_loss_whole(&l, z_.buf, target_at, row_weights, blocks[3], mass, dz_.buf, B)
         take_back(state)
-        total /= <double>count
         return (total, dz) if made else total
     finally:
-        free(block)
+        for block in blocks:
+            free(block)
         release(&args)
 
 
@@ -293,6 +184,9 @@ def ready(x, target, Py_ssize_t item, size_t inputs, size_t outputs, int loss):
     cdef size_t rows
     cdef bint right
     args.count, args.item = 0, item
+    if not 0 <= loss < FBP_LOSSES:
+        raise ValueError(f"there is no loss {loss}")
+    traits = &fbp_loss_traits_of[loss]
     try:
         if look_at(&args, x, b'r', 2, 0) != READY or <size_t>args.views[0].shape[1] != inputs:
             return False
@@ -300,7 +194,7 @@ def ready(x, target, Py_ssize_t item, size_t inputs, size_t outputs, int loss):
         if rows > READY_AT_ONCE // max(inputs, outputs):
             return False
         kernels = kernels_for(item)
-        if loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+        if traits.labels:
             right = look_at(&args, target, b'i', 1, 0) == READY
         else:
             right = look_at(&args, target, b'r', 2, 0) == READY and <size_t>args.views[1].shape[1] == outputs
@@ -311,9 +205,9 @@ def ready(x, target, Py_ssize_t item, size_t inputs, size_t outputs, int loss):
         right = kernels.all_finite(args.views[0].buf, rows * inputs)
         if not right:
             pass
-        elif loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+        elif traits.labels:
             right = first_outside(<const int64_t *>target_at, rows, outputs) < 0
-        elif loss <= FBP_BINARY_CROSS_ENTROPY_WEIGHTED:
+        elif traits.probabilities:
             right = all_probabilities(target_at, item, rows * outputs)
         else:
             right = kernels.all_finite(target_at, rows * outputs)

@@ -29,7 +29,7 @@ cdef class Plan:
     cdef fbp_vectors vectors
     cdef Arguments held          # parameters, gradient, moments
     cdef size_t inputs, outputs
-    cdef int loss_kind
+    cdef const fbp_loss_traits *loss_traits  # NULL: the plan has no loss
     cdef bint can_step, whole
     cdef size_t rows, kept_rows  # of the spec; of the last call of `forward_kept`, until `backward`
     cdef PyThread_type_lock lock
@@ -63,7 +63,8 @@ cdef class Plan:
         finally:
             free(memory)
         self.inputs, self.outputs = fbp_plan_inputs(self.plan), fbp_plan_width(self.plan)
-        self.loss_kind = c_spec.loss
+        if c_spec.loss >= 0:
+            self.loss_traits = &fbp_loss_traits_of[c_spec.loss]
         self.whole, self.rows = c_spec.whole, c_spec.rows
         self.multiply_adds = fbp_plan_parameters(self.plan)
         self.most_rows = self.rows if self.rows < FBP_BLOCK or self.whole else max(
@@ -132,9 +133,9 @@ cdef class Plan:
         return view
 
     cdef Py_buffer *take_target(self, Arguments *args, object target, Py_ssize_t rows) except NULL:
-        if self.loss_kind < 0:
+        if self.loss_traits == NULL:
             raise RuntimeError("this plan has no loss: it can predict only")
-        if self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+        if self.loss_traits.labels:
             view = take(args, "target", target, b'i', 1, 0)
             match_size("target", view, rows)
         else:
@@ -144,12 +145,12 @@ cdef class Plan:
 
     cdef const void *target_pointer(self, Room *labels, const Py_buffer *view) except NULL:
         """Where C may read the target; for labels a checked copy. The lock is held."""
-        if self.loss_kind != FBP_SOFTMAX_CROSS_ENTROPY_LABELS:
+        if not self.loss_traits.labels:
             return view.buf
         return checked_positions(labels, "target", view, self.outputs)
 
     cdef size_t target_row(self) noexcept nogil:
-        return 1 if self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS else self.outputs
+        return 1 if self.loss_traits.labels else self.outputs
 
     cdef void gradient_is_overwritten(self) noexcept:
         """Give up an epoch that was stopped within a minibatch: half of its gradient is about to be lost."""
@@ -526,10 +527,11 @@ cdef class Plan:
         cdef size_t rows
         cdef int status = FBP_LOSS_NOT_FINITE
         cdef double loss
-        cdef bint labels = self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_LABELS
+        cdef bint labels
         args.count = 0
-        if not self.can_step or not updates.begin():
+        if not self.can_step or self.loss_traits == NULL or not updates.begin():
             return None
+        labels = self.loss_traits.labels
         try:
             x_ = self.glance_at_x(&args, x)
             args.item = 0
@@ -539,7 +541,7 @@ cdef class Plan:
             rows = x_.shape[0]
             if target_.ndim == 1:
                 # One probability is no distribution over classes: for that loss a vector holds labels.
-                if not labels and (self.outputs != 1 or self.loss_kind == FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES):
+                if not labels and (self.outputs != 1 or self.loss_traits.of_classes):
                     return None
             elif target_.ndim != 2 or labels or <size_t>target_.shape[1] != self.outputs:
                 return None
@@ -555,7 +557,7 @@ cdef class Plan:
                         return None
                 else:
                     target_at = converted(&self.target_room, "target", target_, self.kernels.item)
-                    if (self.loss_kind <= FBP_BINARY_CROSS_ENTROPY_WEIGHTED
+                    if (self.loss_traits.probabilities
                             and not all_probabilities(target_at, self.kernels.item, rows * self.outputs)):
                         return None
                 data.rows, data.target, data.target_row = rows, target_at, self.target_row()

@@ -46,15 +46,14 @@
 #define SELU_LIMIT ((real)0x1.c212cc640f031p+0)       /* s a = 1.7580..., a = 1.6732... */
 #define GELU_TANH_LINEAR ((real)0x1.9884533d43651p+0) /* 2 sqrt(2/pi) */
 #define GELU_TANH_CUBIC ((real)0x1.2444f2a4d8b4bp-4)  /* 0.044715 times that */
-#define GATE_HIGHEST ((real)1e4) /* sigmoid(-v) is 0 from 1e4 on in both types */
+#define GATE_HIGHEST ((real)1e4)                      /* sigmoid(-v) is 0 from 1e4 on in both types */
 
 /* z sigmoid(v(z)), v odd: for z < 0 it is -|z| sigmoid(-|v|), else what that leaves of z. So a small result keeps its
  * relative accuracy, and -inf gives 0. */
 FBP_INLINE vreal gate_of(vreal z, int activation) {
     const vreal a = v_min(v_set(GATE_HIGHEST), v_abs(z)); /* this order keeps a nan */
     vreal v = a;
-    if (activation == FBP_GELU_TANH)
-        v = v_mul(a, v_fma(v_set(GELU_TANH_CUBIC), v_mul(a, a), v_set(GELU_TANH_LINEAR)));
+    if (activation == FBP_GELU_TANH) v = v_mul(a, v_fma(v_set(GELU_TANH_CUBIC), v_mul(a, a), v_set(GELU_TANH_LINEAR)));
     const vreal rest = v_mul(a, v_sigmoid(v_neg(v)));
     return v_select(v_lt(z, v_zero()), v_neg(rest), v_sub(z, rest));
 }
@@ -75,31 +74,23 @@ FBP_INLINE vreal gate_slope(vreal z, int activation) {
 
 FBP_INLINE vreal activation_of(vreal z, int activation, real alpha) {
     switch (activation) {
-    case FBP_RELU:
-        return v_max(v_zero(), z); /* this order keeps a nan */
-    case FBP_LEAKY_RELU:
-        return v_select(v_gt(z, v_zero()), z, v_mul(v_set(alpha), z));
-    case FBP_SIGMOID:
-        return v_sigmoid(z);
-    case FBP_TANH:
-        return v_tanh(z);
+    case FBP_RELU: return v_max(v_zero(), z); /* this order keeps a nan */
+    case FBP_LEAKY_RELU: return v_select(v_gt(z, v_zero()), z, v_mul(v_set(alpha), z));
+    case FBP_SIGMOID: return v_sigmoid(z);
+    case FBP_TANH: return v_tanh(z);
     case FBP_SOFTPLUS: {
         vreal e = v_exp(v_neg(v_abs(v_mul(v_set(alpha), z))));
         return v_add(v_max(v_zero(), z), v_div(v_log1p_unit(e), v_set(alpha)));
     }
-    case FBP_ELU:
-        return v_select(v_gt(z, v_zero()), z, v_mul(v_set(alpha), v_expm1(z)));
+    case FBP_ELU: return v_select(v_gt(z, v_zero()), z, v_mul(v_set(alpha), v_expm1(z)));
     case FBP_SELU: {
         vmask above = v_gt(z, v_zero());
         return v_mul(v_select(above, v_set(SELU_SCALE), v_set(SELU_LIMIT)), v_select(above, z, v_expm1(z)));
     }
-    case FBP_GELU:
-        return v_gelu(z);
+    case FBP_GELU: return v_gelu(z);
     case FBP_GELU_TANH:
-    case FBP_SILU:
-        return gate_of(z, activation);
-    default:
-        return z;
+    case FBP_SILU: return gate_of(z, activation);
+    default: return z;
     }
 }
 
@@ -107,45 +98,33 @@ FBP_INLINE vreal activation_of(vreal z, int activation, real alpha) {
 FBP_INLINE vreal activation_slope(vreal y, int activation, real alpha) {
     const vreal one = v_set(1);
     switch (activation) {
-    case FBP_RELU:
-        return v_select(v_gt(y, v_zero()), one, v_zero());
-    case FBP_LEAKY_RELU:
-        return v_select(v_gt(y, v_zero()), one, v_set(alpha));
-    case FBP_SIGMOID:
-        return v_mul(y, v_sub(one, y));
-    case FBP_TANH:
-        return v_mul(v_sub(one, y), v_add(one, y));
-    case FBP_SOFTPLUS:
-        return v_neg(v_expm1(v_neg(v_mul(v_set(alpha), y))));
-    case FBP_ELU:
-        return v_select(v_gt(y, v_zero()), one, v_add(y, v_set(alpha)));
-    case FBP_SELU:
-        return v_select(v_gt(y, v_zero()), v_set(SELU_SCALE), v_add(y, v_set(SELU_LIMIT)));
-    case FBP_GELU:
-        return v_gelu_slope(y);
+    case FBP_RELU: return v_select(v_gt(y, v_zero()), one, v_zero());
+    case FBP_LEAKY_RELU: return v_select(v_gt(y, v_zero()), one, v_set(alpha));
+    case FBP_SIGMOID: return v_mul(y, v_sub(one, y));
+    case FBP_TANH: return v_mul(v_sub(one, y), v_add(one, y));
+    case FBP_SOFTPLUS: return v_neg(v_expm1(v_neg(v_mul(v_set(alpha), y))));
+    case FBP_ELU: return v_select(v_gt(y, v_zero()), one, v_add(y, v_set(alpha)));
+    case FBP_SELU: return v_select(v_gt(y, v_zero()), v_set(SELU_SCALE), v_add(y, v_set(SELU_LIMIT)));
+    case FBP_GELU: return v_gelu_slope(y);
     case FBP_GELU_TANH:
-    case FBP_SILU:
-        return gate_slope(y, activation);
-    default:
-        return one;
+    case FBP_SILU: return gate_slope(y, activation);
+    default: return one;
     }
 }
 
-/* The two loops below are compiled once for each activation: it is a constant wherever they are called. */
+/* The two loops below are compiled once for each activation, which is a constant at every call. */
 
-FBP_INLINE void activation_forward_each(const real *x, size_t x_row, int activation, real alpha, real *y, size_t y_row,
-                                        size_t rows, size_t columns) {
+FBP_INLINE void activation_forward_each(const real *x, size_t x_row, int activation, real alpha, real *y, size_t y_row, size_t rows,
+                                        size_t columns) {
     for (size_t i = 0; i < rows; i++, x += x_row, y += y_row) {
         size_t j = 0;
-        for (; j + LANES <= columns; j += LANES)
-            v_store(y + j, activation_of(v_load(x + j), activation, alpha));
-        if (j < columns)
-            v_store_n(y + j, activation_of(v_load_n(x + j, columns - j), activation, alpha), columns - j);
+        for (; j + LANES <= columns; j += LANES) v_store(y + j, activation_of(v_load(x + j), activation, alpha));
+        if (j < columns) v_store_n(y + j, activation_of(v_load_n(x + j, columns - j), activation, alpha), columns - j);
     }
 }
 
-FBP_INLINE void activation_backward_each(const real *dy, size_t dy_row, const real *y, size_t y_row, int activation,
-                                         real alpha, real *dx, size_t dx_row, size_t rows, size_t columns) {
+FBP_INLINE void activation_backward_each(const real *dy, size_t dy_row, const real *y, size_t y_row, int activation, real alpha,
+                                         real *dx, size_t dx_row, size_t rows, size_t columns) {
     for (size_t i = 0; i < rows; i++, dy += dy_row, y += y_row, dx += dx_row) {
         size_t j = 0;
         for (; j + LANES <= columns; j += LANES)
@@ -158,42 +137,24 @@ FBP_INLINE void activation_backward_each(const real *dy, size_t dy_row, const re
 }
 
 /* All but ReLU and the identity: a call for a few short rows should not pay for the registers that these save. */
-static FBP_NOINLINE void activation_forward_others(const real *x, size_t x_row, int activation, real alpha, real *y,
-                                                   size_t y_row, size_t rows, size_t columns) {
+static FBP_NOINLINE void activation_forward_others(const real *x, size_t x_row, int activation, real alpha, real *y, size_t y_row,
+                                                   size_t rows, size_t columns) {
     switch (activation) {
-    case FBP_LEAKY_RELU:
-        activation_forward_each(x, x_row, FBP_LEAKY_RELU, alpha, y, y_row, rows, columns);
-        break;
-    case FBP_SIGMOID:
-        activation_forward_each(x, x_row, FBP_SIGMOID, alpha, y, y_row, rows, columns);
-        break;
-    case FBP_TANH:
-        activation_forward_each(x, x_row, FBP_TANH, alpha, y, y_row, rows, columns);
-        break;
-    case FBP_SOFTPLUS:
-        activation_forward_each(x, x_row, FBP_SOFTPLUS, alpha, y, y_row, rows, columns);
-        break;
-    case FBP_ELU:
-        activation_forward_each(x, x_row, FBP_ELU, alpha, y, y_row, rows, columns);
-        break;
-    case FBP_SELU:
-        activation_forward_each(x, x_row, FBP_SELU, alpha, y, y_row, rows, columns);
-        break;
-    case FBP_GELU:
-        activation_forward_each(x, x_row, FBP_GELU, alpha, y, y_row, rows, columns);
-        break;
-    case FBP_GELU_TANH:
-        activation_forward_each(x, x_row, FBP_GELU_TANH, alpha, y, y_row, rows, columns);
-        break;
-    case FBP_SILU:
-        activation_forward_each(x, x_row, FBP_SILU, alpha, y, y_row, rows, columns);
-        break;
+    case FBP_LEAKY_RELU: activation_forward_each(x, x_row, FBP_LEAKY_RELU, alpha, y, y_row, rows, columns); break;
+    case FBP_SIGMOID: activation_forward_each(x, x_row, FBP_SIGMOID, alpha, y, y_row, rows, columns); break;
+    case FBP_TANH: activation_forward_each(x, x_row, FBP_TANH, alpha, y, y_row, rows, columns); break;
+    case FBP_SOFTPLUS: activation_forward_each(x, x_row, FBP_SOFTPLUS, alpha, y, y_row, rows, columns); break;
+    case FBP_ELU: activation_forward_each(x, x_row, FBP_ELU, alpha, y, y_row, rows, columns); break;
+    case FBP_SELU: activation_forward_each(x, x_row, FBP_SELU, alpha, y, y_row, rows, columns); break;
+    case FBP_GELU: activation_forward_each(x, x_row, FBP_GELU, alpha, y, y_row, rows, columns); break;
+    case FBP_GELU_TANH: activation_forward_each(x, x_row, FBP_GELU_TANH, alpha, y, y_row, rows, columns); break;
+    case FBP_SILU: activation_forward_each(x, x_row, FBP_SILU, alpha, y, y_row, rows, columns); break;
     }
 }
 
 /* y = f(x). x: (rows, columns), rows x_row apart. y: the same, y_row apart; may be x. */
-static void activation_forward_strided(const real *x, size_t x_row, int activation, real alpha, real *y, size_t y_row,
-                                       size_t rows, size_t columns) {
+static void activation_forward_strided(const real *x, size_t x_row, int activation, real alpha, real *y, size_t y_row, size_t rows,
+                                       size_t columns) {
     if (activation == FBP_RELU) activation_forward_each(x, x_row, FBP_RELU, alpha, y, y_row, rows, columns);
     else if (activation != FBP_IDENTITY) activation_forward_others(x, x_row, activation, alpha, y, y_row, rows, columns);
     else if (x != y) activation_forward_each(x, x_row, FBP_IDENTITY, alpha, y, y_row, rows, columns);
@@ -207,42 +168,21 @@ static void activation_forward_rows(real *y, size_t y_row, int activation, real 
 /* dx = dy * f'(z). dy, y and dx: (rows, columns), rows dy_row, y_row and dx_row apart. y is z for those from
  * FBP_FROM_Z on. dx may be dy or y, with its row stride. A dy of nan or inf is never lost: where the slope is 0 it
  * gives a nan. */
-static void activation_backward_rows(const real *dy, size_t dy_row, const real *y, size_t y_row, int activation,
-                                     real alpha, real *dx, size_t dx_row, size_t rows, size_t columns) {
+static void activation_backward_rows(const real *dy, size_t dy_row, const real *y, size_t y_row, int activation, real alpha,
+                                     real *dx, size_t dx_row, size_t rows, size_t columns) {
     switch (activation) {
-    case FBP_RELU:
-        activation_backward_each(dy, dy_row, y, y_row, FBP_RELU, alpha, dx, dx_row, rows, columns);
-        break;
-    case FBP_LEAKY_RELU:
-        activation_backward_each(dy, dy_row, y, y_row, FBP_LEAKY_RELU, alpha, dx, dx_row, rows, columns);
-        break;
-    case FBP_SIGMOID:
-        activation_backward_each(dy, dy_row, y, y_row, FBP_SIGMOID, alpha, dx, dx_row, rows, columns);
-        break;
-    case FBP_TANH:
-        activation_backward_each(dy, dy_row, y, y_row, FBP_TANH, alpha, dx, dx_row, rows, columns);
-        break;
-    case FBP_SOFTPLUS:
-        activation_backward_each(dy, dy_row, y, y_row, FBP_SOFTPLUS, alpha, dx, dx_row, rows, columns);
-        break;
-    case FBP_ELU:
-        activation_backward_each(dy, dy_row, y, y_row, FBP_ELU, alpha, dx, dx_row, rows, columns);
-        break;
-    case FBP_SELU:
-        activation_backward_each(dy, dy_row, y, y_row, FBP_SELU, alpha, dx, dx_row, rows, columns);
-        break;
-    case FBP_GELU:
-        activation_backward_each(dy, dy_row, y, y_row, FBP_GELU, alpha, dx, dx_row, rows, columns);
-        break;
-    case FBP_GELU_TANH:
-        activation_backward_each(dy, dy_row, y, y_row, FBP_GELU_TANH, alpha, dx, dx_row, rows, columns);
-        break;
-    case FBP_SILU:
-        activation_backward_each(dy, dy_row, y, y_row, FBP_SILU, alpha, dx, dx_row, rows, columns);
-        break;
+    case FBP_RELU: activation_backward_each(dy, dy_row, y, y_row, FBP_RELU, alpha, dx, dx_row, rows, columns); break;
+    case FBP_LEAKY_RELU: activation_backward_each(dy, dy_row, y, y_row, FBP_LEAKY_RELU, alpha, dx, dx_row, rows, columns); break;
+    case FBP_SIGMOID: activation_backward_each(dy, dy_row, y, y_row, FBP_SIGMOID, alpha, dx, dx_row, rows, columns); break;
+    case FBP_TANH: activation_backward_each(dy, dy_row, y, y_row, FBP_TANH, alpha, dx, dx_row, rows, columns); break;
+    case FBP_SOFTPLUS: activation_backward_each(dy, dy_row, y, y_row, FBP_SOFTPLUS, alpha, dx, dx_row, rows, columns); break;
+    case FBP_ELU: activation_backward_each(dy, dy_row, y, y_row, FBP_ELU, alpha, dx, dx_row, rows, columns); break;
+    case FBP_SELU: activation_backward_each(dy, dy_row, y, y_row, FBP_SELU, alpha, dx, dx_row, rows, columns); break;
+    case FBP_GELU: activation_backward_each(dy, dy_row, y, y_row, FBP_GELU, alpha, dx, dx_row, rows, columns); break;
+    case FBP_GELU_TANH: activation_backward_each(dy, dy_row, y, y_row, FBP_GELU_TANH, alpha, dx, dx_row, rows, columns); break;
+    case FBP_SILU: activation_backward_each(dy, dy_row, y, y_row, FBP_SILU, alpha, dx, dx_row, rows, columns); break;
     default:
-        if (dx != dy)
-            activation_forward_each(dy, dy_row, FBP_IDENTITY, alpha, dx, dx_row, rows, columns);
+        if (dx != dy) activation_forward_each(dy, dy_row, FBP_IDENTITY, alpha, dx, dx_row, rows, columns);
     }
 }
 

@@ -16,14 +16,22 @@
 /* y (B, O) = f(x (B, I) W (I, O) + b (O,)). b may be NULL. Writes y only. nan and inf pass through. */
 static void FBP(dense_forward)(const struct fbp_dense *d, int part, int parts) {
     const struct fbp_gemm product = {
-        .M = d->B, .N = d->O, .K = d->I,
-        .a = d->x, .a_row = d->x_row, .a_col = 1,
-        .b = d->W, .b_row = d->O,
+        .M = d->B,
+        .N = d->O,
+        .K = d->I,
+        .a = d->x,
+        .a_row = d->x_row,
+        .a_col = 1,
+        .b = d->W,
+        .b_row = d->O,
         .bias = d->b,
-        .c = d->y, .c_row = d->y_row,
+        .c = d->y,
+        .c_row = d->y_row,
     };
     const struct finish activate = {
-        .forward = d->activation != FBP_IDENTITY, .activation = d->activation, .alpha = (real)d->alpha,
+        .forward = d->activation != FBP_IDENTITY,
+        .activation = d->activation,
+        .alpha = (real)d->alpha,
     };
     product_share(&product, &activate, part, parts);
 }
@@ -38,10 +46,8 @@ FBP_SPECIALIZE void column_sums_of(const int vectors, const real *dz, size_t dz_
         vreal sum[4];
         FBP_UNROLL
         for (int v = 0; v < vectors; v++) sum[v] = v_zero();
-        for (size_t b = 0; b < rows; b++, dz += dz_row)
-            FBP_UNROLL
-            for (int v = 0; v < vectors; v++)
-                sum[v] = v_add(sum[v], vectors > 1 ? v_load(dz + v * LANES) : v_load_n(dz, columns));
+        for (size_t b = 0; b < rows; b++, dz += dz_row) FBP_UNROLL
+        for (int v = 0; v < vectors; v++) sum[v] = v_add(sum[v], vectors > 1 ? v_load(dz + v * LANES) : v_load_n(dz, columns));
         FBP_UNROLL
         for (int v = 0; v < vectors; v++) {
             real *to = db + v * LANES;
@@ -65,11 +71,17 @@ static void column_sums(const real *dz, size_t dz_row, int accumulate, real *db,
 /* dW (I, O) = x^T (I, B) dz (B, O) and db (O,) = column sums of dz; added to them when `accumulate`. db may be NULL. */
 static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int parts) {
     struct fbp_gemm product = {
-        .M = d->I, .N = d->O, .K = d->B,
-        .a = d->x, .a_row = 1, .a_col = d->x_row,
-        .b = d->dz, .b_row = d->dz_row,
+        .M = d->I,
+        .N = d->O,
+        .K = d->B,
+        .a = d->x,
+        .a_row = 1,
+        .a_col = d->x_row,
+        .b = d->dz,
+        .b_row = d->dz_row,
         .accumulate = d->accumulate,
-        .c = d->dW, .c_row = d->O,
+        .c = d->dW,
+        .c_row = d->O,
     };
     /* A narrow O would leave lanes idle. dW^T = dz^T x has the same chains with I in the lanes; turning it costs about as
      * much as TURNING terms of k. */
@@ -93,15 +105,26 @@ static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int
 /* dx (B, I) = (dz (B, O) W^T (O, I) + skip (B, I)) * g'(x), with x = g(...). skip may be NULL; dx may be x. */
 static void FBP(dense_backward_inputs)(const struct fbp_dense *d, int part, int parts) {
     const struct fbp_gemm product = {
-        .M = d->B, .N = d->I, .K = d->O,
-        .a = d->dz, .a_row = d->dz_row, .a_col = 1,
-        .b = d->W, .b_row = d->O, .b_transposed = 1,
-        .c = d->dx, .c_row = d->dx_row,
+        .M = d->B,
+        .N = d->I,
+        .K = d->O,
+        .a = d->dz,
+        .a_row = d->dz_row,
+        .a_col = 1,
+        .b = d->W,
+        .b_row = d->O,
+        .b_transposed = 1,
+        .c = d->dx,
+        .c_row = d->dx_row,
     };
     const struct finish differentiate = {
-        .backward = d->skip || d->x_activation != FBP_IDENTITY, .activation = d->x_activation, .alpha = (real)d->x_alpha,
-        .skip = d->skip, .skip_row = d->skip_row,
-        .saved = d->x, .saved_row = d->x_row,
+        .backward = d->skip || d->x_activation != FBP_IDENTITY,
+        .activation = d->x_activation,
+        .alpha = (real)d->x_alpha,
+        .skip = d->skip,
+        .skip_row = d->skip_row,
+        .saved = d->x,
+        .saved_row = d->x_row,
     };
     product_share(&product, &differentiate, part, parts);
 }

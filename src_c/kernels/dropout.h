@@ -15,8 +15,7 @@
 #define DROPOUT_WORDS 1024
 
 /* mask and y of n elements of a row, from as many words. */
-FBP_INLINE void dropout_apply(const real *x, const uint32_t *words, uint32_t limit, vreal keep, real *mask, real *y,
-                              size_t n) {
+FBP_INLINE void dropout_apply(const real *x, const uint32_t *words, uint32_t limit, vreal keep, real *mask, real *y, size_t n) {
     size_t j = 0;
     for (; j + LANES <= n; j += LANES) {
         const vreal m = v_select(m_below(words + j, limit), v_zero(), keep);

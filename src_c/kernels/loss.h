@@ -21,11 +21,9 @@ FBP_INLINE void rows_store(double *row_loss, vreal v, size_t rows) {
     _Alignas(64) real lane[LANES];
     v_store(lane, v);
     if (rows < LANES) {
-        for (size_t i = 0; i < rows; i++)
-            row_loss[i] = (double)lane[i];
+        for (size_t i = 0; i < rows; i++) row_loss[i] = (double)lane[i];
     } else {
-        for (size_t i = 0; i < LANES; i++)
-            row_loss[i] = (double)lane[i];
+        for (size_t i = 0; i < LANES; i++) row_loss[i] = (double)lane[i];
     }
 }
 
@@ -34,11 +32,9 @@ FBP_INLINE vreal labels_load(const int64_t *labels, size_t rows) {
     _Alignas(64) real lane[LANES];
     if (rows < LANES) {
         v_store(lane, v_zero());
-        for (size_t i = 0; i < rows; i++)
-            lane[i] = (real)(int32_t)labels[i];
+        for (size_t i = 0; i < rows; i++) lane[i] = (real)(int32_t)labels[i];
     } else {
-        for (size_t i = 0; i < LANES; i++)
-            lane[i] = (real)(int32_t)labels[i];
+        for (size_t i = 0; i < LANES; i++) lane[i] = (real)(int32_t)labels[i];
     }
     return v_load(lane);
 }
@@ -47,11 +43,9 @@ FBP_INLINE vreal labels_load(const int64_t *labels, size_t rows) {
 FBP_INLINE vreal reals_load(const double *x, size_t n) {
     _Alignas(64) real lane[LANES] = {0};
     if (n >= LANES)
-        for (size_t i = 0; i < LANES; i++)
-            lane[i] = (real)x[i];
+        for (size_t i = 0; i < LANES; i++) lane[i] = (real)x[i];
     else
-        for (size_t i = 0; i < n; i++)
-            lane[i] = (real)x[i];
+        for (size_t i = 0; i < n; i++) lane[i] = (real)x[i];
     return v_load(lane);
 }
 
@@ -74,9 +68,9 @@ FBP_INLINE vreal reals_load(const double *x, size_t n) {
 /* Rows of C <= MOST_COLUMNS columns, at most CHUNK_VECTORS / C and at most CHUNK_BLOCKS times LANES. by_label, which is known
  * where this is called, says which of labels and target there is. Each step goes over all rows before the next begins,
  * as the steps of LANES rows are one chain of instructions that wait for each other. */
-FBP_INLINE void softmax_cross_entropy_narrow(int by_label, const real *z, size_t z_row, const int64_t *labels,
-                                             const real *target, size_t target_row, real scale, real *dz,
-                                             size_t dz_row, double *row_loss, size_t rows, size_t C) {
+FBP_INLINE void softmax_cross_entropy_narrow(int by_label, const real *z, size_t z_row, const int64_t *labels, const real *target,
+                                             size_t target_row, real scale, real *dz, size_t dz_row, double *row_loss, size_t rows,
+                                             size_t C) {
     const vreal zero = v_zero(), one = v_set(1), factor = v_set(scale);
     const size_t blocks = (rows + LANES - 1) / LANES;
     vreal x[CHUNK_VECTORS + QUARTER], t[CHUNK_VECTORS + QUARTER]; /* C a block; x: z, z - m, its exponential, dz */
@@ -84,25 +78,20 @@ FBP_INLINE void softmax_cross_entropy_narrow(int by_label, const real *z, size_t
     for (size_t k = 0; k < blocks; k++) {
         const size_t b = k * LANES, n = rows - b < LANES ? rows - b : LANES;
         columns_load(z + b * z_row, z_row, x + k * C, n, C);
-        if (by_label)
-            label[k] = labels_load(labels + b, n);
-        else
-            columns_load(target + b * target_row, target_row, t + k * C, n, C);
+        if (by_label) label[k] = labels_load(labels + b, n);
+        else columns_load(target + b * target_row, target_row, t + k * C, n, C);
     }
     for (size_t k = 0; k < blocks; k++) {
         vreal *d = x + k * C, m = columns_greatest(d, C), index = zero, chosen = zero, terms[MOST_COLUMNS];
         FBP_ROLLED
         for (size_t j = 0; j < C; j++, index = v_add(index, one)) {
             d[j] = v_sub(d[j], m);
-            if (by_label)
-                chosen = v_select(v_eq(label[k], index), d[j], chosen);
-            else
-                terms[j] = v_select(v_eq(t[k * C + j], zero), zero, v_mul(t[k * C + j], d[j]));
+            if (by_label) chosen = v_select(v_eq(label[k], index), d[j], chosen);
+            else terms[j] = v_select(v_eq(t[k * C + j], zero), zero, v_mul(t[k * C + j], d[j]));
         }
         weighted[k] = by_label ? chosen : columns_sum(terms, C);
     }
-    for (size_t i = 0; i < blocks * C; i++)
-        x[i] = v_exp(x[i]);
+    for (size_t i = 0; i < blocks * C; i++) x[i] = v_exp(x[i]);
     for (size_t k = 0; k < blocks; k++) {
         vreal *e = x + k * C, index = zero;
         sum[k] = columns_sum(e, C);
@@ -123,23 +112,22 @@ FBP_INLINE void softmax_cross_entropy_narrow(int by_label, const real *z, size_t
 
 /* All rows that go LANES at a time. Returns their number: the others come after them. */
 FBP_INLINE size_t softmax_cross_entropy_by_lane(int by_label, const real *z, size_t z_row, const int64_t *labels,
-                                                const real *target, size_t target_row, real scale, real *dz,
-                                                size_t dz_row, double *row_loss, size_t B, size_t C) {
-    if (C == 0 || C > MOST_COLUMNS)
-        return 0;
+                                                const real *target, size_t target_row, real scale, real *dz, size_t dz_row,
+                                                double *row_loss, size_t B, size_t C) {
+    if (C == 0 || C > MOST_COLUMNS) return 0;
     const size_t end = rows_by_lane(B);
     const size_t most = LANES * (CHUNK_VECTORS / C < CHUNK_BLOCKS ? CHUNK_VECTORS / C : CHUNK_BLOCKS);
     for (size_t b = 0; b < end; b += most)
         softmax_cross_entropy_narrow(by_label, z + b * z_row, z_row, by_label ? labels + b : NULL,
-                                     by_label ? NULL : target + b * target_row, target_row, scale, dz + b * dz_row,
-                                     dz_row, row_loss + b, end - b < most ? end - b : most, C);
+                                     by_label ? NULL : target + b * target_row, target_row, scale, dz + b * dz_row, dz_row,
+                                     row_loss + b, end - b < most ? end - b : most, C);
     return end;
 }
 
 /* target: int64 (B,), in [0, C). target_row and parameters are not read. */
 static void FBP(softmax_cross_entropy_labels)(const void *z_, size_t z_row, const void *target, size_t target_row,
-                                              const double *parameters, double scale_, void *dz_, size_t dz_row,
-                                              double *row_loss, size_t B, size_t C) {
+                                              const double *parameters, double scale_, void *dz_, size_t dz_row, double *row_loss,
+                                              size_t B, size_t C) {
     const real *z = z_, scale = (real)scale_;
     real *dz = dz_;
     const int64_t *labels = target;
@@ -160,8 +148,7 @@ static void FBP(softmax_cross_entropy_labels)(const void *z_, size_t z_row, cons
         } else {
             sums[i] = row_exp(zb, m, dzb, C);
             const vreal share = v_set(1 / sums[i]), slope = v_mul(factor, v_fma(v_set(dzb[y]), share, v_neg(one)));
-            for (size_t j = 0; j < C; j += LANES)
-                v_store_n(dzb + j, v_mul(factor, v_mul(v_load_n(dzb + j, C - j), share)), C - j);
+            for (size_t j = 0; j < C; j += LANES) v_store_n(dzb + j, v_mul(factor, v_mul(v_load_n(dzb + j, C - j), share)), C - j);
             v_store_n(dzb + y, slope, 1);
         }
         if (++i == LANES || b == B - 1) {
@@ -175,9 +162,9 @@ static void FBP(softmax_cross_entropy_labels)(const void *z_, size_t z_row, cons
 }
 
 /* target: (B, C), each >= 0. parameters are not read. */
-static void FBP(softmax_cross_entropy_probabilities)(const void *z_, size_t z_row, const void *target_,
-                                                     size_t target_row, const double *parameters, double scale_,
-                                                     void *dz_, size_t dz_row, double *row_loss, size_t B, size_t C) {
+static void FBP(softmax_cross_entropy_probabilities)(const void *z_, size_t z_row, const void *target_, size_t target_row,
+                                                     const double *parameters, double scale_, void *dz_, size_t dz_row,
+                                                     double *row_loss, size_t B, size_t C) {
     const real *z = z_, *target = target_, scale = (real)scale_;
     real *dz = dz_;
     const vreal zero = v_zero();
@@ -226,8 +213,7 @@ FBP_INLINE vreal weighed(vreal v, const double *class_weights, size_t j, size_t 
 }
 
 /* t: (B, C), rows t_row apart, in place. class_weights: (C,) or NULL: 1. A nan or an inf stays where it is. */
-static void FBP(smooth_targets)(void *t_, size_t t_row, double smoothing, const double *class_weights, size_t B,
-                                size_t C) {
+static void FBP(smooth_targets)(void *t_, size_t t_row, double smoothing, const double *class_weights, size_t B, size_t C) {
     const vreal kept = v_set((real)(1 - smoothing)), spread = v_set((real)(smoothing / (double)C));
     real *t = t_;
     for (size_t b = 0; b < B; b++, t += t_row)
@@ -237,14 +223,13 @@ static void FBP(smooth_targets)(void *t_, size_t t_row, double smoothing, const 
 
 /* labels: (B,), each in [0, C). class_weights: (C,) or NULL: 1. Writes t (B, C), rows t_row apart: the bits that
  * smooth_targets gives for ones and zeros. */
-static void FBP(smooth_labels)(const int64_t *labels, double smoothing, const double *class_weights, void *t_,
-                               size_t t_row, size_t B, size_t C) {
+static void FBP(smooth_labels)(const int64_t *labels, double smoothing, const double *class_weights, void *t_, size_t t_row,
+                               size_t B, size_t C) {
     const real kept = (real)(1 - smoothing), spread = (real)(smoothing / (double)C);
     real *t = t_;
     for (size_t b = 0; b < B; b++, t += t_row) {
         const size_t y = (size_t)labels[b];
-        for (size_t j = 0; j < C; j += LANES)
-            v_store_n(t + j, weighed(v_set(spread), class_weights, j, C - j), C - j);
+        for (size_t j = 0; j < C; j += LANES) v_store_n(t + j, weighed(v_set(spread), class_weights, j, C - j), C - j);
         t[y] = class_weights ? (real)class_weights[y] * (kept + spread) : kept + spread;
     }
 }
@@ -281,7 +266,7 @@ static void FBP(scale_rows)(const double *weights, void *dz_, size_t dz_row, dou
  * pinball (Koenker and Bassett, Regression Quantiles, Econometrica 46, 1978): one level tau in (0, 1) for each column; its
  * gradient is never nan. */
 
-/* Whether a loss has a parameter for each column; `loss` is a constant wherever this is called, and in what follows. */
+/* Whether the kernel reads a parameter for each column. `loss` is a constant at every call of this and the functions below. */
 FBP_INLINE int takes_parameters(int loss) {
     return loss == FBP_BINARY_CROSS_ENTROPY_WEIGHTED || loss == FBP_HUBER || loss == FBP_PINBALL;
 }
@@ -341,9 +326,8 @@ FBP_INLINE vreal levels_load(int loss, const double *parameters, size_t j, size_
     return takes_parameters(loss) ? reals_load(parameters + j, n) : v_zero();
 }
 
-FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *target, size_t target_row,
-                          const double *parameters, real scale, real *dz, size_t dz_row, double *row_loss, size_t B,
-                          size_t C) {
+FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *target, size_t target_row, const double *parameters,
+                          real scale, real *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
     const vreal zero = v_zero(), factor = v_set(scale);
     vreal slope;
     size_t b = 0;
@@ -394,50 +378,45 @@ FBP_INLINE void loss_each(int loss, const real *z, size_t z_row, const real *tar
 }
 
 /* parameters are not read. */
-static void FBP(binary_cross_entropy)(const void *z, size_t z_row, const void *target, size_t target_row,
-                                      const double *parameters, double scale, void *dz, size_t dz_row,
-                                      double *row_loss, size_t B, size_t C) {
+static void FBP(binary_cross_entropy)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters,
+                                      double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
     loss_each(FBP_BINARY_CROSS_ENTROPY, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
 
 /* parameters: (C,), the weight p of each column's positive term. */
 static void FBP(binary_cross_entropy_weighted)(const void *z, size_t z_row, const void *target, size_t target_row,
-                                               const double *parameters, double scale, void *dz, size_t dz_row,
-                                               double *row_loss, size_t B, size_t C) {
-    loss_each(FBP_BINARY_CROSS_ENTROPY_WEIGHTED, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row,
-              row_loss, B, C);
+                                               const double *parameters, double scale, void *dz, size_t dz_row, double *row_loss,
+                                               size_t B, size_t C) {
+    loss_each(FBP_BINARY_CROSS_ENTROPY_WEIGHTED, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
 
 /* parameters are not read. */
-static void FBP(mean_squared_error)(const void *z, size_t z_row, const void *target, size_t target_row,
-                                    const double *parameters, double scale, void *dz, size_t dz_row, double *row_loss,
-                                    size_t B, size_t C) {
+static void FBP(mean_squared_error)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters,
+                                    double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
     loss_each(FBP_MEAN_SQUARED_ERROR, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
 
 /* parameters are not read. */
-static void FBP(mean_absolute_error)(const void *z, size_t z_row, const void *target, size_t target_row,
-                                     const double *parameters, double scale, void *dz, size_t dz_row, double *row_loss,
-                                     size_t B, size_t C) {
-    loss_each(FBP_MEAN_ABSOLUTE_ERROR, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B,
-              C);
+static void FBP(mean_absolute_error)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters,
+                                     double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
+    loss_each(FBP_MEAN_ABSOLUTE_ERROR, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
 
 /* parameters: (C,), the delta of each column. */
-static void FBP(huber)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters,
-                       double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
+static void FBP(huber)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters, double scale,
+                       void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
     loss_each(FBP_HUBER, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
 
 /* parameters are not read. */
-static void FBP(poisson)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters,
-                         double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
+static void FBP(poisson)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters, double scale,
+                         void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
     loss_each(FBP_POISSON, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
 
 /* parameters: (C,), the level tau of each column. */
-static void FBP(pinball)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters,
-                         double scale, void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
+static void FBP(pinball)(const void *z, size_t z_row, const void *target, size_t target_row, const double *parameters, double scale,
+                         void *dz, size_t dz_row, double *row_loss, size_t B, size_t C) {
     loss_each(FBP_PINBALL, z, z_row, target, target_row, parameters, (real)scale, dz, dz_row, row_loss, B, C);
 }
 

@@ -69,8 +69,7 @@ FBP_SPECIALIZE void norm_store_quarters(const int rows, vreal v, real *p) {
 }
 
 /* sum[r] += x, or += (x - mean[r])^2, of n elements of each row. */
-FBP_SPECIALIZE void layer_norm_add(const int rows, const real *x, size_t x_row, const vreal *mean, vreal *sum,
-                                   size_t n) {
+FBP_SPECIALIZE void layer_norm_add(const int rows, const real *x, size_t x_row, const vreal *mean, vreal *sum, size_t n) {
     FBP_UNROLL
     for (int r = 0; r < rows; r++) {
         vreal v = norm_load(x + (size_t)r * x_row, n);
@@ -104,8 +103,8 @@ FBP_SPECIALIZE vreal layer_norm_sums(const int rows, const real *x, size_t x_row
 }
 
 /* z of columns [j, j + n). */
-FBP_SPECIALIZE void norm_apply(const int rows, const struct fbp_norm *norm, const real *x, const vreal *mean,
-                               const vreal *rstd, real *y, size_t j, size_t n) {
+FBP_SPECIALIZE void norm_apply(const int rows, const struct fbp_norm *norm, const real *x, const vreal *mean, const vreal *rstd,
+                               real *y, size_t j, size_t n) {
     const vreal gamma = norm_load_or(norm->gamma, j, n, 1), beta = norm_load_or(norm->beta, j, n, 0);
     FBP_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -146,8 +145,7 @@ static void FBP(layer_norm_forward)(const struct fbp_norm *norm, int part, int p
 
 /* sum[0] += g and sum[1] += g xhat, of n elements of each row. */
 FBP_SPECIALIZE void layer_norm_add_gradients(const int rows, const struct fbp_norm *norm, const real *x, const real *dz,
-                                             const vreal *mean, const vreal *rstd, vreal sum[2][NORM_ROWS], size_t j,
-                                             size_t n) {
+                                             const vreal *mean, const vreal *rstd, vreal sum[2][NORM_ROWS], size_t j, size_t n) {
     const vreal gamma = norm_load_or(norm->gamma, j, n, 1);
     FBP_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -160,8 +158,8 @@ FBP_SPECIALIZE void layer_norm_add_gradients(const int rows, const struct fbp_no
 }
 
 FBP_SPECIALIZE void layer_norm_gradient(const int rows, const struct fbp_norm *norm, const real *x, const real *dz,
-                                        const vreal *mean, const vreal *rstd, const vreal *g_mean, const vreal *gx_mean,
-                                        real *dx, size_t j, size_t n) {
+                                        const vreal *mean, const vreal *rstd, const vreal *g_mean, const vreal *gx_mean, real *dx,
+                                        size_t j, size_t n) {
     const vreal gamma = norm_load_or(norm->gamma, j, n, 1);
     FBP_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -190,16 +188,14 @@ FBP_SPECIALIZE void layer_norm_backward_rows(const int rows, const struct fbp_no
         for (; j + LANES <= end; j += LANES) layer_norm_add_gradients(rows, norm, x, dz, mean, rstd, sum, j, LANES);
         if (j < end) layer_norm_add_gradients(rows, norm, x, dz, mean, rstd, sum, j, end - j), j = end;
         FBP_UNROLL
-        for (int r = 0; r < rows; r++)
-            total[0][r] = v_add(total[0][r], sum[0][r]), total[1][r] = v_add(total[1][r], sum[1][r]);
+        for (int r = 0; r < rows; r++) total[0][r] = v_add(total[0][r], sum[0][r]), total[1][r] = v_add(total[1][r], sum[1][r]);
     }
     const vreal count = v_set((real)N);
     const vreal g_means = v_div(norm_sums(rows, total[0]), count), gx_means = v_div(norm_sums(rows, total[1]), count);
     FBP_UNROLL
     for (int r = 0; r < rows; r++) average[0][r] = v_spread(g_means, r), average[1][r] = v_spread(gx_means, r);
     size_t j = 0;
-    for (; j + LANES <= N; j += LANES)
-        layer_norm_gradient(rows, norm, x, dz, mean, rstd, average[0], average[1], dx, j, LANES);
+    for (; j + LANES <= N; j += LANES) layer_norm_gradient(rows, norm, x, dz, mean, rstd, average[0], average[1], dx, j, LANES);
     if (j < N) layer_norm_gradient(rows, norm, x, dz, mean, rstd, average[0], average[1], dx, j, N - j);
 }
 
@@ -219,8 +215,8 @@ static void FBP(layer_norm_backward_inputs)(const struct fbp_norm *norm, int par
 
 /* sum[0] and sum[1] of columns [j, ...), for rows [first, last): of dz xhat and of dz. by_row: mean and rstd belong to
  * rows rather than to columns, a constant at every call. */
-FBP_SPECIALIZE void norm_gradient_chains(const int vectors, const int by_row, const struct fbp_norm *norm, size_t j,
-                                         size_t n, size_t first, size_t last, vreal sum[2][NORM_VECTORS]) {
+FBP_SPECIALIZE void norm_gradient_chains(const int vectors, const int by_row, const struct fbp_norm *norm, size_t j, size_t n,
+                                         size_t first, size_t last, vreal sum[2][NORM_VECTORS]) {
     const real *x = (const real *)norm->x + first * norm->x_row + j;
     const real *dz = (const real *)norm->dz + first * norm->dz_row + j;
     const real *means = norm->mean, *rstds = norm->rstd;
@@ -283,8 +279,8 @@ static void FBP(layer_norm_backward_weights)(const struct fbp_norm *norm, int pa
 /* ---------------------------------------------------------------------------------------- batch norm */
 
 /* average[v]: of x, or of (x - mean[v])^2 where mean is not NULL, as known at the call. */
-FBP_SPECIALIZE void batch_norm_averages(const int vectors, const struct fbp_norm *norm, size_t j, size_t n,
-                                        const vreal *mean, vreal *average) {
+FBP_SPECIALIZE void batch_norm_averages(const int vectors, const struct fbp_norm *norm, size_t j, size_t n, const vreal *mean,
+                                        vreal *average) {
     const real *x = (const real *)norm->x + j;
     FBP_UNROLL
     for (int v = 0; v < vectors; v++) average[v] = v_zero();
@@ -333,8 +329,7 @@ static void FBP(batch_norm_statistics)(const struct fbp_norm *norm, int part, in
     if (j < end) batch_norm_statistics_of(1, norm, j, end - j);
 }
 
-FBP_SPECIALIZE void batch_norm_apply(const int rows, const struct fbp_norm *norm, const real *x, real *y, size_t j,
-                                     size_t n) {
+FBP_SPECIALIZE void batch_norm_apply(const int rows, const struct fbp_norm *norm, const real *x, real *y, size_t j, size_t n) {
     vreal mean[NORM_ROWS], rstd[NORM_ROWS];
     mean[0] = norm_load((const real *)norm->mean + j, n);
     rstd[0] = norm_load((const real *)norm->rstd + j, n);
@@ -369,8 +364,7 @@ FBP_SPECIALIZE void batch_norm_weights_of(const int vectors, const struct fbp_no
         vreal sum[2][NORM_VECTORS];
         norm_gradient_chains(vectors, 0, norm, j, n, b, norm->B - b < FBP_BLOCK ? norm->B : b + FBP_BLOCK, sum);
         FBP_UNROLL
-        for (int v = 0; v < vectors; v++)
-            total[0][v] = v_add(total[0][v], sum[0][v]), total[1][v] = v_add(total[1][v], sum[1][v]);
+        for (int v = 0; v < vectors; v++) total[0][v] = v_add(total[0][v], sum[0][v]), total[1][v] = v_add(total[1][v], sum[1][v]);
     }
     norm_put(vectors, norm->sums, j, 0, total[0], n);
     norm_put(vectors, norm->sums, norm->N + j, 0, total[1], n);
@@ -388,8 +382,8 @@ static void FBP(batch_norm_backward_weights)(const struct fbp_norm *norm, int pa
     if (j < end) batch_norm_weights_of(1, norm, j, end - j);
 }
 
-FBP_SPECIALIZE void batch_norm_gradient(const int rows, const struct fbp_norm *norm, const real *x, const real *dz,
-                                        real *dx, size_t j, size_t n) {
+FBP_SPECIALIZE void batch_norm_gradient(const int rows, const struct fbp_norm *norm, const real *x, const real *dz, real *dx,
+                                        size_t j, size_t n) {
     const vreal mean = norm_load((const real *)norm->mean + j, n), rstd = norm_load((const real *)norm->rstd + j, n);
     const vreal factor = v_mul(norm_load_or(norm->gamma, j, n, 1), rstd);
     if (norm->constant_statistics) {

@@ -1,9 +1,9 @@
-/* optimizer.h: the update of the flat parameter vector, and what is done to gradients and weights around it.
+/* optimizer.h: updates of the flat parameter vector; penalties, clipping and the moving average.
  *
- * All but the sums of `penalty` is element by element, so the bits of an element do not depend on N, on alignment or on
- * its place. Hyperparameters arrive as doubles; what is formed from them is formed in double and rounded once to a
- * real. A nan or an inf in g makes w non-finite: the caller looks at the gradient first. Where two updates differ in
- * which state they keep, or in whether weights decay, each is a loop of its own: what decides is constant within it. */
+ * All but the sums of `penalty` is element-wise, so the bits of an element do not depend on N, on alignment or on its index.
+ * Hyperparameters are doubles; terms that contain nothing else are computed in double and rounded once to a real. A nan or an inf
+ * in g makes w non-finite: the caller checks the gradient first. Variants of an update with different state, or with and without
+ * weight decay, are separate loops without branches. */
 #ifndef FBP_OPTIMIZER_H
 #define FBP_OPTIMIZER_H
 
@@ -15,33 +15,27 @@
 
 static const real smallest_normal = FBP_REAL == 32 ? (real)0x1p-126 : (real)0x1p-1022;
 
-/* A mean of gradients that have stopped, those of a dead unit, decays until it is no longer a normal number, and with
- * such numbers many processors are slow, some a hundred times. There it becomes 0: an update of that size changes no
- * parameter that is a normal number. A nan stays. */
-FBP_INLINE vreal settled(vreal mean) {
-    return v_select(v_lt(v_abs(mean), v_set(smallest_normal)), v_zero(), mean);
-}
+/* Flushes subnormal numbers to zero. The moments of a unit whose gradient stays 0 decay into them, and many processors compute with
+ * them slowly, some a hundred times. An update of that size changes no parameter that is a normal number. A nan stays. */
+FBP_INLINE vreal flushed(vreal mean) { return v_select(v_lt(v_abs(mean), v_set(smallest_normal)), v_zero(), mean); }
 
-/* Below which a v is settled whose root, times `correction`, eps is added to: smallest_normal where eps is so much
- * larger than the root of such a v that their sum is eps all the same, else 0, nowhere. With a tiny eps a quotient by
- * the root of a v of 0 would grow rather than shrink. */
+/* Second moments below this are flushed to zero: smallest_normal if correction * sqrt(v) + eps rounds to eps for every smaller v,
+ * otherwise 0, so that none is. With a tiny eps a v flushed to zero would make the quotient by sqrt(v) + eps larger. */
 static real least_square(double eps, double correction) {
     const double ulp = FBP_REAL == 32 ? 0x1p-24 : 0x1p-53;
     return correction * sqrt((double)smallest_normal) < eps * ulp / 4 ? smallest_normal : 0;
 }
 
-/* g' = g + weight_decay w where weights decay; `decays` is a constant wherever this is called. */
-FBP_INLINE vreal decayed(int decays, vreal weight_decay, vreal w, vreal g) {
-    return decays ? v_fma(weight_decay, w, g) : g;
-}
+/* g' = g + weight_decay w where weights decay; `decays` is a constant at every call. */
+FBP_INLINE vreal decayed(int decays, vreal weight_decay, vreal w, vreal g) { return decays ? v_fma(weight_decay, w, g) : g; }
 
 /* ---------------------------------------------------------------------------------------------------- SGD
  *
  *   g' = g + weight_decay w,   v = momentum v + g',   w = w - learning_rate v       (without momentum: v = g')
  *   Nesterov's momentum:                              w = w - learning_rate (g' + momentum v)
  *
- * The formulas of torch.optim.SGD with dampening 0, from v = 0. Each line is one fused multiply-add, Nesterov's last
- * two; v is settled. */
+ * The formulas of torch.optim.SGD with dampening 0, from v = 0. Each line is one fused multiply-add, the last one of Nesterov's
+ * momentum two. Subnormal v are flushed to zero. */
 
 struct sgd {
     vreal learning_rate, momentum, weight_decay;
@@ -49,11 +43,11 @@ struct sgd {
 
 /* Updates *v and returns the step. */
 FBP_INLINE vreal sgd_momentum(const struct sgd *s, int nesterov, vreal g, vreal *v) {
-    *v = settled(v_fma(s->momentum, *v, g));
+    *v = flushed(v_fma(s->momentum, *v, g));
     return nesterov ? v_fma(s->momentum, *v, g) : *v;
 }
 
-/* `decays`, `nesterov`, and `v` being NULL or not are constants wherever this is called. */
+/* `decays`, `nesterov`, and whether v is NULL are constants at every call. */
 FBP_INLINE void sgd_each(const struct sgd *s, int decays, int nesterov, real *w, const real *g, real *v, size_t N) {
     size_t i = 0;
     for (; i + LANES <= N; i += LANES) {
@@ -77,25 +71,19 @@ FBP_INLINE void sgd_each(const struct sgd *s, int decays, int nesterov, real *w,
     }
 }
 
-/* w, g, v: (N,), none of them another. Writes w and v. v: NULL means no momentum, nor Nesterov's. */
+/* w, g, v: (N,), which do not overlap. Writes w and v. v: NULL without momentum. */
 static void FBP(sgd_step)(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
                           double learning_rate, size_t N) {
     const struct sgd s = {v_set((real)learning_rate), v_set((real)o->momentum), v_set((real)o->weight_decay)};
     const int decays = o->weight_decay != 0;
     void *v = moments[0];
     (void)t;
-    if (v && o->nesterov && decays)
-        sgd_each(&s, 1, 1, w, g, v, N);
-    else if (v && o->nesterov)
-        sgd_each(&s, 0, 1, w, g, v, N);
-    else if (v && decays)
-        sgd_each(&s, 1, 0, w, g, v, N);
-    else if (v)
-        sgd_each(&s, 0, 0, w, g, v, N);
-    else if (decays)
-        sgd_each(&s, 1, 0, w, g, NULL, N);
-    else
-        sgd_each(&s, 0, 0, w, g, NULL, N);
+    if (v && o->nesterov && decays) sgd_each(&s, 1, 1, w, g, v, N);
+    else if (v && o->nesterov) sgd_each(&s, 0, 1, w, g, v, N);
+    else if (v && decays) sgd_each(&s, 1, 0, w, g, v, N);
+    else if (v) sgd_each(&s, 0, 0, w, g, v, N);
+    else if (decays) sgd_each(&s, 1, 0, w, g, NULL, N);
+    else sgd_each(&s, 0, 0, w, g, NULL, N);
 }
 
 /* --------------------------------------------------------------------------------------------------- Adam
@@ -110,7 +98,7 @@ static void FBP(sgd_step)(const struct fbp_optimizer *o, void *w, const void *g,
  * Kingma and Ba, Adam: A Method for Stochastic Optimization, ICLR 2015, algorithm 1; decoupled: Loshchilov and Hutter,
  * Decoupled Weight Decay Regularization, ICLR 2019, algorithm 2. eps is added after the correction, and weight decay is
  * L2 or else times the learning rate, as in torch.optim.Adam and AdamW. The square root and the quotient are exactly
- * rounded. m is settled, and v as least_square says. */
+ * rounded. Subnormal m are flushed to zero; v as least_square says. */
 
 enum adam_decay { NO_DECAY, DECAY_OF_GRADIENT, DECAY_OF_WEIGHT };
 
@@ -124,17 +112,15 @@ struct adam {
 /* Updates *m and *v and returns the new w. */
 FBP_INLINE vreal adam_of(const struct adam *s, enum adam_decay decay, vreal w, vreal g, vreal *m, vreal *v) {
     g = decayed(decay == DECAY_OF_GRADIENT, s->weight_decay, w, g);
-    if (decay == DECAY_OF_WEIGHT)
-        w = v_fnma(s->weight_decay, w, w);
-    *m = settled(v_fma(s->beta1, *m, v_mul(s->rest1, g)));
+    if (decay == DECAY_OF_WEIGHT) w = v_fnma(s->weight_decay, w, w);
+    *m = flushed(v_fma(s->beta1, *m, v_mul(s->rest1, g)));
     *v = v_fma(s->beta2, *v, v_mul(v_mul(s->rest2, g), g));
     *v = v_select(v_lt(*v, s->least_v), v_zero(), *v);
     return v_fnma(s->rate, v_div(*m, v_fma(v_sqrt(*v), s->correction, s->eps)), w);
 }
 
-/* `decay` is a constant wherever this is called. */
-FBP_INLINE void adam_each(const struct adam *s, enum adam_decay decay, real *w, const real *g, real *m, real *v,
-                          size_t N) {
+/* `decay` is a constant at every call. */
+FBP_INLINE void adam_each(const struct adam *s, enum adam_decay decay, real *w, const real *g, real *m, real *v, size_t N) {
     size_t i = 0;
     for (; i + LANES <= N; i += LANES) {
         vreal mi = v_load(m + i), vi = v_load(v + i);
@@ -155,12 +141,11 @@ FBP_INLINE void adam_each(const struct adam *s, enum adam_decay decay, real *w, 
 static double power(double base, uint64_t t) {
     double result = 1;
     for (; t; t >>= 1, base *= base)
-        if (t & 1)
-            result *= base;
+        if (t & 1) result *= base;
     return result;
 }
 
-/* w, g, m, v: (N,), none of them another. Writes w, m and v. t: the number of this step, from 1. */
+/* w, g, m, v: (N,), which do not overlap. Writes w, m and v. t: the number of this step, from 1. */
 static void FBP(adam_step)(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
                            double learning_rate, size_t N) {
     const double correction = 1 / sqrt(1 - power(o->beta2, t));
@@ -175,12 +160,9 @@ static void FBP(adam_step)(const struct fbp_optimizer *o, void *w, const void *g
         .weight_decay = v_set((real)(o->decoupled ? learning_rate * o->weight_decay : o->weight_decay)),
         .least_v = v_set(least_square(o->eps, correction)),
     };
-    if (o->weight_decay != 0 && o->decoupled)
-        adam_each(&s, DECAY_OF_WEIGHT, w, g, moments[0], moments[1], N);
-    else if (o->weight_decay != 0)
-        adam_each(&s, DECAY_OF_GRADIENT, w, g, moments[0], moments[1], N);
-    else
-        adam_each(&s, NO_DECAY, w, g, moments[0], moments[1], N);
+    if (o->weight_decay != 0 && o->decoupled) adam_each(&s, DECAY_OF_WEIGHT, w, g, moments[0], moments[1], N);
+    else if (o->weight_decay != 0) adam_each(&s, DECAY_OF_GRADIENT, w, g, moments[0], moments[1], N);
+    else adam_each(&s, NO_DECAY, w, g, moments[0], moments[1], N);
 }
 
 /* ------------------------------------------------------------------------------------------------ RMSprop
@@ -190,45 +172,41 @@ static void FBP(adam_step)(const struct fbp_optimizer *o, void *w, const void *g
  *   w = w - learning_rate q;    momentum: buffer = momentum buffer + q,   w = w - learning_rate buffer
  *
  * alpha is o->beta2. Tieleman and Hinton, Neural Networks for Machine Learning, lecture 6.5, 2012; centred: Graves,
- * Generating Sequences with Recurrent Neural Networks, 2013. The formulas of torch.optim.RMSprop, from zeros, but for
- * the greatest with 0: v - mean^2 is a variance, and where rounding takes it below 0 the root would be a nan. mean and
- * buffer are settled, and v as least_square says. */
+ * Generating Sequences with Recurrent Neural Networks, 2013. The formulas of torch.optim.RMSprop, from zeros, except
+ * for the maximum with 0: v - mean^2 is a variance, and where rounding makes it negative the root would be a nan. Subnormal mean
+ * and buffer are flushed to zero; v as least_square says. */
 
 struct rmsprop {
     vreal learning_rate, alpha, rest, eps, momentum, weight_decay; /* rest = 1 - alpha */
     vreal least_v;
 };
 
-/* Updates *v and, where they are there, *buffer and *mean, and returns the new w. */
-FBP_INLINE vreal rmsprop_of(const struct rmsprop *s, int decays, vreal w, vreal g, vreal *v, vreal *buffer,
-                            vreal *mean) {
+/* Updates *v and, unless NULL, *buffer and *mean, and returns the new w. */
+FBP_INLINE vreal rmsprop_of(const struct rmsprop *s, int decays, vreal w, vreal g, vreal *v, vreal *buffer, vreal *mean) {
     g = decayed(decays, s->weight_decay, w, g);
     *v = v_fma(s->alpha, *v, v_mul(v_mul(s->rest, g), g));
     *v = v_select(v_lt(*v, s->least_v), v_zero(), *v);
     vreal square = *v;
     if (mean) {
-        *mean = settled(v_fma(s->alpha, *mean, v_mul(s->rest, g)));
+        *mean = flushed(v_fma(s->alpha, *mean, v_mul(s->rest, g)));
         square = v_max(v_zero(), v_fnma(*mean, *mean, square)); /* in this order a nan stays */
     }
     vreal step = v_div(g, v_add(v_sqrt(square), s->eps));
-    if (buffer)
-        step = *buffer = settled(v_fma(s->momentum, *buffer, step));
+    if (buffer) step = *buffer = flushed(v_fma(s->momentum, *buffer, step));
     return v_fnma(s->learning_rate, step, w);
 }
 
-/* `decays`, and `buffer` and `mean` being NULL or not are constants wherever this is called. */
-FBP_INLINE void rmsprop_each(const struct rmsprop *s, int decays, real *w, const real *g, real *v, real *buffer,
-                             real *mean, size_t N) {
+/* `decays`, and whether buffer and mean are NULL, are constants at every call. */
+FBP_INLINE void rmsprop_each(const struct rmsprop *s, int decays, real *w, const real *g, real *v, real *buffer, real *mean,
+                             size_t N) {
     size_t i = 0;
     for (; i + LANES <= N; i += LANES) {
         const vreal wi = v_load(w + i), gi = v_load(g + i);
         vreal vi = v_load(v + i), bi = buffer ? v_load(buffer + i) : v_zero(), mi = mean ? v_load(mean + i) : v_zero();
         v_store(w + i, rmsprop_of(s, decays, wi, gi, &vi, buffer ? &bi : NULL, mean ? &mi : NULL));
         v_store(v + i, vi);
-        if (buffer)
-            v_store(buffer + i, bi);
-        if (mean)
-            v_store(mean + i, mi);
+        if (buffer) v_store(buffer + i, bi);
+        if (mean) v_store(mean + i, mi);
     }
     if (i < N) {
         const size_t n = N - i;
@@ -237,28 +215,21 @@ FBP_INLINE void rmsprop_each(const struct rmsprop *s, int decays, real *w, const
         vreal mi = mean ? v_load_n(mean + i, n) : v_zero();
         v_store_n(w + i, rmsprop_of(s, decays, wi, gi, &vi, buffer ? &bi : NULL, mean ? &mi : NULL), n);
         v_store_n(v + i, vi, n);
-        if (buffer)
-            v_store_n(buffer + i, bi, n);
-        if (mean)
-            v_store_n(mean + i, mi, n);
+        if (buffer) v_store_n(buffer + i, bi, n);
+        if (mean) v_store_n(mean + i, mi, n);
     }
 }
 
-/* The choice among the four kinds of state; `decays` is a constant. */
-FBP_INLINE void rmsprop_any(const struct rmsprop *s, int decays, real *w, const real *g, real *v, real *buffer,
-                            real *mean, size_t N) {
-    if (buffer && mean)
-        rmsprop_each(s, decays, w, g, v, buffer, mean, N);
-    else if (buffer)
-        rmsprop_each(s, decays, w, g, v, buffer, NULL, N);
-    else if (mean)
-        rmsprop_each(s, decays, w, g, v, NULL, mean, N);
-    else
-        rmsprop_each(s, decays, w, g, v, NULL, NULL, N);
+/* Selects the loop for the state that exists; `decays` is a constant at every call. */
+FBP_INLINE void rmsprop_any(const struct rmsprop *s, int decays, real *w, const real *g, real *v, real *buffer, real *mean,
+                            size_t N) {
+    if (buffer && mean) rmsprop_each(s, decays, w, g, v, buffer, mean, N);
+    else if (buffer) rmsprop_each(s, decays, w, g, v, buffer, NULL, N);
+    else if (mean) rmsprop_each(s, decays, w, g, v, NULL, mean, N);
+    else rmsprop_each(s, decays, w, g, v, NULL, NULL, N);
 }
 
-/* w, g, v, buffer, mean: (N,), none of them another. Writes all but g. buffer: NULL means no momentum; mean: NULL means
- * not centred. */
+/* w, g, v, buffer, mean: (N,), which do not overlap. Writes all but g. buffer: NULL without momentum; mean: NULL if not centred. */
 static void FBP(rmsprop_step)(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
                               double learning_rate, size_t N) {
     const struct rmsprop s = {
@@ -271,10 +242,8 @@ static void FBP(rmsprop_step)(const struct fbp_optimizer *o, void *w, const void
         .least_v = v_set(least_square(o->eps, 1)),
     };
     (void)t;
-    if (o->weight_decay != 0)
-        rmsprop_any(&s, 1, w, g, moments[0], moments[1], moments[2], N);
-    else
-        rmsprop_any(&s, 0, w, g, moments[0], moments[1], moments[2], N);
+    if (o->weight_decay != 0) rmsprop_any(&s, 1, w, g, moments[0], moments[1], moments[2], N);
+    else rmsprop_any(&s, 0, w, g, moments[0], moments[1], moments[2], N);
 }
 
 /* ------------------------------------------------------------------------------------------------ Adagrad
@@ -282,9 +251,8 @@ static void FBP(rmsprop_step)(const struct fbp_optimizer *o, void *w, const void
  *   g' = g + weight_decay w,   v = v + g' g',   w = w - learning_rate/(1 + (t - 1) rate_decay) * g' / (sqrt(v) + eps)
  *
  * Duchi, Hazan and Singer, Adaptive Subgradient Methods for Online Learning and Stochastic Optimization, JMLR 2011. The
- * formula of torch.optim.Adagrad. v is a sum that does not decay: it begins with zeros, or what the caller puts there.
- * Of gradients whose squares are too small it would stay below the normal numbers for good: it is settled as
- * least_square says, and begins again. */
+ * formula of torch.optim.Adagrad. v is a sum that does not decay, from zeros or the caller's initial values.
+ * If the squares of the gradients are too small it would remain subnormal: it is flushed to zero as least_square says. */
 
 struct adagrad {
     vreal rate, eps, weight_decay, least_v;
@@ -298,7 +266,7 @@ FBP_INLINE vreal adagrad_of(const struct adagrad *s, int decays, vreal w, vreal 
     return v_fnma(s->rate, v_div(g, v_add(v_sqrt(*v), s->eps)), w);
 }
 
-/* `decays` is a constant wherever this is called. */
+/* `decays` is a constant at every call. */
 FBP_INLINE void adagrad_each(const struct adagrad *s, int decays, real *w, const real *g, real *v, size_t N) {
     size_t i = 0;
     for (; i + LANES <= N; i += LANES) {
@@ -314,7 +282,7 @@ FBP_INLINE void adagrad_each(const struct adagrad *s, int decays, real *w, const
     }
 }
 
-/* w, g, v: (N,), none of them another. Writes w and v. t: the number of this step, from 1. */
+/* w, g, v: (N,), which do not overlap. Writes w and v. t: the number of this step, from 1. */
 static void FBP(adagrad_step)(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
                               double learning_rate, size_t N) {
     const struct adagrad s = {
@@ -323,16 +291,14 @@ static void FBP(adagrad_step)(const struct fbp_optimizer *o, void *w, const void
         .weight_decay = v_set((real)o->weight_decay),
         .least_v = v_set(least_square(o->eps, 1)),
     };
-    if (o->weight_decay != 0)
-        adagrad_each(&s, 1, w, g, moments[0], N);
-    else
-        adagrad_each(&s, 0, w, g, moments[0], N);
+    if (o->weight_decay != 0) adagrad_each(&s, 1, w, g, moments[0], N);
+    else adagrad_each(&s, 0, w, g, moments[0], N);
 }
 
-/* ------------------------------------------------------------------- gradients and weights around the update */
+/* -------------------------------------------------------------------- penalties, clipping and the moving average */
 
-/* The gradient of the penalty at w added to g; the terms of its two sums added to *sum1 and *sum2. Of w a zero or a nan
- * is its own sign. */
+/* Returns g plus the gradient of the penalty at w, and adds the penalty's terms to *sum1 and *sum2. The sign of a zero or a nan is
+ * w itself. */
 FBP_INLINE vreal penalty_of(int first, int second, vreal l1, vreal l2, vreal w, vreal g, vreal *sum1, vreal *sum2) {
     if (first) {
         *sum1 = v_add(*sum1, v_abs(w));
@@ -345,7 +311,7 @@ FBP_INLINE vreal penalty_of(int first, int second, vreal l1, vreal l2, vreal w, 
     return g;
 }
 
-/* `first` and `second` are constants wherever this is called. Both sums go as sum_squares in reduce.h says. */
+/* `first` and `second` are constants at every call. Both sums have the order of sum_squares in reduce.h. */
 FBP_INLINE double penalty_each(int first, int second, double l1, double l2, const real *w, real *g, size_t N) {
     const vreal l1_ = v_set((real)l1), l2_ = v_set((real)l2);
     double total1 = 0, total2 = 0;
@@ -364,64 +330,52 @@ FBP_INLINE double penalty_each(int first, int second, double l1, double l2, cons
             const vreal wi = v_load_n(w + i, n - i), gi = v_load_n(g + i, n - i);
             v_store_n(g + i, penalty_of(first, second, l1_, l2_, wi, gi, sum1 + k, sum2 + k), n - i);
         }
-        if (first)
-            total1 += (double)v_sum(v_add(v_add(sum1[0], sum1[1]), v_add(sum1[2], sum1[3])));
-        if (second)
-            total2 += (double)v_sum(v_add(v_add(sum2[0], sum2[1]), v_add(sum2[2], sum2[3])));
+        if (first) total1 += (double)v_sum(v_add(v_add(sum1[0], sum1[1]), v_add(sum1[2], sum1[3])));
+        if (second) total2 += (double)v_sum(v_add(v_add(sum2[0], sum2[1]), v_add(sum2[2], sum2[3])));
         w += n, g += n, N -= n;
     }
     return (first ? l1 * total1 : 0) + (second ? l2 / 2 * total2 : 0);
 }
 
-/* g = g + l1 sign(w) + l2 w, the gradient of the penalty l1 sum |w| + l2/2 sum w^2, which it returns. w, g: (N,), g not
- * w. sign(0) = 0. Of an l that is 0 the term is left out, so that an inf in w stays an inf. The relative error of each
+/* g = g + l1 sign(w) + l2 w, the gradient of the penalty l1 sum |w| + l2/2 sum w^2, which it returns. w, g: (N,), which do
+ * not overlap. sign(0) = 0. The term of an l that is 0 is omitted, so that an inf in w stays an inf. The relative error of each
  * sum is that of sum_squares; a sum beyond the largest real is inf. */
 static double FBP(penalty)(const void *w, void *g, double l1, double l2, size_t N) {
-    if (l1 != 0 && l2 != 0)
-        return penalty_each(1, 1, l1, l2, w, g, N);
-    if (l1 != 0)
-        return penalty_each(1, 0, l1, l2, w, g, N);
+    if (l1 != 0 && l2 != 0) return penalty_each(1, 1, l1, l2, w, g, N);
+    if (l1 != 0) return penalty_each(1, 0, l1, l2, w, g, N);
     return l2 != 0 ? penalty_each(0, 1, l1, l2, w, g, N) : 0;
 }
 
-/* g = factor g. g: (N,). One rounding; a factor of 0 makes a nan of an inf. */
+/* g = factor g. g: (N,). One rounding; an inf times a factor of 0 is a nan. */
 static void FBP(scale)(void *g_, double factor, size_t N) {
     const vreal by = v_set((real)factor);
     real *g = g_;
     size_t i = 0;
-    for (; i + LANES <= N; i += LANES)
-        v_store(g + i, v_mul(by, v_load(g + i)));
-    if (i < N)
-        v_store_n(g + i, v_mul(by, v_load_n(g + i, N - i)), N - i);
+    for (; i + LANES <= N; i += LANES) v_store(g + i, v_mul(by, v_load(g + i)));
+    if (i < N) v_store_n(g + i, v_mul(by, v_load_n(g + i, N - i)), N - i);
 }
 
-/* g = min(max(g, -limit), limit). g: (N,); limit > 0. Exact but for the rounding of limit; an inf becomes limit with
- * its sign, a nan stays. */
+/* g = min(max(g, -limit), limit). g: (N,); limit > 0. Exact except for the rounding of limit; an inf becomes limit
+ * with its sign, a nan stays. */
 static void FBP(clip)(void *g_, double limit, size_t N) {
     const vreal most = v_set((real)limit), least = v_set((real)-limit);
     real *g = g_;
     size_t i = 0;
-    for (; i + LANES <= N; i += LANES)
-        v_store(g + i, v_min(most, v_max(least, v_load(g + i))));
-    if (i < N)
-        v_store_n(g + i, v_min(most, v_max(least, v_load_n(g + i, N - i))), N - i);
+    for (; i + LANES <= N; i += LANES) v_store(g + i, v_min(most, v_max(least, v_load(g + i))));
+    if (i < N) v_store_n(g + i, v_min(most, v_max(least, v_load_n(g + i, N - i))), N - i);
 }
 
-FBP_INLINE vreal average_of(vreal rest, vreal average, vreal w) {
-    return settled(v_fma(rest, v_sub(w, average), average));
-}
+FBP_INLINE vreal average_of(vreal rest, vreal average, vreal w) { return flushed(v_fma(rest, v_sub(w, average), average)); }
 
-/* average = average + (1 - decay) (w - average), an exponential moving average, settled. average, w: (N,), not the
- * same. */
+/* average = average + (1 - decay) (w - average), an exponential moving average; subnormal results are flushed to zero. average, w:
+ * (N,), which do not overlap. */
 static void FBP(average)(void *average_, const void *w_, double decay, size_t N) {
     const vreal rest = v_set((real)(1 - decay));
     const real *w = w_;
     real *average = average_;
     size_t i = 0;
-    for (; i + LANES <= N; i += LANES)
-        v_store(average + i, average_of(rest, v_load(average + i), v_load(w + i)));
-    if (i < N)
-        v_store_n(average + i, average_of(rest, v_load_n(average + i, N - i), v_load_n(w + i, N - i)), N - i);
+    for (; i + LANES <= N; i += LANES) v_store(average + i, average_of(rest, v_load(average + i), v_load(w + i)));
+    if (i < N) v_store_n(average + i, average_of(rest, v_load_n(average + i, N - i), v_load_n(w + i, N - i)), N - i);
 }
 
 #endif

@@ -36,8 +36,7 @@ static real sum_squares_block(const real *x, size_t N) {
 static double FBP(sum_squares)(const void *x_, size_t N) {
     const real *x = x_;
     double sum = 0;
-    for (; N > REDUCE_BLOCK; x += REDUCE_BLOCK, N -= REDUCE_BLOCK)
-        sum += (double)sum_squares_block(x, REDUCE_BLOCK);
+    for (; N > REDUCE_BLOCK; x += REDUCE_BLOCK, N -= REDUCE_BLOCK) sum += (double)sum_squares_block(x, REDUCE_BLOCK);
     return sum + (double)sum_squares_block(x, N);
 }
 
@@ -53,13 +52,10 @@ static int FBP(all_finite)(const void *x_, size_t N) {
         size_t n = N < REDUCE_BLOCK ? N : REDUCE_BLOCK, i = 0;
         vreal sum[REDUCE_GROUP] = {v_zero(), v_zero(), v_zero(), v_zero()};
         for (; i + REDUCE_GROUP * LANES <= n; i += REDUCE_GROUP * LANES)
-            for (size_t k = 0; k < REDUCE_GROUP; k++)
-                sum[k] = v_fma(v_zero(), v_load(x + i + k * LANES), sum[k]);
-        for (size_t k = 0; i < n; k++, i += LANES)
-            sum[k] = v_fma(v_zero(), v_load_n(x + i, n - i), sum[k]);
+            for (size_t k = 0; k < REDUCE_GROUP; k++) sum[k] = v_fma(v_zero(), v_load(x + i + k * LANES), sum[k]);
+        for (size_t k = 0; i < n; k++, i += LANES) sum[k] = v_fma(v_zero(), v_load_n(x + i, n - i), sum[k]);
         vreal total = v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3]));
-        if (m_any(v_ne(total, total)))
-            return 0;
+        if (m_any(v_ne(total, total))) return 0;
         x += n;
         N -= n;
     }
@@ -71,10 +67,8 @@ static void FBP(add)(const void *a_, const void *b_, void *c_, size_t N) {
     const real *a = a_, *b = b_;
     real *c = c_;
     size_t i = 0;
-    for (; i + LANES <= N; i += LANES)
-        v_store(c + i, v_add(v_load(a + i), v_load(b + i)));
-    if (i < N)
-        v_store_n(c + i, v_add(v_load_n(a + i, N - i), v_load_n(b + i, N - i)), N - i);
+    for (; i + LANES <= N; i += LANES) v_store(c + i, v_add(v_load(a + i), v_load(b + i)));
+    if (i < N) v_store_n(c + i, v_add(v_load_n(a + i, N - i), v_load_n(b + i, N - i)), N - i);
 }
 
 /* -------------------------------------------------------------------------------------------------- gathering */

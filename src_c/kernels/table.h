@@ -33,27 +33,29 @@ const struct fbp_kernels FBP(kernels) = {
     .softmax_forward = FBP(softmax_forward),
     .softmax_backward = FBP(softmax_backward),
 
-    .loss = {
-        [FBP_SOFTMAX_CROSS_ENTROPY_LABELS] = FBP(softmax_cross_entropy_labels),
-        [FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES] = FBP(softmax_cross_entropy_probabilities),
-        [FBP_BINARY_CROSS_ENTROPY] = FBP(binary_cross_entropy),
-        [FBP_BINARY_CROSS_ENTROPY_WEIGHTED] = FBP(binary_cross_entropy_weighted),
-        [FBP_MEAN_SQUARED_ERROR] = FBP(mean_squared_error),
-        [FBP_MEAN_ABSOLUTE_ERROR] = FBP(mean_absolute_error),
-        [FBP_HUBER] = FBP(huber),
-        [FBP_POISSON] = FBP(poisson),
-        [FBP_PINBALL] = FBP(pinball),
-    },
+    .loss =
+        {
+            [FBP_SOFTMAX_CROSS_ENTROPY_LABELS] = FBP(softmax_cross_entropy_labels),
+            [FBP_SOFTMAX_CROSS_ENTROPY_PROBABILITIES] = FBP(softmax_cross_entropy_probabilities),
+            [FBP_BINARY_CROSS_ENTROPY] = FBP(binary_cross_entropy),
+            [FBP_BINARY_CROSS_ENTROPY_WEIGHTED] = FBP(binary_cross_entropy_weighted),
+            [FBP_MEAN_SQUARED_ERROR] = FBP(mean_squared_error),
+            [FBP_MEAN_ABSOLUTE_ERROR] = FBP(mean_absolute_error),
+            [FBP_HUBER] = FBP(huber),
+            [FBP_POISSON] = FBP(poisson),
+            [FBP_PINBALL] = FBP(pinball),
+        },
     .smooth_targets = FBP(smooth_targets),
     .smooth_labels = FBP(smooth_labels),
     .scale_rows = FBP(scale_rows),
 
-    .optimizer = {
-        [FBP_SGD] = FBP(sgd_step),
-        [FBP_ADAM] = FBP(adam_step),
-        [FBP_RMSPROP] = FBP(rmsprop_step),
-        [FBP_ADAGRAD] = FBP(adagrad_step),
-    },
+    .optimizer =
+        {
+            [FBP_SGD] = FBP(sgd_step),
+            [FBP_ADAM] = FBP(adam_step),
+            [FBP_RMSPROP] = FBP(rmsprop_step),
+            [FBP_ADAGRAD] = FBP(adagrad_step),
+        },
     .penalty = FBP(penalty),
     .scale = FBP(scale),
     .clip = FBP(clip),

@@ -5,6 +5,9 @@
 #define FBP_ISA avx2
 #include "common.h"
 
+/* One operation on each line, in the order of common.h. */
+/* clang-format off */
+
 #include <immintrin.h>
 
 #define TILE_ROWS 6

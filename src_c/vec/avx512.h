@@ -85,7 +85,8 @@ FBP_INLINE void v_transpose(const real *src, size_t src_row, real *dst, size_t d
         src += 4 * src_row;
     }
     for (int j = 0; j < 4; j++) {
-        __m512d upper_even = _mm512_shuffle_f64x2(t[j], t[4 + j], 0x88), lower_even = _mm512_shuffle_f64x2(t[8 + j], t[12 + j], 0x88);
+        __m512d upper_even = _mm512_shuffle_f64x2(t[j], t[4 + j], 0x88),
+                lower_even = _mm512_shuffle_f64x2(t[8 + j], t[12 + j], 0x88);
         __m512d upper_odd = _mm512_shuffle_f64x2(t[j], t[4 + j], 0xdd), lower_odd = _mm512_shuffle_f64x2(t[8 + j], t[12 + j], 0xdd);
         real *q = dst + j * dst_row;
         _mm512_storeu_ps(q, _mm512_castpd_ps(_mm512_shuffle_f64x2(upper_even, lower_even, 0x88)));
@@ -153,10 +154,10 @@ FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
 }
 
 FBP_INLINE vreal v_spread(vreal v, int q) {
-    return q == 0   ? _mm512_shuffle_f32x4(v, v, 0x00)
-           : q == 1 ? _mm512_shuffle_f32x4(v, v, 0x55)
-           : q == 2 ? _mm512_shuffle_f32x4(v, v, 0xaa)
-                    : _mm512_shuffle_f32x4(v, v, 0xff);
+    return q == 0 ? _mm512_shuffle_f32x4(v, v, 0x00)
+         : q == 1 ? _mm512_shuffle_f32x4(v, v, 0x55)
+         : q == 2 ? _mm512_shuffle_f32x4(v, v, 0xaa)
+                  : _mm512_shuffle_f32x4(v, v, 0xff);
 }
 
 FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) {
@@ -279,10 +280,10 @@ FBP_INLINE vreal v_sums(vreal a, vreal b, vreal c, vreal d) {
 }
 
 FBP_INLINE vreal v_spread(vreal v, int q) {
-    return q == 0   ? _mm512_shuffle_f64x2(v, v, 0x00)
-           : q == 1 ? _mm512_shuffle_f64x2(v, v, 0x55)
-           : q == 2 ? _mm512_shuffle_f64x2(v, v, 0xaa)
-                    : _mm512_shuffle_f64x2(v, v, 0xff);
+    return q == 0 ? _mm512_shuffle_f64x2(v, v, 0x00)
+         : q == 1 ? _mm512_shuffle_f64x2(v, v, 0x55)
+         : q == 2 ? _mm512_shuffle_f64x2(v, v, 0xaa)
+                  : _mm512_shuffle_f64x2(v, v, 0xff);
 }
 
 FBP_INLINE vmask m_below(const uint32_t *words, uint32_t limit) {
@@ -299,18 +300,16 @@ FBP_INLINE vint vi_xor(vint a, vint b) { return _mm512_xor_si512(a, b); }
 
 /* Words 0, 2, 4, ... and words 1, 3, 5, ..., each in the lower half of 64 bits, where the multiplication takes it from
  * and leaves its product. What is in the upper halves does not matter. */
-typedef struct { __m512i even, odd; } vword;
+typedef struct {
+    __m512i even, odd;
+} vword;
 
 FBP_INLINE vword w_pair(__m512i even, __m512i odd) { return (vword){even, odd}; }
 FBP_INLINE vword w_set(uint32_t x) { return w_pair(_mm512_set1_epi32((int)x), _mm512_set1_epi32((int)x)); }
 
-FBP_INLINE vword w_add(vword a, vword b) {
-    return w_pair(_mm512_add_epi32(a.even, b.even), _mm512_add_epi32(a.odd, b.odd));
-}
+FBP_INLINE vword w_add(vword a, vword b) { return w_pair(_mm512_add_epi32(a.even, b.even), _mm512_add_epi32(a.odd, b.odd)); }
 
-FBP_INLINE vword w_xor(vword a, vword b) {
-    return w_pair(_mm512_xor_si512(a.even, b.even), _mm512_xor_si512(a.odd, b.odd));
-}
+FBP_INLINE vword w_xor(vword a, vword b) { return w_pair(_mm512_xor_si512(a.even, b.even), _mm512_xor_si512(a.odd, b.odd)); }
 
 FBP_INLINE vword w_index(void) {
     return w_pair(_mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15));

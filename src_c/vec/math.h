@@ -39,16 +39,16 @@
 #define SIGN_BIT INT32_MIN
 #define INFINITY_BITS 0x7f800000
 #define NAN_BITS 0x7fc00000
-#define EXP_LOWEST -176.0f  /* n >= -2 EXPONENT_BIAS; e^x is 0 from -104 on */
-#define EXP_HIGHEST 89.0f   /* e^x is inf from 88.7228 on */
-#define EXPM1_LOWEST -30.0f /* e^x - 1 is -1 from -17.4 on */
+#define EXP_LOWEST -176.0f   /* n >= -2 EXPONENT_BIAS; e^x is 0 from -104 on */
+#define EXP_HIGHEST 89.0f    /* e^x is inf from 88.7228 on */
+#define EXPM1_LOWEST -30.0f  /* e^x - 1 is -1 from -17.4 on */
 #define EXPM1_LEAST 0x1p-25f /* below it e^x - 1 is x */
-#define TANH_HIGHEST 20.0f  /* u / (u + 2) is 1 from 2|x| = 18.1 on */
+#define TANH_HIGHEST 20.0f   /* u / (u + 2) is 1 from 2|x| = 18.1 on */
 #define LOG2_E 0x1.715476p+0f
 #define LN2_HIGH 0x1.62e4p-1f /* 15 bits: n LN2_HIGH is exact */
 #define LN2_LOW 0x1.7f7d1cp-20f
-#define GELU_HIGHEST 15.0f  /* x (1 - Phi(x)) and its slope are 0 from 14.6 on */
-#define HIGH_HALF -0x1000   /* the first 12 bits of a fraction */
+#define GELU_HIGHEST 15.0f /* x (1 - Phi(x)) and its slope are 0 from 14.6 on */
+#define HIGH_HALF -0x1000  /* the first 12 bits of a fraction */
 #define SMALLEST_NORMAL 0x1p-126f
 #define SQRT_HALF_BITS 0x3f3504f3
 #define ONE_BITS 0x3f800000
@@ -73,15 +73,15 @@ static const real normal_q_odd[] = {0x1.b60402p+0f, 0x1.eb8038p-2f, 0x1.59a4a4p-
 #define SIGN_BIT INT64_MIN
 #define INFINITY_BITS 0x7ff0000000000000
 #define NAN_BITS 0x7ff8000000000000
-#define EXP_LOWEST -1418.0 /* n >= -2 EXPONENT_BIAS; e^x is 0 from -745.2 on */
-#define EXP_HIGHEST 710.0  /* e^x is inf from 709.79 on */
-#define EXPM1_LOWEST -50.0 /* e^x - 1 is -1 from -37.5 on */
+#define EXP_LOWEST -1418.0  /* n >= -2 EXPONENT_BIAS; e^x is 0 from -745.2 on */
+#define EXP_HIGHEST 710.0   /* e^x is inf from 709.79 on */
+#define EXPM1_LOWEST -50.0  /* e^x - 1 is -1 from -37.5 on */
 #define EXPM1_LEAST 0x1p-54 /* below it e^x - 1 is x */
-#define TANH_HIGHEST 40.0  /* u / (u + 2) is 1 from 2|x| = 38.2 on */
+#define TANH_HIGHEST 40.0   /* u / (u + 2) is 1 from 2|x| = 38.2 on */
 #define LOG2_E 0x1.71547652b82fep+0
 #define LN2_HIGH 0x1.62e42fefa4p-1 /* 39 bits: n LN2_HIGH is exact */
 #define LN2_LOW -0x1.8432a1b0e2634p-43
-#define GELU_HIGHEST 39.0   /* x (1 - Phi(x)) and its slope are 0 from 38.7 on */
+#define GELU_HIGHEST 39.0    /* x (1 - Phi(x)) and its slope are 0 from 38.7 on */
 #define HIGH_HALF -0x8000000 /* the first 26 bits of a fraction */
 #define SMALLEST_NORMAL 0x1p-1022
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcd
@@ -93,21 +93,29 @@ static const real exp_q[] = {0x1.000000000000ap-1,  0x1.5555555555504p-3,  0x1.5
                              0x1.6c16c1847867bp-10, 0x1.a01a01363aaf2p-13, 0x1.a019995659142p-16, 0x1.71df0bfbc80aep-19,
                              0x1.28ae0900991c6p-22, 0x1.ada62c13f03d8p-26};
 /* the same; the error relative to e^r - 1 is 2^-61.7 */
-static const real expm1_q[] = {0x1p-1,                0x1.5555555555559p-3,  0x1.5555555555557p-5,  0x1.111111110f644p-7,
-                               0x1.6c16c16c156e7p-10, 0x1.a01a01b00daadp-13, 0x1.a01a01ab652f2p-16, 0x1.71ddf7f076ea4p-19,
-                               0x1.27e4d06100f87p-22, 0x1.af5f685893f71p-26, 0x1.1f857c3b6377cp-29};
+static const real expm1_q[] = {0x1p-1,
+                               0x1.5555555555559p-3,
+                               0x1.5555555555557p-5,
+                               0x1.111111110f644p-7,
+                               0x1.6c16c16c156e7p-10,
+                               0x1.a01a01b00daadp-13,
+                               0x1.a01a01ab652f2p-16,
+                               0x1.71ddf7f076ea4p-19,
+                               0x1.27e4d06100f87p-22,
+                               0x1.af5f685893f71p-26,
+                               0x1.1f857c3b6377cp-29};
 /* (log((1 + s)/(1 - s)) - 2 s) / s^3 in z = s^2, z <= ((sqrt 2 - 1)/(sqrt 2 + 1))^2; relative error of the log 2^-59.5 */
 static const real log_q[] = {0x1.5555555555593p-1, 0x1.999999997f9f7p-2, 0x1.249249422a614p-2, 0x1.c71c51d7b042ap-3,
                              0x1.746649b741793p-3, 0x1.39a094a736c4bp-3, 0x1.2f11895fed27bp-3};
 /* e^(x^2/2) Phi(-x) on [0, GELU_HIGHEST] = p(x) / q(x), even and odd powers apart; relative error 2^-57.5 */
-static const real normal_p_even[] = {0x1.7311d8af1ca2p-1, 0x1.f81809f42e81ap-1, 0x1.8787ba8e8deffp-3,
+static const real normal_p_even[] = {0x1.7311d8af1ca2p-1,  0x1.f81809f42e81ap-1,  0x1.8787ba8e8deffp-3,
                                      0x1.51a33367f56b2p-7, 0x1.42ea067b740aap-13, 0x1.5b101666bcabfp-22};
-static const real normal_p_odd[] = {0x1.3322e5a560c92p+0, 0x1.08faa2a7dea68p-1, 0x1.a6df3575f8d12p-5,
-                                    0x1.8a0f282c6fb81p-10, 0x1.51e5ac443513ep-17};
-static const real normal_q_even[] = {0x1.7311d8af1ca2p+0, 0x1.053a1cdd40f1bp+2, 0x1.6b5ca51b9c2cfp+0,
+static const real normal_p_odd[] = {0x1.3322e5a560c92p+0, 0x1.08faa2a7dea68p-1, 0x1.a6df3575f8d12p-5, 0x1.8a0f282c6fb81p-10,
+                                    0x1.51e5ac443513ep-17};
+static const real normal_q_even[] = {0x1.7311d8af1ca2p+0,  0x1.053a1cdd40f1bp+2, 0x1.6b5ca51b9c2cfp+0,
                                      0x1.109bf1995c25dp-3, 0x1.f1304191442bbp-9, 0x1.a77dc50256d72p-16};
-static const real normal_q_odd[] = {0x1.c72bf571fa50cp+1, 0x1.731b561c574aap+1, 0x1.0230216b26dccp-1,
-                                    0x1.ad768399f586p-6, 0x1.958ffcd2e008cp-12, 0x1.b2fa906bb748bp-21};
+static const real normal_q_odd[] = {0x1.c72bf571fa50cp+1, 0x1.731b561c574aap+1,  0x1.0230216b26dccp-1,
+                                    0x1.ad768399f586p-6,  0x1.958ffcd2e008cp-12, 0x1.b2fa906bb748bp-21};
 
 #endif
 

@@ -5,6 +5,9 @@
 #define FBP_ISA neon
 #include "common.h"
 
+/* One operation on each line, in the order of common.h. */
+/* clang-format off */
+
 #include <arm_neon.h>
 
 #define TILE_ROWS 6

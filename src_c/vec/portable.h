@@ -7,6 +7,9 @@
 #define FBP_INLINE static inline /* vectors lie in memory here: to inline them everywhere only makes a large, slow build */
 #include "common.h"
 
+/* One operation on each line, in the order of common.h. */
+/* clang-format off */
+
 #include <math.h>
 #include <string.h>
 

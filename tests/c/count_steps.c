@@ -35,7 +35,12 @@ int main(int argc, char **argv) {
     const struct fbp_layer digits[] = {dense(784, 128, FBP_RELU), dense(128, 10, FBP_IDENTITY)};
     const struct fbp_layer actor[] = {dense(17, 256, FBP_TANH), dense(256, 256, FBP_TANH), dense(256, 6, FBP_IDENTITY)};
     const struct fbp_optimizer sgd = {.kind = FBP_SGD}, adam = {.kind = FBP_ADAM, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
-    const struct { const struct fbp_layer *layers; size_t n, batch; int loss; const struct fbp_optimizer *optimizer; } nets[] = {
+    const struct {
+        const struct fbp_layer *layers;
+        size_t n, batch;
+        int loss;
+        const struct fbp_optimizer *optimizer;
+    } nets[] = {
         {online, 3, 1, FBP_SOFTMAX_CROSS_ENTROPY_LABELS, &adam},
         {digits, 2, 64, FBP_SOFTMAX_CROSS_ENTROPY_LABELS, &sgd},
         {actor, 3, 256, FBP_MEAN_SQUARED_ERROR, &adam},
@@ -44,14 +49,21 @@ int main(int argc, char **argv) {
     const size_t inputs = nets[net].layers[0].inputs, outputs = nets[net].layers[nets[net].n - 1].outputs;
     const size_t batch = nets[net].batch;
     const struct fbp_plan_spec spec = {
-        .kernels = &TABLE(ISA), .layers = nets[net].layers, .n_layers = nets[net].n, .rows = batch, .threads = 1,
-        .loss = nets[net].loss, .optimizer = *nets[net].optimizer,
+        .kernels = &TABLE(ISA),
+        .layers = nets[net].layers,
+        .n_layers = nets[net].n,
+        .rows = batch,
+        .threads = 1,
+        .loss = nets[net].loss,
+        .optimizer = *nets[net].optimizer,
     };
     struct fbp_plan *plan;
     if (fbp_plan_create(&spec, &plan, NULL) != FBP_OK) return 2;
     const size_t P = fbp_plan_parameters(plan);
     const struct fbp_vectors vectors = {
-        .parameters = random_reals(P), .gradient = random_reals(P), .moments = {calloc(P, 4), calloc(P, 4)},
+        .parameters = random_reals(P),
+        .gradient = random_reals(P),
+        .moments = {calloc(P, 4), calloc(P, 4)},
     };
     float *w = vectors.parameters;
     for (size_t i = 0; i < P; i++) w[i] *= 0.1f;
@@ -66,8 +78,14 @@ int main(int argc, char **argv) {
     for (size_t s = 0; s < steps; s++) {
         struct fbp_epoch epoch = {
             .data = {.x = {.at = x, .row = (ptrdiff_t)(inputs * sizeof *x), .column = sizeof *x},
-                     .target = of_labels ? (void *)labels : targets, .target_row = of_labels ? 1 : outputs, .rows = batch},
-            .batch = batch, .accumulate = 1, .learning_rates = &rate, .seconds = 1e9, .t = t,
+                     .target = of_labels ? (void *)labels : targets,
+                     .target_row = of_labels ? 1 : outputs,
+                     .rows = batch},
+            .batch = batch,
+            .accumulate = 1,
+            .learning_rates = &rate,
+            .seconds = 1e9,
+            .t = t,
         };
         if (fbp_plan_epoch(plan, &vectors, &epoch) != FBP_OK) return 1;
         t = epoch.t, loss = epoch.last_loss;

@@ -27,35 +27,31 @@
 static const struct fbp_kernels *k; /* the table at work */
 static int failures;
 
-static void fail(const char *what)
-{
+static void fail(const char *what) {
     if (++failures <= 20) printf("FAIL %s %s: %s\n", k->item == 4 ? "f32" : "f64", k->isa, what);
 }
 
 /* --------------------------------------------------------------------------------------------- arrays of reals */
 
-static double get(const void *p, size_t i)
-{
-    return k->item == 4 ? (double)((const float *)p)[i] : ((const double *)p)[i];
-}
+static double get(const void *p, size_t i) { return k->item == 4 ? (double)((const float *)p)[i] : ((const double *)p)[i]; }
 
-static void put(void *p, size_t i, double x)
-{
+static void put(void *p, size_t i, double x) {
     if (k->item == 4) ((float *)p)[i] = (float)x;
     else ((double *)p)[i] = x;
 }
 
-static struct { void *at; size_t bytes; } maps[200000];
+static struct {
+    void *at;
+    size_t bytes;
+} maps[200000];
 static size_t n_maps;
 
-static void free_all(void)
-{
+static void free_all(void) {
     while (n_maps) n_maps--, munmap(maps[n_maps].at, maps[n_maps].bytes);
 }
 
 /* n items that end at a page without access. They begin at a multiple of the item's size and of nothing more. */
-static void *array(size_t n, size_t item)
-{
+static void *array(size_t n, size_t item) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = (n * item + page - 1) / page * page + page;
     unsigned char *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED || n_maps == COUNT(maps) || mprotect(at + bytes - page, page, PROT_NONE)) {
@@ -67,12 +63,14 @@ static void *array(size_t n, size_t item)
 }
 
 /* A matrix whose rows are `row` apart: nan in between, which nothing may use. */
-struct matrix { size_t rows, columns, row; void *at; };
+struct matrix {
+    size_t rows, columns, row;
+    void *at;
+};
 
 static uint64_t next_stream;
 
-static struct matrix filled(size_t rows, size_t columns, size_t gap, double low, double high)
-{
+static struct matrix filled(size_t rows, size_t columns, size_t gap, double low, double high) {
     struct matrix m = {rows, columns, columns + gap, array(rows * (columns + gap), k->item)};
     double *u = malloc((rows * columns + 1) * sizeof *u);
     fbp_random_uniform(20240229, next_stream++, 0, u, rows * columns);
@@ -83,13 +81,9 @@ static struct matrix filled(size_t rows, size_t columns, size_t gap, double low,
     return m;
 }
 
-static struct matrix random_matrix(size_t rows, size_t columns, size_t gap)
-{
-    return filled(rows, columns, gap, -1, 1);
-}
+static struct matrix random_matrix(size_t rows, size_t columns, size_t gap) { return filled(rows, columns, gap, -1, 1); }
 
-static struct matrix copy(struct matrix m)
-{
+static struct matrix copy(struct matrix m) {
     struct matrix c = m;
     c.at = array(m.rows * m.row, k->item);
     memcpy(c.at, m.at, m.rows * m.row * k->item);
@@ -99,8 +93,7 @@ static struct matrix copy(struct matrix m)
 static void *vector(size_t n) { return random_matrix(1, n, 0).at; }
 static void *copy_vector(void *at, size_t n) { return copy((struct matrix){1, n, n, at}).at; }
 
-static void same(struct matrix a, struct matrix b, const char *what)
-{
+static void same(struct matrix a, struct matrix b, const char *what) {
     for (size_t i = 0; i < a.rows; i++)
         for (size_t j = 0; j < a.columns; j++) {
             double x = get(a.at, i * a.row + j), y = get(b.at, i * b.row + j);
@@ -111,24 +104,26 @@ static void same(struct matrix a, struct matrix b, const char *what)
         }
 }
 
-static void same_vector(const void *a, const void *b, size_t n, const char *what)
-{
+static void same_vector(const void *a, const void *b, size_t n, const char *what) {
     same((struct matrix){1, n, n, (void *)a}, (struct matrix){1, n, n, (void *)b}, what);
 }
 
 /* --------------------------------------------------------------------------------------------------- reports */
 
-static struct { const char *name, *suffix; uint64_t hash; double sum, size; size_t n; } report;
+static struct {
+    const char *name, *suffix;
+    uint64_t hash;
+    double sum, size;
+    size_t n;
+} report;
 
-static void begin(const char *name, const char *suffix)
-{
+static void begin(const char *name, const char *suffix) {
     report.name = name, report.suffix = suffix, report.hash = 14695981039346656037u;
     report.sum = report.size = 0, report.n = 0;
     next_stream = 0;
 }
 
-static void take(double x)
-{
+static void take(double x) {
     uint64_t bits = 0x7ff8000000000000u; /* one nan for all: processors differ in which they make */
     if (x == x) memcpy(&bits, &x, sizeof bits);
     for (int byte = 0; byte < 8; byte++) report.hash = (report.hash ^ (bits >> (8 * byte) & 255)) * 1099511628211u;
@@ -139,8 +134,7 @@ static void take(double x)
     report.n++;
 }
 
-static void take_matrix(struct matrix m)
-{
+static void take_matrix(struct matrix m) {
     for (size_t i = 0; i < m.rows; i++)
         for (size_t j = 0; j < m.row; j++) {
             double x = get(m.at, i * m.row + j);
@@ -151,37 +145,35 @@ static void take_matrix(struct matrix m)
 
 static void take_vector(const void *at, size_t n) { take_matrix((struct matrix){1, n, n, (void *)at}); }
 
-static void end(void)
-{
+static void end(void) {
     char name[80];
     snprintf(name, sizeof name, "%s%s%s", report.name, *report.suffix ? "_" : "", report.suffix);
-    printf("%s %s %016llx %.17g %.17g\n", k->item == 4 ? "f32" : "f64", name, (unsigned long long)report.hash,
-           report.sum, report.size);
+    printf("%s %s %016llx %.17g %.17g\n", k->item == 4 ? "f32" : "f64", name, (unsigned long long)report.hash, report.sum,
+           report.size);
     free_all();
 }
 
 /* -------------------------------------------------------------------------------------------------- products */
 
-static const struct { size_t M, N, K; } PRODUCTS[] = {
-    {1, 1, 1}, {5, 3, 7}, {14, 32, 16}, {15, 33, 17}, {6, 16, 256}, {29, 65, 257}, {131, 7, 20}, {43, 40, 530},
-    {3, 9, 0}, {112, 300, 33},
-    {60, 1022, 270}, {132, 1022, 5},                               /* with the gap, rows of B are 4 KiB apart: copied */
-    {16, 1, 255}, {33, 10, 257}, {40, 3, 513}, {19, 12, 512}, {17, 6, 41}, /* narrow: rows of A in the lanes */
-    {3, 50, 300}, {12, 33, 257}, {6, 16, 40},                      /* few rows: rows of a transposed B in the lanes */
-    {1, 300, 270}, {1, 10, 530}, {1, 32, 773}, {1, 7, 1290},       /* one row: blocks of k side by side */
-    {20, 33, 1}, {40, 64, 1},                                      /* one term */
+static const struct {
+    size_t M, N, K;
+} PRODUCTS[] = {
+    {1, 1, 1},     {5, 3, 7},     {14, 32, 16},   {15, 33, 17},    {6, 16, 256},   {29, 65, 257}, {131, 7, 20},
+    {43, 40, 530}, {3, 9, 0},     {112, 300, 33}, {60, 1022, 270}, {132, 1022, 5}, /* with the gap, rows of B are 4 KiB apart: copied */
+    {16, 1, 255},  {33, 10, 257}, {40, 3, 513},   {19, 12, 512},   {17, 6, 41}, /* narrow: rows of A in the lanes */
+    {3, 50, 300},  {12, 33, 257}, {6, 16, 40},                                  /* few rows: rows of a transposed B in the lanes */
+    {1, 300, 270}, {1, 10, 530},  {1, 32, 773},   {1, 7, 1290},                 /* one row: blocks of k side by side */
+    {20, 33, 1},   {40, 64, 1},                                                 /* one term */
 };
 
-static struct matrix transposed(struct matrix m, size_t gap)
-{
+static struct matrix transposed(struct matrix m, size_t gap) {
     struct matrix t = random_matrix(m.columns, m.rows, gap);
     for (size_t i = 0; i < m.rows; i++)
         for (size_t j = 0; j < m.columns; j++) put(t.at, j * t.row + i, get(m.at, i * m.row + j));
     return t;
 }
 
-static void check_gemm(void)
-{
+static void check_gemm(void) {
     begin("gemm", "");
     for (size_t p = 0; p < COUNT(PRODUCTS); p++)
         for (int mode = 0; mode < 3; mode++)
@@ -191,10 +183,18 @@ static void check_gemm(void)
                 struct matrix b = random_matrix(K, N, 2), c = random_matrix(M, N, 5);
                 struct matrix in_parts = copy(c), turned = copy(c), bt = transposed(b, 3);
                 struct fbp_gemm g = {
-                    .M = M, .N = N, .K = K, .a = a.at,
-                    .a_row = transpose_a ? 1 : a.row, .a_col = transpose_a ? a.row : 1,
-                    .b = b.at, .b_row = b.row, .bias = mode == 1 ? vector(N) : NULL, .accumulate = mode == 2,
-                    .c = c.at, .c_row = c.row,
+                    .M = M,
+                    .N = N,
+                    .K = K,
+                    .a = a.at,
+                    .a_row = transpose_a ? 1 : a.row,
+                    .a_col = transpose_a ? a.row : 1,
+                    .b = b.at,
+                    .b_row = b.row,
+                    .bias = mode == 1 ? vector(N) : NULL,
+                    .accumulate = mode == 2,
+                    .c = c.at,
+                    .c_row = c.row,
                 };
                 k->gemm(&g, 0, 1);
                 g.c = in_parts.at;
@@ -213,20 +213,26 @@ static void check_gemm(void)
 
 /* ----------------------------------------------------------------------------------------------- dense layers */
 
-static const struct { const char *name; int number; double alpha; } ACTIVATIONS[] = {
-    {"identity", FBP_IDENTITY, 0}, {"relu", FBP_RELU, 0}, {"leaky_relu", FBP_LEAKY_RELU, 0.2},
-    {"sigmoid", FBP_SIGMOID, 0}, {"tanh", FBP_TANH, 0}, {"softplus", FBP_SOFTPLUS, 1.7}, {"elu", FBP_ELU, 1.3},
-    {"selu", FBP_SELU, 0}, {"gelu", FBP_GELU, 0}, {"gelu_tanh", FBP_GELU_TANH, 0}, {"silu", FBP_SILU, 0},
+static const struct {
+    const char *name;
+    int number;
+    double alpha;
+} ACTIVATIONS[] = {
+    {"identity", FBP_IDENTITY, 0},   {"relu", FBP_RELU, 0}, {"leaky_relu", FBP_LEAKY_RELU, 0.2},
+    {"sigmoid", FBP_SIGMOID, 0},     {"tanh", FBP_TANH, 0}, {"softplus", FBP_SOFTPLUS, 1.7},
+    {"elu", FBP_ELU, 1.3},           {"selu", FBP_SELU, 0}, {"gelu", FBP_GELU, 0},
+    {"gelu_tanh", FBP_GELU_TANH, 0}, {"silu", FBP_SILU, 0},
 };
 _Static_assert(COUNT(ACTIVATIONS) == FBP_ACTIVATIONS, "every activation has a row");
 
-static const struct { size_t B, I, O; } LAYERS[] = {
-    {1, 1, 1}, {1, 33, 17}, {7, 5, 3}, {37, 16, 32}, {64, 130, 31}, {259, 19, 40}, {40, 270, 300}, {5, 3, 530},
-    {300, 130, 3}, {21, 333, 10}, {2, 40, 1}, {3, 40, 300}, {11, 35, 20}, {70, 33, 1024}, {1, 100, 64},
+static const struct {
+    size_t B, I, O;
+} LAYERS[] = {
+    {1, 1, 1},     {1, 33, 17},   {7, 5, 3},  {37, 16, 32}, {64, 130, 31}, {259, 19, 40},  {40, 270, 300}, {5, 3, 530},
+    {300, 130, 3}, {21, 333, 10}, {2, 40, 1}, {3, 40, 300}, {11, 35, 20},  {70, 33, 1024}, {1, 100, 64},
 };
 
-static void check_dense_forward(void)
-{
+static void check_dense_forward(void) {
     for (size_t f = 0; f < COUNT(ACTIVATIONS); f++) {
         begin("dense_forward", ACTIVATIONS[f].name);
         for (size_t l = 0; l < COUNT(LAYERS); l++)
@@ -235,8 +241,17 @@ static void check_dense_forward(void)
                 struct matrix x = random_matrix(B, I, 2), y = random_matrix(B, O, 3);
                 struct matrix in_parts = copy(y);
                 struct fbp_dense d = {
-                    .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .W = vector(I * O), .b = bias ? vector(O) : NULL,
-                    .activation = ACTIVATIONS[f].number, .alpha = ACTIVATIONS[f].alpha, .y = y.at, .y_row = y.row,
+                    .B = B,
+                    .I = I,
+                    .O = O,
+                    .x = x.at,
+                    .x_row = x.row,
+                    .W = vector(I * O),
+                    .b = bias ? vector(O) : NULL,
+                    .activation = ACTIVATIONS[f].number,
+                    .alpha = ACTIVATIONS[f].alpha,
+                    .y = y.at,
+                    .y_row = y.row,
                 };
                 k->dense_forward(&d, 0, 1);
                 d.y = in_parts.at;
@@ -249,8 +264,7 @@ static void check_dense_forward(void)
     }
 }
 
-static void check_dense_backward_weights(void)
-{
+static void check_dense_backward_weights(void) {
     begin("dense_backward_weights", "");
     for (size_t l = 0; l < COUNT(LAYERS); l++)
         for (int accumulate = 0; accumulate < 2; accumulate++)
@@ -259,8 +273,16 @@ static void check_dense_backward_weights(void)
                 struct matrix x = random_matrix(B, I, 2), dz = random_matrix(B, O, 3);
                 void *dW = vector(I * O), *db = vector(O), *dW3 = copy_vector(dW, I * O), *db3 = copy_vector(db, O);
                 struct fbp_dense d = {
-                    .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .dz = dz.at, .dz_row = dz.row, .dW = dW,
-                    .db = bias ? db : NULL, .accumulate = accumulate,
+                    .B = B,
+                    .I = I,
+                    .O = O,
+                    .x = x.at,
+                    .x_row = x.row,
+                    .dz = dz.at,
+                    .dz_row = dz.row,
+                    .dW = dW,
+                    .db = bias ? db : NULL,
+                    .accumulate = accumulate,
                 };
                 k->dense_backward_weights(&d, 0, 1);
                 d.dW = dW3, d.db = bias ? db3 : NULL;
@@ -273,8 +295,7 @@ static void check_dense_backward_weights(void)
     end();
 }
 
-static void check_dense_backward_inputs(void)
-{
+static void check_dense_backward_inputs(void) {
     for (size_t f = 0; f < COUNT(ACTIVATIONS); f++) {
         begin("dense_backward_inputs", ACTIVATIONS[f].name);
         for (size_t l = 0; l < COUNT(LAYERS); l++)
@@ -284,10 +305,20 @@ static void check_dense_backward_inputs(void)
                 struct matrix dx = random_matrix(B, I, 4), in_place = copy(x);
                 void *W = vector(I * O);
                 struct fbp_dense d = {
-                    .B = B, .I = I, .O = O, .x = x.at, .x_row = x.row, .W = W,
-                    .dz = dz.at, .dz_row = dz.row, .skip = skips ? skip.at : NULL, .skip_row = skip.row,
-                    .x_activation = ACTIVATIONS[f].number, .x_alpha = ACTIVATIONS[f].alpha,
-                    .dx = dx.at, .dx_row = dx.row,
+                    .B = B,
+                    .I = I,
+                    .O = O,
+                    .x = x.at,
+                    .x_row = x.row,
+                    .W = W,
+                    .dz = dz.at,
+                    .dz_row = dz.row,
+                    .skip = skips ? skip.at : NULL,
+                    .skip_row = skip.row,
+                    .x_activation = ACTIVATIONS[f].number,
+                    .x_alpha = ACTIVATIONS[f].alpha,
+                    .dx = dx.at,
+                    .dx_row = dx.row,
                 };
                 k->dense_backward_inputs(&d, 0, 1);
                 d.x = d.dx = in_place.at, d.x_row = d.dx_row = in_place.row;
@@ -304,8 +335,7 @@ static void check_dense_backward_inputs(void)
 
 static const size_t LENGTHS[] = {0, 1, 7, 8, 9, 15, 16, 17, 33, 63, 64, 65, 1001};
 
-static void check_activations(void)
-{
+static void check_activations(void) {
     const double specials[] = {
         INFINITY, -INFINITY, NAN, 0.0, -0.0, 1e-40, -1e-40, 1e-8, 87, -87, 89, -104, 709, -746, 3e38,
     };
@@ -345,13 +375,14 @@ static void check_activations(void)
 
 /* -------------------------------------------------------------------------------------------- softmax and losses */
 
-static const struct { size_t B, C; } ROWS[] = {
-    {0, 3}, {1, 1}, {1, 9}, {3, 2}, {16, 8}, {17, 7}, {5, 16}, {33, 10}, {35, 5}, {6, 33}, {2, 1000},
-    {19, 3}, {24, 4}, {40, 1}, {270, 2}, {131, 10}, {75, 16},
+static const struct {
+    size_t B, C;
+} ROWS[] = {
+    {0, 3},  {1, 1},    {1, 9},  {3, 2},  {16, 8}, {17, 7},  {5, 16},   {33, 10}, {35, 5},
+    {6, 33}, {2, 1000}, {19, 3}, {24, 4}, {40, 1}, {270, 2}, {131, 10}, {75, 16},
 };
 
-static void check_softmax(void)
-{
+static void check_softmax(void) {
     begin("softmax", "forward");
     for (size_t r = 0; r < COUNT(ROWS); r++) {
         const size_t B = ROWS[r].B, C = ROWS[r].C;
@@ -383,11 +414,17 @@ static void check_softmax(void)
     end();
 }
 
-static void check_losses(void)
-{
+static void check_losses(void) {
     static const char *const names[FBP_LOSSES] = {
-        "softmax_cross_entropy_labels", "softmax_cross_entropy_probabilities", "binary_cross_entropy",
-        "binary_cross_entropy_weighted", "mean_squared_error", "mean_absolute_error", "huber", "poisson", "pinball",
+        "softmax_cross_entropy_labels",
+        "softmax_cross_entropy_probabilities",
+        "binary_cross_entropy",
+        "binary_cross_entropy_weighted",
+        "mean_squared_error",
+        "mean_absolute_error",
+        "huber",
+        "poisson",
+        "pinball",
     };
     for (int loss = 0; loss < FBP_LOSSES; loss++) {
         begin("loss", names[loss]);
@@ -412,11 +449,9 @@ static void check_losses(void)
                 struct matrix alone = random_matrix(1, C, 0);
                 double alone_loss;
                 const size_t t_item = loss == FBP_SOFTMAX_CROSS_ENTROPY_LABELS ? sizeof(int64_t) : k->item;
-                k->loss[loss]((unsigned char *)z.at + b * z.row * k->item, z.row,
-                              (unsigned char *)t + b * t_row * t_item, t_row, levels, 1.0 / 3, alone.at, C, &alone_loss,
-                              1, C);
-                if (memcmp(&row_loss[b], &alone_loss, sizeof alone_loss))
-                    fail("a row's loss depends on its neighbours");
+                k->loss[loss]((unsigned char *)z.at + b * z.row * k->item, z.row, (unsigned char *)t + b * t_row * t_item, t_row,
+                              levels, 1.0 / 3, alone.at, C, &alone_loss, 1, C);
+                if (memcmp(&row_loss[b], &alone_loss, sizeof alone_loss)) fail("a row's loss depends on its neighbours");
                 same(alone, (struct matrix){1, C, C, (unsigned char *)dz.at + b * dz.row * k->item},
                      "the gradient of a row's loss depends on its neighbours");
             }
@@ -428,45 +463,54 @@ static void check_losses(void)
 
 /* ----------------------------------------------------------------------------------------- norms and dropout */
 
-static const struct { size_t B, N; } BLOCKS[] = {
+static const struct {
+    size_t B, N;
+} BLOCKS[] = {
     {1, 1}, {2, 3}, {3, 16}, {4, 17}, {5, 8}, {9, 33}, {7, 64}, {257, 40}, {600, 5}, {11, 131}, {2, 4100}, {30, 9},
 };
 
-static void norm_of(struct fbp_norm *n, struct matrix x, struct matrix y, struct matrix dz, int affine)
-{
+static void norm_of(struct fbp_norm *n, struct matrix x, struct matrix y, struct matrix dz, int affine) {
     const size_t B = x.rows, N = x.columns;
     *n = (struct fbp_norm){
-        .B = B, .N = N, .x = x.at, .x_row = x.row, .eps = 1e-5,
-        .gamma = affine ? vector(N) : NULL, .beta = affine ? vector(N) : NULL,
-        .activation = affine ? FBP_TANH : FBP_IDENTITY, .y = y.at, .y_row = y.row, .dz = dz.at, .dz_row = dz.row,
-        .dgamma = vector(N), .dbeta = vector(N), .accumulate = affine, .sums = vector(2 * N),
+        .B = B,
+        .N = N,
+        .x = x.at,
+        .x_row = x.row,
+        .eps = 1e-5,
+        .gamma = affine ? vector(N) : NULL,
+        .beta = affine ? vector(N) : NULL,
+        .activation = affine ? FBP_TANH : FBP_IDENTITY,
+        .y = y.at,
+        .y_row = y.row,
+        .dz = dz.at,
+        .dz_row = dz.row,
+        .dgamma = vector(N),
+        .dbeta = vector(N),
+        .accumulate = affine,
+        .sums = vector(2 * N),
     };
 }
 
 typedef void norm_fn(const struct fbp_norm *norm, int part, int parts);
 
-static void in_parts(norm_fn *fn, const struct fbp_norm *n, int parts)
-{
+static void in_parts(norm_fn *fn, const struct fbp_norm *n, int parts) {
     for (int part = parts - 1; part >= 0; part--) fn(n, part, parts);
 }
 
 static void *row_of(struct matrix m, size_t row) { return (unsigned char *)m.at + row * m.row * k->item; }
 
 /* y is f of what the identity gives. */
-static void norm_activates(const struct fbp_norm *n, norm_fn *forward, struct matrix y)
-{
+static void norm_activates(const struct fbp_norm *n, norm_fn *forward, struct matrix y) {
     struct matrix z = copy(y);
     struct fbp_norm plain = *n;
     plain.activation = FBP_IDENTITY, plain.y = z.at;
     forward(&plain, 0, 1);
-    for (size_t b = 0; b < n->B; b++)
-        k->activation_forward(row_of(z, b), n->activation, n->alpha, row_of(z, b), n->N);
+    for (size_t b = 0; b < n->B; b++) k->activation_forward(row_of(z, b), n->activation, n->alpha, row_of(z, b), n->N);
     same(y, z, "a norm's activation is not that of activation_forward");
 }
 
 /* Column sums are added to what is there: of a layer norm in blocks of rows, of a batch norm all at once. */
-static void norm_accumulates(const struct fbp_norm *n, norm_fn *weights, int by_column)
-{
+static void norm_accumulates(const struct fbp_norm *n, norm_fn *weights, int by_column) {
     const size_t N = n->N;
     void *start = vector(N), *dgamma = copy_vector(start, N), *blocks = copy_vector(start, N);
     struct fbp_norm whole = *n;
@@ -495,8 +539,7 @@ static void norm_accumulates(const struct fbp_norm *n, norm_fn *weights, int by_
 }
 
 /* dx = dz gamma rstd. */
-static void norm_takes_constants(const struct fbp_norm *n, struct matrix dz, struct matrix dx)
-{
+static void norm_takes_constants(const struct fbp_norm *n, struct matrix dz, struct matrix dx) {
     void *factor = copy_vector(n->rstd, n->N);
     struct matrix expected = copy(dx);
     if (n->gamma) k->multiply(n->gamma, factor, factor, n->N);
@@ -505,8 +548,7 @@ static void norm_takes_constants(const struct fbp_norm *n, struct matrix dz, str
 }
 
 /* Both norms, one kernel after the other; forward and backward take what the kernels before them left. */
-static void check_norms(void)
-{
+static void check_norms(void) {
     static const char *const stages[] = {"statistics", "forward", "backward_weights", "backward_inputs"};
     for (int by_column = 0; by_column < 2; by_column++)
         for (int stage = by_column ? 0 : 1; stage < 4; stage++) {
@@ -525,8 +567,7 @@ static void check_norms(void)
                     again.dgamma = copy_vector(n.dgamma, N), again.dbeta = copy_vector(n.dbeta, N);
                     again.sums = vector(2 * N);
                     norm_fn *const forward = by_column ? k->batch_norm_forward : k->layer_norm_forward;
-                    norm_fn *const weights =
-                        by_column ? k->batch_norm_backward_weights : k->layer_norm_backward_weights;
+                    norm_fn *const weights = by_column ? k->batch_norm_backward_weights : k->layer_norm_backward_weights;
                     norm_fn *const inputs = by_column ? k->batch_norm_backward_inputs : k->layer_norm_backward_inputs;
                     if (by_column) k->batch_norm_statistics(&n, 0, 1), in_parts(k->batch_norm_statistics, &again, 3);
                     forward(&n, 0, 1), in_parts(forward, &again, 3);
@@ -578,8 +619,7 @@ static void check_norms(void)
     end();
 }
 
-static void check_dropout(void)
-{
+static void check_dropout(void) {
     static const double rates[] = {0, 0.3, 0.5, 0.999};
     begin("dropout_forward", "");
     for (size_t l = 0; l < COUNT(BLOCKS); l++)
@@ -588,9 +628,19 @@ static void check_dropout(void)
             struct matrix x = random_matrix(B, N, 2), y = random_matrix(B, N, 3), mask = random_matrix(B, N, 1);
             struct matrix in_place = copy(x), mask3 = copy(mask);
             struct fbp_dropout d = {
-                .B = B, .N = N, .x = x.at, .x_row = x.row, .rate = rates[r], .seed = 0x123456789abcdef0u + l,
-                .stream = 0x4000000000u + l, .draw = 0x3fffffffu - r, .first_row = 7 * l,
-                .mask = mask.at, .mask_row = mask.row, .y = y.at, .y_row = y.row,
+                .B = B,
+                .N = N,
+                .x = x.at,
+                .x_row = x.row,
+                .rate = rates[r],
+                .seed = 0x123456789abcdef0u + l,
+                .stream = 0x4000000000u + l,
+                .draw = 0x3fffffffu - r,
+                .first_row = 7 * l,
+                .mask = mask.at,
+                .mask_row = mask.row,
+                .y = y.at,
+                .y_row = y.row,
             };
             k->dropout_forward(&d, 0, 1);
             /* in place, rows before half by themselves, the others in three parts */
@@ -607,8 +657,7 @@ static void check_dropout(void)
                     const uint64_t p = (7 * l + i) * N + j, block = ((0x3fffffffu - r) << 32) + p / 64 * 16 + p % 16;
                     uint32_t word;
                     fbp_random_bits(d.seed, d.stream, 4 * block + p % 64 / 16, &word, 1);
-                    if ((get(mask.at, i * mask.row + j) == 0) != (word < rates[r] * 0x1p32))
-                        fail("dropout: another word decides");
+                    if ((get(mask.at, i * mask.row + j) == 0) != (word < rates[r] * 0x1p32)) fail("dropout: another word decides");
                 }
             take_matrix(y);
             take_matrix(mask);
@@ -626,8 +675,7 @@ static void check_dropout(void)
     end();
 }
 
-static void check_quantile(void)
-{
+static void check_quantile(void) {
     if (k->item == 4) {
         if (k->normal_quantile) fail("normal_quantile is for doubles");
         return;
@@ -648,8 +696,7 @@ static void check_quantile(void)
     end();
 }
 
-static void check_targets_and_rows(void)
-{
+static void check_targets_and_rows(void) {
     for (int weighted = 0; weighted < 2; weighted++) {
         static const char *const names[] = {"smooth_targets", "smooth_labels"};
         for (int labels_only = 0; labels_only < 2; labels_only++) {
@@ -689,7 +736,12 @@ static void check_targets_and_rows(void)
 
 /* --------------------------------------------------------------------------------------- optimisers, reductions */
 
-static struct { const char *name; int kind; struct fbp_optimizer o; int moments[3]; } UPDATES[] = {
+static struct {
+    const char *name;
+    int kind;
+    struct fbp_optimizer o;
+    int moments[3];
+} UPDATES[] = {
     {"sgd_step", FBP_SGD, {0}, {0}},
     {"sgd_step_momentum", FBP_SGD, {.momentum = 0.9}, {1}},
     {"sgd_step_decay", FBP_SGD, {.weight_decay = 0.01}, {0}},
@@ -698,31 +750,29 @@ static struct { const char *name; int kind; struct fbp_optimizer o; int moments[
     {"sgd_step_nesterov_decay", FBP_SGD, {.momentum = 0.9, .weight_decay = 0.01, .nesterov = 1}, {1}},
     {"adam_step", FBP_ADAM, {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}, {1, 2}},
     {"adam_step_decay", FBP_ADAM, {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01}, {1, 2}},
-    {"adam_step_decoupled", FBP_ADAM,
-     {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .decoupled = 1}, {1, 2}},
+    {"adam_step_decoupled", FBP_ADAM, {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .decoupled = 1}, {1, 2}},
     {"rmsprop_step", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8}, {2}},
     {"rmsprop_step_decay", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.01}, {2}},
     {"rmsprop_step_momentum", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8, .momentum = 0.9}, {2, 1}},
-    {"rmsprop_step_momentum_decay", FBP_RMSPROP,
-     {.beta2 = 0.99, .eps = 1e-8, .momentum = 0.9, .weight_decay = 0.01}, {2, 1}},
+    {"rmsprop_step_momentum_decay", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8, .momentum = 0.9, .weight_decay = 0.01}, {2, 1}},
     {"rmsprop_step_centered", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8}, {2, 0, 3}},
     {"rmsprop_step_centered_decay", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.01}, {2, 0, 3}},
     {"rmsprop_step_centered_momentum", FBP_RMSPROP, {.beta2 = 0.99, .eps = 1e-8, .momentum = 0.9}, {2, 1, 3}},
-    {"rmsprop_step_centered_momentum_decay", FBP_RMSPROP,
-     {.beta2 = 0.99, .eps = 1e-8, .momentum = 0.9, .weight_decay = 0.01}, {2, 1, 3}},
+    {"rmsprop_step_centered_momentum_decay",
+     FBP_RMSPROP,
+     {.beta2 = 0.99, .eps = 1e-8, .momentum = 0.9, .weight_decay = 0.01},
+     {2, 1, 3}},
     {"adagrad_step", FBP_ADAGRAD, {.eps = 1e-10, .rate_decay = 0.1}, {2}},
     {"adagrad_step_decay", FBP_ADAGRAD, {.eps = 1e-10, .rate_decay = 0.1, .weight_decay = 0.01}, {2}},
 };
 
 /* moments: 0 is none, 1 of any sign, 2 means of squares, 3 means whose squares are less than those */
-static void *moment(int sort, size_t N)
-{
+static void *moment(int sort, size_t N) {
     static const double low[] = {0, -1, 0.5, -0.6}, high[] = {0, 1, 1.5, 0.6};
     return sort ? filled(1, N, 0, low[sort], high[sort]).at : NULL;
 }
 
-static void check_optimizers(void)
-{
+static void check_optimizers(void) {
     int kinds[FBP_OPTIMIZERS] = {0};
     for (size_t u = 0; u < COUNT(UPDATES); u++) {
         begin(UPDATES[u].name, "");
@@ -744,8 +794,7 @@ static void check_optimizers(void)
         if (!kinds[kind]) fail("an optimiser has no row");
 }
 
-static void check_around_the_update(void)
-{
+static void check_around_the_update(void) {
     static const size_t lengths[] = {0, 1, 7, 9, 15, 17, 33, 63, 65, 1001, 4095, 4096, 4097, 9001};
     static const double penalties[][2] = {{0, 0}, {0.1, 0}, {0, 0.2}, {0.1, 0.2}};
     static const char *const suffixes[] = {"none", "l1", "l2", "l1_l2"};
@@ -786,8 +835,7 @@ static void check_around_the_update(void)
     end();
 }
 
-static void check_reductions(void)
-{
+static void check_reductions(void) {
     static const size_t lengths[] = {0, 1, 16, 17, 63, 65, 255, 4095, 4096, 4097, 9001};
     begin("add", "");
     for (size_t l = 0; l < COUNT(LENGTHS); l++) {
@@ -820,7 +868,7 @@ static void check_reductions(void)
         void *x = vector(N);
         take(k->all_finite(x, N));
         if (!k->all_finite(x, N)) fail("all_finite does not know finite numbers");
-        for (size_t i = 0; i < N; i += N > 300 ? 97 : 1) {
+        for (size_t i = 0; i<N; i += N> 300 ? 97 : 1) {
             double before = get(x, i);
             put(x, i, i % 3 == 0 ? (double)NAN : i % 3 == 1 ? INFINITY : -INFINITY);
             if (k->all_finite(x, N)) fail("all_finite overlooks an element");
@@ -831,8 +879,7 @@ static void check_reductions(void)
 }
 
 /* Element number i of data of a kind, and what a net is to take it for. */
-static double put_datum(void *p, size_t i, int kind, size_t bytes)
-{
+static double put_datum(void *p, size_t i, int kind, size_t bytes) {
     const double x = ldexp(sin((double)i + 1), (int)(i * 37 % 301) - 150); /* some too large or too small for a float */
     const float single = (float)x;
     if (kind == FBP_BYTES) {
@@ -844,8 +891,7 @@ static double put_datum(void *p, size_t i, int kind, size_t bytes)
 }
 
 /* Rows or columns next to each other, from the last to the first, with gaps that make no element aligned; every third row. */
-static void check_gather(void)
-{
+static void check_gather(void) {
     static const char *const names[] = {"reals", "other_reals", "bytes"};
     for (int kind = FBP_REALS; kind <= FBP_BYTES; kind++) {
         const size_t bytes = kind == FBP_BYTES ? 1 : kind == FBP_REALS ? k->item : 12 - k->item;
@@ -857,7 +903,8 @@ static void check_gather(void)
                 const size_t inner = bytes + (gap && layout >= 4 ? gap : 0);
                 const size_t outer = (by_columns ? R : N) * inner + gap, room = (by_columns ? N : R) * outer;
                 unsigned char *memory = array(room + 1, 1);
-                struct fbp_rows x = {memory, (ptrdiff_t)(by_columns ? inner : outer), (ptrdiff_t)(by_columns ? outer : inner), kind};
+                struct fbp_rows x = {memory, (ptrdiff_t)(by_columns ? inner : outer), (ptrdiff_t)(by_columns ? outer : inner),
+                                     kind};
                 struct matrix y = random_matrix(R, N, 3), some = random_matrix(7, N, 1), one = random_matrix(1, N, 0);
                 int64_t *order = array(7, sizeof *order);
                 if (backwards && N) {
@@ -869,7 +916,8 @@ static void check_gather(void)
                 for (size_t b = 0; b < R; b++)
                     for (size_t j = 0; j < N; j++)
                         put(expected.at, b * expected.row + j,
-                            put_datum((unsigned char *)x.at + (ptrdiff_t)b * x.row + (ptrdiff_t)j * x.column, b * N + j, kind, bytes));
+                            put_datum((unsigned char *)x.at + (ptrdiff_t)b * x.row + (ptrdiff_t)j * x.column, b * N + j, kind,
+                                      bytes));
                 k->gather(&x, NULL, y.at, y.row, R, N);
                 same(y, expected, "gather converts wrongly");
                 for (size_t b = 0; b < 7; b++) order[b] = (int64_t)((b * 13 + 19) % R);
@@ -886,8 +934,7 @@ static void check_gather(void)
     }
 }
 
-static void check(const struct fbp_kernels *kernels)
-{
+static void check(const struct fbp_kernels *kernels) {
     k = kernels;
     check_gemm();
     check_dense_forward();
@@ -906,8 +953,7 @@ static void check(const struct fbp_kernels *kernels)
     check_gather();
 }
 
-int main(void)
-{
+int main(void) {
     check(&TABLE(f32, ISA));
     check(&TABLE(f64, ISA));
     if (failures) {

@@ -45,14 +45,21 @@ typedef long double wide;
 
 static int failures;
 
-static int fail(const char *what, long where)
-{
+static int fail(const char *what, long where) {
     if (++failures <= 20) printf("FAIL %s at %ld\n", what, where);
     return 0;
 }
 
-static uint_real bits_of(real x) { uint_real u; memcpy(&u, &x, sizeof u); return u; }
-static real real_of(uint_real u) { real x; memcpy(&x, &u, sizeof x); return x; }
+static uint_real bits_of(real x) {
+    uint_real u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}
+static real real_of(uint_real u) {
+    real x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
 
 /* The same bits, or nan both: processors differ in which nan they make. */
 static int same(real a, real b) { return a != a ? b != b : bits_of(a) == bits_of(b); }
@@ -90,10 +97,12 @@ static uint_real i_and(uint_real a, uint_real b) { return a & b; }
 static uint_real i_or(uint_real a, uint_real b) { return a | b; }
 static uint_real i_xor(uint_real a, uint_real b) { return a ^ b; }
 
-static real s_fma(real a, real b, real c)
-{
+static real s_fma(real a, real b, real c) {
     const char *isa = TEXT_OF(FBP_ISA);
-    if (strcmp(isa, "portable") == 0) { volatile real product = a * b; return product + c; }
+    if (strcmp(isa, "portable") == 0) {
+        volatile real product = a * b;
+        return product + c;
+    }
 #if FBP_REAL == 32
     return fmaf(a, b, c);
 #else
@@ -101,20 +110,34 @@ static real s_fma(real a, real b, real c)
 #endif
 }
 
-static const struct { const char *name; vreal (*vector)(vreal); real (*scalar)(real); } unary[] = {
-    {"v_sqrt", v_sqrt, s_sqrt}, {"v_abs", v_abs, s_abs}, {"v_neg", v_neg, s_neg}};
-static const struct { const char *name; vreal (*vector)(vreal, vreal); real (*scalar)(real, real); } binary[] = {
-    {"v_add", v_add, s_add}, {"v_sub", v_sub, s_sub}, {"v_mul", v_mul, s_mul},
-    {"v_div", v_div, s_div}, {"v_max", v_max, s_max}, {"v_min", v_min, s_min}};
-static const struct { const char *name; vmask (*vector)(vreal, vreal); int (*scalar)(real, real); } compare[] = {
-    {"v_lt", v_lt, s_lt}, {"v_le", v_le, s_le}, {"v_gt", v_gt, s_gt},
-    {"v_ge", v_ge, s_ge}, {"v_eq", v_eq, s_eq}, {"v_ne", v_ne, s_ne}};
-static const struct { const char *name; vint (*vector)(vint, vint); uint_real (*scalar)(uint_real, uint_real); } integer[] = {
-    {"vi_add", vi_add, i_add}, {"vi_sub", vi_sub, i_sub}, {"vi_and", vi_and, i_and},
-    {"vi_or", vi_or, i_or}, {"vi_xor", vi_xor, i_xor}};
+static const struct {
+    const char *name;
+    vreal (*vector)(vreal);
+    real (*scalar)(real);
+} unary[] = {{"v_sqrt", v_sqrt, s_sqrt}, {"v_abs", v_abs, s_abs}, {"v_neg", v_neg, s_neg}};
+static const struct {
+    const char *name;
+    vreal (*vector)(vreal, vreal);
+    real (*scalar)(real, real);
+} binary[] = {{"v_add", v_add, s_add}, {"v_sub", v_sub, s_sub}, {"v_mul", v_mul, s_mul},
+              {"v_div", v_div, s_div}, {"v_max", v_max, s_max}, {"v_min", v_min, s_min}};
+static const struct {
+    const char *name;
+    vmask (*vector)(vreal, vreal);
+    int (*scalar)(real, real);
+} compare[] = {{"v_lt", v_lt, s_lt}, {"v_le", v_le, s_le}, {"v_gt", v_gt, s_gt},
+               {"v_ge", v_ge, s_ge}, {"v_eq", v_eq, s_eq}, {"v_ne", v_ne, s_ne}};
+static const struct {
+    const char *name;
+    vint (*vector)(vint, vint);
+    uint_real (*scalar)(uint_real, uint_real);
+} integer[] = {{"vi_add", vi_add, i_add},
+               {"vi_sub", vi_sub, i_sub},
+               {"vi_and", vi_and, i_and},
+               {"vi_or", vi_or, i_or},
+               {"vi_xor", vi_xor, i_xor}};
 
-static unsigned mask_bits(vmask m)
-{
+static unsigned mask_bits(vmask m) {
     real lane[LANES];
     unsigned bits = 0;
     v_store(lane, v_select(m, v_set(1), v_zero()));
@@ -122,14 +145,17 @@ static unsigned mask_bits(vmask m)
     return bits;
 }
 
-static void check_lanes(void)
-{
+static void check_lanes(void) {
     static const double edges[] = {0.0, -0.0, 1, -1, 0.5, -2.75, 3, INFINITY, -INFINITY, NAN};
     enum { VALUES = 40 };
     real value[VALUES], x[LANES], y[LANES], z[LANES], got[LANES];
     size_t n = 0;
     for (; n < COUNT(edges); n++) value[n] = (real)edges[n];
-    value[n++] = REAL_MAX; value[n++] = -REAL_MAX; value[n++] = REAL_MIN; value[n++] = real_of(1); value[n++] = real_of(12345);
+    value[n++] = REAL_MAX;
+    value[n++] = -REAL_MAX;
+    value[n++] = REAL_MIN;
+    value[n++] = real_of(1);
+    value[n++] = real_of(12345);
     for (; n < VALUES; n++) value[n] = n % 2 ? (real)(random_unit() * 20 - 10) : real_of((uint_real)random_word());
 
     for (long trial = 0; trial < 4000; trial++) {
@@ -215,16 +241,14 @@ static void check_lanes(void)
     if (mask_bits(m_first(SIZE_MAX)) != (1u << LANES) - 1) fail("m_first", -1);
 }
 
-static void store_words(uint32_t *to, vword v)
-{
+static void store_words(uint32_t *to, vword v) {
     uint32_t at[17] = {0};
     w_store(at + 1, v); /* at no multiple of anything */
     memcpy(to, at + 1, 16 * sizeof *to);
     if (at[0]) fail("w_store", 0);
 }
 
-static void check_words(void)
-{
+static void check_words(void) {
     uint32_t a[16], b[16], got[16];
     store_words(got, w_index());
     for (uint32_t i = 0; i < 16; i++)
@@ -259,8 +283,7 @@ static void check_words(void)
 }
 
 /* Memory with no access on both sides of it. */
-static void check_memory(void)
-{
+static void check_memory(void) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), items = page / sizeof(real);
     char *map = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED || mprotect(map, page, PROT_NONE) || mprotect(map + 2 * page, page, PROT_NONE)) {
@@ -295,14 +318,16 @@ static void check_memory(void)
     munmap(map, 3 * page);
 }
 
-static void check_transpose(void)
-{
+static void check_transpose(void) {
     enum { WIDEST = LANES + 9 };
     static real src[LANES * WIDEST + 3], dst[LANES * WIDEST + 3];
     for (size_t src_row = LANES; src_row <= WIDEST; src_row += 3) {
         for (size_t dst_row = LANES; dst_row <= WIDEST; dst_row++) {
             size_t shift = dst_row % 3;
-            for (size_t i = 0; i < COUNT(src); i++) { src[i] = (real)i; dst[i] = -1; }
+            for (size_t i = 0; i < COUNT(src); i++) {
+                src[i] = (real)i;
+                dst[i] = -1;
+            }
             v_transpose(src + shift, src_row, dst + shift, dst_row);
             for (size_t k = 0; k < COUNT(dst); k++) {
                 size_t j = (k - shift) / dst_row, i = (k - shift) % dst_row;
@@ -314,8 +339,7 @@ static void check_transpose(void)
 }
 
 /* Rows that end at a page without access, or begin at one: both ways, and back into a second matrix. */
-static void check_columns(void)
-{
+static void check_columns(void) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), items = page / sizeof(real);
     char *map = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED || mprotect(map, page, PROT_NONE) || mprotect(map + 2 * page, page, PROT_NONE)) {
@@ -369,8 +393,7 @@ static wide r_tanh(wide x) { return tanhl(x); }
 static wide r_sigmoid(wide x) { return x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x)); }
 static wide r_normal_density(wide x) { return expl(-x * x / 2) * 0.398942280401432677939946059934381868L; }
 /* What rounding takes from x / sqrt(2), even in a long double, shows in the tail: it goes through the derivative. */
-static wide r_normal_cdf(wide x)
-{
+static wide r_normal_cdf(wide x) {
     const wide root = 0x1.6a09e667f3bcdp-1L, rest = -4.833646656726456518593584e-17L, y = x * root;
     const wide lost = s_abs((real)x) < 100 ? fmal(x, root, -y) + x * rest : 0;
     return erfcl(-y) / 2 + 1.41421356237309504880L * r_normal_density(x) * lost;
@@ -397,8 +420,7 @@ static const struct function {
 };
 
 /* A difference in units in the last place of b. */
-static double in_ulp_of(wide b, wide difference)
-{
+static double in_ulp_of(wide b, wide difference) {
     int exponent;
 #if FBP_REAL == 32
     frexp(b, &exponent);
@@ -411,8 +433,7 @@ static double in_ulp_of(wide b, wide difference)
 #endif
 }
 
-static double error_in_ulp(real got, wide exact)
-{
+static double error_in_ulp(real got, wide exact) {
     if (exact != exact) return got != got ? 0 : INFINITY;
     if (got != got || !signbit(got) != !signbit(exact)) return INFINITY;
     wide a = s_abs(got), b = exact < 0 ? -exact : exact;
@@ -422,24 +443,28 @@ static double error_in_ulp(real got, wide exact)
     return in_ulp_of(b, a - b);
 }
 
-struct worst { double error; real x; };
+struct worst {
+    double error;
+    real x;
+};
 
-static void measure(const struct function *f, const real *x, size_t n, struct worst *worst)
-{
+static void measure(const struct function *f, const real *x, size_t n, struct worst *worst) {
     for (size_t k = 0; k < n; k += LANES) {
         real y[LANES];
         v_store(y, f->vector(v_load(x + k)));
         for (int i = 0; i < LANES; i++) {
             double error = error_in_ulp(y[i], f->reference(x[k + i]));
-            if (error > worst->error) { worst->error = error; worst->x = x[k + i]; }
+            if (error > worst->error) {
+                worst->error = error;
+                worst->x = x[k + i];
+            }
         }
     }
 }
 
 enum { BLOCK = 4096, HARD = 20 };
 
-static void check_functions(double scale)
-{
+static void check_functions(double scale) {
     static real x[BLOCK];
     for (size_t k = 0; k < COUNT(functions); k++) {
         const struct function *f = &functions[k];
@@ -458,14 +483,16 @@ static void check_functions(double scale)
             measure(f, x, BLOCK, &worst);
             for (int i = 0; i < BLOCK; i++) x[i] = (real)(fmax(f->low, -2) + (2 - fmax(f->low, -2)) * random_unit());
             measure(f, x, BLOCK, &worst);
-            for (int i = 0; i < BLOCK; i++) x[i] = (real)((1 + random_unit()) * ldexp(i % 2 ? 1 : -1, -(int)(random_word() % HARD)));
+            for (int i = 0; i < BLOCK; i++)
+                x[i] = (real)((1 + random_unit()) * ldexp(i % 2 ? 1 : -1, -(int)(random_word() % HARD)));
             measure(f, x, BLOCK, &worst);
             for (int i = 0; i < BLOCK; i++)
                 x[i] = (real)(0.34657359027997264 * (double)((long)(random_word() % 64) - 32) + 1e-3 * (random_unit() - 0.5));
             measure(f, x, BLOCK, &worst);
             for (int i = 0; i < BLOCK; i++)
-                x[i] = (real)(ldexp(0.70710678118654752, (int)(random_word() % HARD) - HARD / 2) * (1 + 1e-2 * (random_unit() - 0.5)) -
-                              (i % 2 ? 1 : 0));
+                x[i] =
+                    (real)(ldexp(0.70710678118654752, (int)(random_word() % HARD) - HARD / 2) * (1 + 1e-2 * (random_unit() - 0.5))
+                           - (i % 2 ? 1 : 0));
             measure(f, x, BLOCK, &worst);
         }
         double bound = (strcmp(TEXT_OF(FBP_ISA), "portable") ? f->fused : f->portable)[FBP_REAL == 64];
@@ -475,8 +502,7 @@ static void check_functions(double scale)
 }
 
 /* v_gelu_slope is a sum of two terms: its error in ulp of the sum of their magnitudes. */
-static void check_gelu_slope(double scale)
-{
+static void check_gelu_slope(double scale) {
     const double highest = FBP_REAL == 32 ? 15 : 40, zero = -0.75179152469356445, bound = 6;
     struct worst worst = {0, 0};
     real x[LANES], y[LANES];
@@ -493,7 +519,10 @@ static void check_gelu_slope(double scale)
             const int far = s_abs(x[i]) > 100;
             wide cdf = far ? x[i] > 0 : r_normal_cdf(x[i]), term = far ? 0 : x[i] * r_normal_density(x[i]);
             double error = in_ulp_of(cdf + s_abs((real)term), y[i] - (cdf + term));
-            if (!(error <= worst.error)) { worst.error = error; worst.x = x[i]; }
+            if (!(error <= worst.error)) {
+                worst.error = error;
+                worst.x = x[i];
+            }
         }
     }
     printf("%-8s max error %.4f ulp at %a (bound %g)\n", "gelu'", worst.error, (double)worst.x, bound);
@@ -501,8 +530,7 @@ static void check_gelu_slope(double scale)
 }
 
 /* v_log1p_unit: the bits of v_log1p from 0 to 1, those on both sides of sqrt(2) - 1 among them. */
-static void check_log1p_unit(double scale)
-{
+static void check_log1p_unit(double scale) {
     real x[LANES], one_way[LANES], other_way[LANES];
     random_state = 3;
     for (long trial = 0; trial < (long)(1e6 * scale) + 1000; trial++) {
@@ -520,32 +548,79 @@ static void check_log1p_unit(double scale)
 }
 
 /* By hand: where the exact result is a value everyone knows. */
-static void check_literals(void)
-{
+static void check_literals(void) {
     const real infinite = (real)INFINITY, least = real_of(1);
-    const struct { vreal (*vector)(vreal); real x, y; } known[] = {
-        {v_exp, 0, 1}, {v_exp, (real)-0.0, 1}, {v_exp, -infinite, 0}, {v_exp, infinite, infinite}, {v_exp, REAL_MAX, infinite},
-        {v_exp, -REAL_MAX, 0}, {v_exp, (real)NAN, (real)NAN}, {v_exp, least, 1},
-        {v_expm1, 0, 0}, {v_expm1, (real)-0.0, (real)-0.0}, {v_expm1, -infinite, -1}, {v_expm1, infinite, infinite},
-        {v_expm1, least, least}, {v_expm1, -least, -least}, {v_expm1, (real)NAN, (real)NAN}, {v_expm1, -REAL_MAX, -1},
-        {v_log, 1, 0}, {v_log, 0, -infinite}, {v_log, (real)-0.0, -infinite}, {v_log, infinite, infinite}, {v_log, -1, (real)NAN},
-        {v_log, -infinite, (real)NAN}, {v_log, -least, (real)NAN}, {v_log, (real)NAN, (real)NAN},
-        {v_log1p, 0, 0}, {v_log1p, (real)-0.0, (real)-0.0}, {v_log1p, -1, -infinite}, {v_log1p, infinite, infinite},
-        {v_log1p, -2, (real)NAN}, {v_log1p, -infinite, (real)NAN}, {v_log1p, least, least}, {v_log1p, (real)NAN, (real)NAN},
-        {v_tanh, 0, 0}, {v_tanh, (real)-0.0, (real)-0.0}, {v_tanh, infinite, 1}, {v_tanh, -infinite, -1}, {v_tanh, least, least},
-        {v_tanh, -least, -least}, {v_tanh, (real)NAN, (real)NAN}, {v_tanh, 100, 1},
-        {v_sigmoid, 0, (real)0.5}, {v_sigmoid, infinite, 1}, {v_sigmoid, -infinite, 0}, {v_sigmoid, -REAL_MAX, 0},
-        {v_sigmoid, 100, 1}, {v_sigmoid, (real)NAN, (real)NAN},
-        {v_gelu, 0, 0}, {v_gelu, (real)-0.0, (real)-0.0}, {v_gelu, infinite, infinite}, {v_gelu, -infinite, (real)-0.0},
-        {v_gelu, REAL_MAX, REAL_MAX}, {v_gelu, -REAL_MAX, (real)-0.0}, {v_gelu, 100, 100},
-        {v_gelu, (real)NAN, (real)NAN}, {v_gelu_slope, 0, (real)0.5}, {v_gelu_slope, (real)-0.0, (real)0.5},
-        {v_gelu_slope, infinite, 1}, {v_gelu_slope, 100, 1}, {v_gelu_slope, least, (real)0.5},
-        {v_gelu_slope, (real)NAN, (real)NAN}};
+    const struct {
+        vreal (*vector)(vreal);
+        real x, y;
+    } known[] = {{v_exp, 0, 1},
+                 {v_exp, (real)-0.0, 1},
+                 {v_exp, -infinite, 0},
+                 {v_exp, infinite, infinite},
+                 {v_exp, REAL_MAX, infinite},
+                 {v_exp, -REAL_MAX, 0},
+                 {v_exp, (real)NAN, (real)NAN},
+                 {v_exp, least, 1},
+                 {v_expm1, 0, 0},
+                 {v_expm1, (real)-0.0, (real)-0.0},
+                 {v_expm1, -infinite, -1},
+                 {v_expm1, infinite, infinite},
+                 {v_expm1, least, least},
+                 {v_expm1, -least, -least},
+                 {v_expm1, (real)NAN, (real)NAN},
+                 {v_expm1, -REAL_MAX, -1},
+                 {v_log, 1, 0},
+                 {v_log, 0, -infinite},
+                 {v_log, (real)-0.0, -infinite},
+                 {v_log, infinite, infinite},
+                 {v_log, -1, (real)NAN},
+                 {v_log, -infinite, (real)NAN},
+                 {v_log, -least, (real)NAN},
+                 {v_log, (real)NAN, (real)NAN},
+                 {v_log1p, 0, 0},
+                 {v_log1p, (real)-0.0, (real)-0.0},
+                 {v_log1p, -1, -infinite},
+                 {v_log1p, infinite, infinite},
+                 {v_log1p, -2, (real)NAN},
+                 {v_log1p, -infinite, (real)NAN},
+                 {v_log1p, least, least},
+                 {v_log1p, (real)NAN, (real)NAN},
+                 {v_tanh, 0, 0},
+                 {v_tanh, (real)-0.0, (real)-0.0},
+                 {v_tanh, infinite, 1},
+                 {v_tanh, -infinite, -1},
+                 {v_tanh, least, least},
+                 {v_tanh, -least, -least},
+                 {v_tanh, (real)NAN, (real)NAN},
+                 {v_tanh, 100, 1},
+                 {v_sigmoid, 0, (real)0.5},
+                 {v_sigmoid, infinite, 1},
+                 {v_sigmoid, -infinite, 0},
+                 {v_sigmoid, -REAL_MAX, 0},
+                 {v_sigmoid, 100, 1},
+                 {v_sigmoid, (real)NAN, (real)NAN},
+                 {v_gelu, 0, 0},
+                 {v_gelu, (real)-0.0, (real)-0.0},
+                 {v_gelu, infinite, infinite},
+                 {v_gelu, -infinite, (real)-0.0},
+                 {v_gelu, REAL_MAX, REAL_MAX},
+                 {v_gelu, -REAL_MAX, (real)-0.0},
+                 {v_gelu, 100, 100},
+                 {v_gelu, (real)NAN, (real)NAN},
+                 {v_gelu_slope, 0, (real)0.5},
+                 {v_gelu_slope, (real)-0.0, (real)0.5},
+                 {v_gelu_slope, infinite, 1},
+                 {v_gelu_slope, 100, 1},
+                 {v_gelu_slope, least, (real)0.5},
+                 {v_gelu_slope, (real)NAN, (real)NAN}};
     for (size_t k = 0; k < COUNT(known); k++) {
         real y[LANES];
         v_store(y, known[k].vector(v_set(known[k].x)));
         for (int i = 0; i < LANES; i++)
-            if (!same(y[i], known[k].y)) { fail("a known value", (long)k); break; }
+            if (!same(y[i], known[k].y)) {
+                fail("a known value", (long)k);
+                break;
+            }
     }
 }
 
@@ -558,8 +633,7 @@ static uint64_t hash(uint64_t h, real x) /* FNV-1a over the value's bytes; every
     return h;
 }
 
-static void print_bits(void)
-{
+static void print_bits(void) {
     uint64_t h = 0xcbf29ce484222325u;
     random_state = 2;
     for (int trial = 0; trial < 12000; trial++) {
@@ -579,8 +653,7 @@ static void print_bits(void)
     printf("bits %016llx\n", (unsigned long long)h);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     double scale = argc > 1 ? atof(argv[1]) : 1;
     printf("%s %s\n", TEXT_OF(FBP_ISA), TEXT_OF(FBP_REAL_NAME));
     check_lanes();
