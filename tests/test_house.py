@@ -769,7 +769,7 @@ def test_the_table_names_every_kernel():
     for name, kernel in re.findall(r"^\s+\.(\w+) = FBP\((\w+)\)", table, re.M):
         assert name == kernel
     numbers = header[header.index("enum fbp_loss {") : header.index("FBP_LOSSES")]
-    entry = table[table.index(".loss = {") :]
+    entry = table[re.search(r"\.loss =\s*\{", table).start() :]
     pairs = re.findall(r"\[FBP_(\w+)\] = FBP\((\w+)\)", entry[: entry.index("}")])
     assert [upper for upper, _ in pairs] == re.findall(r"FBP_(\w+),", numbers)
     assert all(upper.lower() == lower for upper, lower in pairs)
