@@ -1,4 +1,8 @@
-"""Builds the extension fastbp._core: fastbp/_core.pyx, which includes fastbp/core, over the C sources in src_c."""
+"""Builds the extension fastbp._core: fastbp/_core.pyx, which includes fastbp/core, over the C sources in src_c.
+
+The environment variable FASTBP_BUILD chooses how: `release` (the default), `debug` (-O0 -g) or `sanitize` (the address and
+undefined-behaviour sanitizers). CONTRIBUTING.md shows how the last two are used.
+"""
 
 import os
 import platform
@@ -14,7 +18,7 @@ from setuptools.command.build_ext import build_ext
 # Kernels are compiled once per instruction set and real type, each file with its own flags. Which of them run is
 # decided when the package is imported, so nothing here depends on the processor of the machine that builds.
 ISA_FLAGS = {
-    "portable": [],
+    "portable": ["-O2"],
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
     "neon": [],
@@ -26,9 +30,26 @@ ISAS_OF_MACHINE = {
     "arm64": ["portable", "neon"],
 }
 
-# Multiplications and additions are fused where the source says so and nowhere else, and no sum is re-ordered: the same
-# bits on every instruction set depend on it. The two -fno flags give up errno and exception flags, not accuracy.
+# Multiplications and additions are fused only where the source says so, and no sum is re-ordered: the same bits on every
+# instruction set depend on it. The two -fno flags give up errno and exception flags, not accuracy.
 C_FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+CYTHON_FLAGS = ["-O1"]  # argument handling: more optimization takes longer to compile and changes no measured latency
+
+# Flags added last, so that they win over the ones above.
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+BUILDS = {
+    "release": ["-g0"],
+    "debug": ["-O0", "-g"],
+    "sanitize": ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS],
+}
+
+
+def chosen_build():
+    """The name of the build that FASTBP_BUILD asks for."""
+    name = os.environ.get("FASTBP_BUILD") or "release"
+    if name not in BUILDS:
+        sys.exit(f"the environment variable FASTBP_BUILD must be one of {', '.join(BUILDS)}, got {name!r}")
+    return name
 
 
 def machine():
@@ -38,26 +59,41 @@ def machine():
 
 
 class BuildExtension(build_ext):
-    """build_ext with flags by file, files compiled side by side, and the result in the source tree as well."""
+    """build_ext that compiles the files of an extension side by side, kernels with the flags of their instruction set, and
+    that leaves a copy of the result in the source tree."""
 
-    def build_extensions(self):
-        compiler = self.compiler
-        compile_file, compile_files = compiler._compile, compiler.compile
-        jobs = []
+    def finalize_options(self):
+        super().finalize_options()
+        if BUILD != "release":
+            self.build_temp += f"-{BUILD}"  # object files of different builds stay apart
 
-        def begin_file(obj, src, ext, cc_args, extra_postargs, pp_opts):
-            flags = extra_postargs + ISA_FLAGS.get(os.path.basename(src).split("_")[0], [])
-            jobs.append(workers.submit(compile_file, obj, src, ext, cc_args, flags, pp_opts))
+    def build_extension(self, ext):
+        kernels = [name for name in ext.sources if os.path.dirname(name).endswith("isa")]
+        others = [name for name in ext.sources if name not in kernels]
+        core, *c_files = others  # the file that Cython wrote comes first
+        jobs = [(name, ISA_FLAGS[os.path.basename(name).split("_")[0]]) for name in kernels]
+        jobs += [(name, []) for name in c_files] + [(core, CYTHON_FLAGS)]
 
-        def begin_and_await_files(*args, **kwargs):
-            objects = compile_files(*args, **kwargs)
-            for job in jobs:
-                job.result()
-            return objects
+        def compile_file(job):
+            source, flags = job
+            return self.compiler.compile(
+                [source],
+                output_dir=self.build_temp,
+                macros=ext.define_macros,
+                include_dirs=ext.include_dirs,
+                extra_postargs=[*C_FLAGS, *flags, *ext.extra_compile_args],
+                depends=ext.depends,
+            )
 
-        compiler._compile, compiler.compile = begin_file, begin_and_await_files
         with ThreadPoolExecutor(os.cpu_count()) as workers:
-            super().build_extensions()
+            objects = [name for names in workers.map(compile_file, jobs) for name in names]
+        # setuptools links what was compiled here, and has nothing left to compile.
+        sources, before = ext.sources, ext.extra_objects
+        ext.sources, ext.extra_objects = [], [*before, *objects]
+        try:
+            super().build_extension(ext)
+        finally:
+            ext.sources, ext.extra_objects = sources, before
 
     def run(self):
         super().run()
@@ -70,6 +106,7 @@ class BuildExtension(build_ext):
 if sys.platform == "darwin":
     os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}")
 
+BUILD = chosen_build()
 ISAS = ISAS_OF_MACHINE.get(machine(), ["portable"])
 
 # One wheel for CPython 3.11 and all later ones. Builds without the GIL have no stable ABI.
@@ -79,14 +116,14 @@ core = Extension(
     "fastbp._core",
     sources=[
         "fastbp/_core.pyx",
-        *(f"src_c/{name}.c" for name in ("plan", "pass", "loss", "update", "epoch", "calls", "pool", "cpu", "rng")),
+        *sorted(glob("src_c/*.c")),
         *(f"src_c/isa/{isa}_{real}.c" for isa in reversed(ISAS) for real in ("f32", "f64")),
     ],
     depends=[*glob("fastbp/core/*.px[di]"), *glob("src_c/*.h"), *glob("src_c/kernels/*.h"), *glob("src_c/vec/*.h")],
     include_dirs=["src_c"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
-    extra_compile_args=[*C_FLAGS, "-g0", "-fvisibility=hidden", "-pthread"],
-    extra_link_args=["-pthread"],
+    extra_compile_args=["-fvisibility=hidden", "-pthread", *BUILDS[BUILD]],
+    extra_link_args=["-pthread", *(SANITIZERS if BUILD == "sanitize" else [])],
     py_limited_api=LIMITED,
 )
 
