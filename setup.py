@@ -1,7 +1,7 @@
 """Builds the extension fastbp._core: fastbp/_core.pyx, which includes fastbp/core, over the C sources in src_c.
 
-The environment variable FASTBP_BUILD chooses how: `release` (the default), `debug` (-O0 -g) or `sanitize` (the address and
-undefined-behaviour sanitizers). CONTRIBUTING.md shows how the last two are used.
+The environment variable FASTBP_BUILD chooses how: `release` (the default), `debug` (-O0 -g) or `sanitize` (the address
+and undefined-behaviour sanitizers). CONTRIBUTING.md shows how the last two are used.
 """
 
 import os
@@ -30,8 +30,8 @@ ISAS_OF_MACHINE = {
     "arm64": ["portable", "neon"],
 }
 
-# Multiplications and additions are fused only where the source says so, and no sum is re-ordered: the same bits on every
-# instruction set depend on it. The two -fno flags give up errno and exception flags, not accuracy.
+# Multiplications and additions are fused only where the source says so, and no sum is re-ordered: the same bits on
+# every instruction set depend on it. The two -fno flags give up errno and exception flags, not accuracy.
 C_FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 CYTHON_FLAGS = ["-O1"]  # argument handling: more optimization takes longer to compile and changes no measured latency
 
@@ -59,8 +59,8 @@ def machine():
 
 
 class BuildExtension(build_ext):
-    """build_ext that compiles the files of an extension side by side, kernels with the flags of their instruction set, and
-    that leaves a copy of the result in the source tree."""
+    """build_ext that compiles the files of an extension side by side, kernels with the flags of their instruction set,
+    and leaves a copy of the result in the source tree."""
 
     def finalize_options(self):
         super().finalize_options()

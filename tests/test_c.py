@@ -1,9 +1,10 @@
 """The C sources below Python: every kernel and every vector function, on each instruction set, compiled here and run.
 
-Two small programs are linked to the kernels: c/kernel_bits.c runs every kernel, c/math_test.c every vector operation and
-function. The kernels are the object files that the last build left in build/, where no source has changed since; others are
-compiled here. Instruction sets with fused multiply-add must agree bit for bit. NEON runs under emulation where a cross
-compiler and an emulator are installed; its kernels are compiled with less optimization, on which no bit depends.
+Two small programs are linked to the kernels: c/kernel_bits.c runs every kernel, c/math_test.c every vector operation
+and function. The kernels are the object files that the last build left in build/, unless a source has changed since;
+all others are compiled here. Instruction sets with fused multiply-add must agree bit for bit. NEON runs under emulation
+where a cross compiler and an emulator are installed; its kernels are compiled with less optimization, on which no bit
+depends.
 """
 
 import ast
@@ -80,7 +81,9 @@ def run(command, timeout=300):
 
 def built_object(name):
     """The object file of a source in src_c that the last release build left, or None where a source is newer."""
-    objects = [path for path in ROOT.glob(f"build/temp.*/src_c/{name}.o") if path.parts[len(ROOT.parts) + 1][-1].isdigit()]
+    objects = [
+        path for path in ROOT.glob(f"build/temp.*/src_c/{name}.o") if path.parts[len(ROOT.parts) + 1][-1].isdigit()
+    ]
     if not objects:
         return None
     newest = max(objects, key=lambda path: path.stat().st_mtime)
@@ -101,7 +104,11 @@ def programs(tmp_path_factory):
 
     def kernels(compiler, name, *flags):
         native = compiler[0] != CROSS_COMPILER
-        return native and built_object(f"isa/{name}") or compiled(compiler, SOURCES / "isa" / f"{name}.c", f"{name}.o", *flags)
+        return (
+            native
+            and built_object(f"isa/{name}")
+            or compiled(compiler, SOURCES / "isa" / f"{name}.c", f"{name}.o", *flags)
+        )
 
     def kernel_bits(isa, compiler, runner, objects):
         linked = folder / f"kernel_bits_{isa}"

@@ -80,7 +80,7 @@ def test_the_wheel_holds_what_is_needed_and_no_sources():
         "cli/program.py",
     ):
         assert f"fastbp/{needed}" in names
-    assert not [name for name in names if name.endswith((".pyx", ".c", ".h"))]
+    assert not [name for name in names if name.endswith((".pyx", ".pxd", ".pxi", ".c", ".h"))]
     assert not [name for name in names if name.startswith(("tests", "benches", "src_c"))]
 
 
@@ -97,7 +97,7 @@ def test_the_source_distribution_is_whole(tmp_path):
     wanted = [path for path in wanted if path.suffix not in (".so", ".pyd", ".pyc") and "." not in path.parent.name]
     missing = {path.relative_to(ROOT).as_posix() for path in wanted} - held
     assert not missing
-    assert held >= {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "setup.py"}
+    assert held >= {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml", "setup.py"}
 
 
 # ------------------------------------------------------------------------------------------------ public names
