@@ -14,6 +14,7 @@ from glob import glob
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
 # Kernels are compiled once per instruction set and real type, each file with its own flags. Which of them run is
 # decided when the package is imported, so nothing here depends on the processor of the machine that builds.
@@ -68,32 +69,29 @@ class BuildExtension(build_ext):
             self.build_temp += f"-{BUILD}"  # object files of different builds stay apart
 
     def build_extension(self, ext):
-        kernels = [name for name in ext.sources if os.path.dirname(name).endswith("isa")]
-        others = [name for name in ext.sources if name not in kernels]
-        core, *c_files = others  # the file that Cython wrote comes first
-        jobs = [(name, ISA_FLAGS[os.path.basename(name).split("_")[0]]) for name in kernels]
-        jobs += [(name, []) for name in c_files] + [(core, CYTHON_FLAGS)]
+        core, *c_files = ext.sources  # the file that Cython wrote comes first
+        headers = [name for name in ext.depends if name.endswith(".h")]
 
-        def compile_file(job):
-            source, flags = job
-            return self.compiler.compile(
-                [source],
-                output_dir=self.build_temp,
-                macros=ext.define_macros,
-                include_dirs=ext.include_dirs,
-                extra_postargs=[*C_FLAGS, *flags, *ext.extra_compile_args],
-                depends=ext.depends,
-            )
+        def object_of(source):
+            flags = CYTHON_FLAGS if source == core else ISA_FLAGS.get(os.path.basename(source).split("_")[0], [])
+            [name] = self.compiler.object_filenames([source], output_dir=self.build_temp)
+            if self.force or newer_group([source, *headers, "setup.py"], name, "newer"):
+                self.compiler.compile(
+                    [source],
+                    output_dir=self.build_temp,
+                    macros=ext.define_macros,
+                    include_dirs=ext.include_dirs,
+                    extra_postargs=[*C_FLAGS, *flags, *ext.extra_compile_args],
+                )
+            return name
 
         with ThreadPoolExecutor(os.cpu_count()) as workers:
-            objects = [name for names in workers.map(compile_file, jobs) for name in names]
-        # setuptools links what was compiled here, and has nothing left to compile.
-        sources, before = ext.sources, ext.extra_objects
-        ext.sources, ext.extra_objects = [], [*before, *objects]
-        try:
-            super().build_extension(ext)
-        finally:
-            ext.sources, ext.extra_objects = sources, before
+            objects = list(workers.map(object_of, [*c_files, core]))
+        # setuptools links these, whatever the build before linked, and has nothing left to compile.
+        force, self.force = self.force, True
+        ext.sources, ext.extra_objects = [], objects
+        super().build_extension(ext)
+        self.force, ext.sources, ext.extra_objects = force, [core, *c_files], []
 
     def run(self):
         super().run()
@@ -116,8 +114,8 @@ core = Extension(
     "fastbp._core",
     sources=[
         "fastbp/_core.pyx",
-        *sorted(glob("src_c/*.c")),
         *(f"src_c/isa/{isa}_{real}.c" for isa in reversed(ISAS) for real in ("f32", "f64")),
+        *sorted(glob("src_c/*.c")),
     ],
     depends=[*glob("fastbp/core/*.px[di]"), *glob("src_c/*.h"), *glob("src_c/kernels/*.h"), *glob("src_c/vec/*.h")],
     include_dirs=["src_c"],

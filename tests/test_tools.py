@@ -61,26 +61,27 @@ def test_the_builds_are_documented():
 # -------------------------------------------------------------------------------------------------- the quick subset
 
 
-def quick_tests(folder=ROOT / "tests", *options):
+@pytest.fixture(scope="module")
+def quick_tests():
     """{file: number of its tests without the mark `slow`}"""
     command = [sys.executable, "-m", "pytest", "-qq", "--collect-only", "-p", "no:cacheprovider", "-m", "not slow"]
-    run = subprocess.run([*command, *options, folder], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    run = subprocess.run([*command, "tests"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout + run.stderr
     return {Path(name).stem: int(count) for name, count in re.findall(r"^(\S+\.py): (\d+)$", run.stdout, re.M)}
 
 
 @pytest.mark.slow
-def test_every_family_has_quick_tests():
-    counts = quick_tests()
-    assert {name: counts.get(f"test_{name}", 0) for name in FAMILIES if counts.get(f"test_{name}", 0) < 5} == {}
+def test_every_family_has_quick_tests(quick_tests):
+    few = {name for name in FAMILIES if quick_tests.get(f"test_{name}", 0) < 5}
+    assert few == set()
 
 
 @pytest.mark.slow
-def test_slow_files_are_there_and_have_no_quick_tests():
+def test_slow_files_are_there_and_have_no_quick_tests(quick_tests):
     from conftest import SLOW
 
     assert {name for name in SLOW if not (ROOT / "tests" / f"{name}.py").exists()} == set()
-    assert SLOW & set(quick_tests()) == set()
+    assert SLOW & set(quick_tests) == set()
 
 
 # ------------------------------------------------------------------------------------------------ workflows and hooks
