@@ -81,9 +81,7 @@ def run(command, timeout=300):
 
 def built_object(name):
     """The object file of a source in src_c that the last release build left, or None where a source is newer."""
-    objects = [
-        path for path in ROOT.glob(f"build/temp.*/src_c/{name}.o") if path.parts[len(ROOT.parts) + 1][-1].isdigit()
-    ]
+    objects = list(ROOT.glob(f"build/temp.*[0-9]/src_c/{name}.o"))
     if not objects:
         return None
     newest = max(objects, key=lambda path: path.stat().st_mtime)
@@ -103,12 +101,8 @@ def programs(tmp_path_factory):
         return output
 
     def kernels(compiler, name, *flags):
-        native = compiler[0] != CROSS_COMPILER
-        return (
-            native
-            and built_object(f"isa/{name}")
-            or compiled(compiler, SOURCES / "isa" / f"{name}.c", f"{name}.o", *flags)
-        )
+        built = built_object(f"isa/{name}") if compiler[0] != CROSS_COMPILER else None
+        return built or compiled(compiler, SOURCES / "isa" / f"{name}.c", f"{name}.o", *flags)
 
     def kernel_bits(isa, compiler, runner, objects):
         linked = folder / f"kernel_bits_{isa}"
