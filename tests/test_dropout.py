@@ -207,5 +207,5 @@ def test_nothing_outside_the_arrays_is_touched(isa, dtype, place):
         _core.dropout_forward(guarded(x, place), 0.5, 1, 2, 3, 4, y, mask)
         assert_same_bits((y, mask), ops.dropout_forward(x, 0.5, 1, 2, 3, 4))
         dx = guarded_empty(shape, dtype, place)
-        _core.multiply(guarded(x, place), mask, dx)
+        _core.dropout_backward(guarded(x, place), mask, dx)
         assert_same_bits(dx, x * mask)

@@ -1,10 +1,17 @@
 """Checks of arguments, shared by the operations, the network and the trainer.
 
-Each check returns what C can take: an aligned, C-contiguous array, the argument itself where that is already so. An
-error names the argument, what was expected and what came: TypeError for kinds, ValueError for values.
+Each check returns an argument that the core can take: for an array, an aligned, C-contiguous one, which is the argument
+itself where it is so already. An error names the argument, what was expected and what came: TypeError for kinds,
+ValueError for values.
+
+The core takes arguments that are ready without calling anything here, and gives the others to the functions that the
+last line of this module registers.
 """
 
+from __future__ import annotations
+
 from math import inf
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy
 from numpy import ndarray
@@ -12,15 +19,22 @@ from numpy import ndarray
 from .. import _core
 from . import declarative
 
-FLOAT32 = numpy.dtype("float32")
-FLOAT64 = numpy.dtype("float64")
-INT64 = numpy.dtype("int64")
-UINT8 = numpy.dtype("uint8")
-AT_ONCE = 1 << 22  # elements looked at between two looks at signals
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    DType: TypeAlias = numpy.dtype[Any]
+    Real = TypeVar("Real", bound=numpy.floating[Any])
+    Reals: TypeAlias = NDArray[numpy.floating[Any]]
+
+FLOAT32: DType = numpy.dtype("float32")
+FLOAT64: DType = numpy.dtype("float64")
+INT64: DType = numpy.dtype("int64")
+UINT8: DType = numpy.dtype("uint8")
+AT_ONCE = 1 << 22  # elements checked in one call, between which signals are handled
 
 
-def kind(value):
-    """What a value is, for an error message: "list", "int64 array"."""
+def kind(value: object) -> str:
+    """The kind of a value, for an error message: "list", "int64 array"."""
     if isinstance(value, ndarray):
         if hasattr(value, "mask"):
             return "masked array"
@@ -28,13 +42,13 @@ def kind(value):
     return declarative.described(value)
 
 
-def array(name, x, ndim=None, dtype=None):
+def array(name: str, x: Any, ndim: int | None = None, dtype: DType | None = None) -> Reals:
     """Check an array of reals.
 
     Parameters
     ----------
     name : str
-        What the caller calls it.
+        The argument's name, for the error message.
     x : ndarray of float32 or float64
     ndim : int, optional
         The number of dimensions it must have; any when None.
@@ -53,6 +67,40 @@ def array(name, x, ndim=None, dtype=None):
     ValueError
         Of another number of dimensions.
     """
+    x = _real(name, x, ndim, dtype)
+    flags = x.flags
+    if not flags.carray and not (flags.c_contiguous and flags.aligned):  # most arrays pass the first test
+        x = x.copy()
+    return x
+
+
+def in_place(name: str, x: Any, ndim: int | None = None, dtype: DType | None = None) -> Reals:
+    """Check an array of reals that is updated in place.
+
+    Parameters
+    ----------
+    name, x, ndim, dtype
+        See `array`.
+
+    Returns
+    -------
+    ndarray
+        `x`, or for an instance of a subclass a plain array over the same memory.
+
+    Raises
+    ------
+    TypeError
+        Not an array, or of another dtype.
+    ValueError
+        Of another number of dimensions, not contiguous, not aligned or read-only.
+    """
+    x = _real(name, x, ndim, dtype)
+    if not x.flags.carray:
+        raise ValueError(f"{name} is updated in place: it must be writeable, contiguous and aligned")
+    return x
+
+
+def _real(name: str, x: Any, ndim: int | None, dtype: DType | None) -> Reals:
     if type(x) is not ndarray:
         x = _plain(name, x, "a float32 or float64")
     its = x.dtype
@@ -63,44 +111,18 @@ def array(name, x, ndim=None, dtype=None):
             raise TypeError(f"{name} must be a float32 or float64 array, got {kind(x)}")
     if ndim is not None and x.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimension{'s' * (ndim != 1)}, got shape {x.shape}")
-    flags = x.flags
-    if not flags.carray and not (flags.c_contiguous and flags.aligned):  # most arrays pass the first test
-        x = x.copy()
     return x
 
 
-def in_place(name, x, shape=None, dtype=None):
-    """Check an array that is updated in place: contiguous, aligned and writeable, of the given shape.
-
-    Returns
-    -------
-    ndarray
-        `x`, or for an instance of a subclass a plain array over the same memory.
-
-    Raises
-    ------
-    TypeError
-        Not an array of float32 or float64, or not of `dtype`.
-    ValueError
-        Not of `shape`, not contiguous, not aligned or read-only.
-    """
-    plain = array(name, x, None, dtype)
-    if not x.flags.carray:
-        raise ValueError(f"{name} is updated in place: it must be writeable, contiguous and aligned")
-    if shape is not None and x.shape != shape:
-        raise ValueError(f"{name} has shape {x.shape}; expected {shape}")
-    return plain
-
-
-def arrayed(name, x):
-    """What offers itself as an array, by ``__array__`` or DLPack, as one; anything else as it is.
+def arrayed(name: str, x: Any) -> Any:
+    """Convert an object that offers itself as an array, by ``__array__`` or DLPack; return anything else as it is.
 
     Parameters
     ----------
     name : str
-        What the caller calls it.
+        The argument's name, for the error message.
     x : object
-        A pandas DataFrame or Series, a tensor of PyTorch in the memory of the processor, an array of JAX, ...
+        A pandas DataFrame or Series, a PyTorch tensor in the memory of the processor, a JAX array, ...
 
     Returns
     -------
@@ -110,12 +132,12 @@ def arrayed(name, x):
     Raises
     ------
     TypeError
-        What offers itself cannot be read, such as a tensor in the memory of another device, or holds Python objects.
+        The object cannot be read, such as a tensor in the memory of another device, or holds Python objects.
     """
     if isinstance(x, (ndarray, numpy.generic, type)):
         return x
     if hasattr(x, "__array__"):
-        read = numpy.asarray
+        read: Any = numpy.asarray
     elif hasattr(x, "__dlpack__"):
         read = numpy.from_dlpack
     else:
@@ -135,18 +157,18 @@ def arrayed(name, x):
     return found
 
 
-def inputs(name, x, columns, taker):
-    """Check rows of inputs. They may be of any strides and alignment: whoever takes them converts them row by row.
+def inputs(name: str, x: Any, columns: int, taker: str) -> NDArray[Any]:
+    """Check rows of inputs. They may have any strides and alignment: the core converts them row by row.
 
     Parameters
     ----------
     name : str
-        What the caller calls it.
-    x : ndarray of float32, float64 or uint8, (B, columns), or what `arrayed` makes one of
-        Bytes are pixels, which stand for their 255th part.
+        The argument's name, for the error message.
+    x : ndarray of float32, float64 or uint8, (B, columns), or an object that `arrayed` converts to one
+        uint8 values are scaled by 1/255.
     columns : int
     taker : str
-        Who takes so many columns, as the message says it: "the network".
+        What takes this number of columns, for the error message: "the network".
 
     Returns
     -------
@@ -175,15 +197,15 @@ def inputs(name, x, columns, taker):
     return x
 
 
-def converted(x, dtype):
-    """Return `x` in `dtype`; what does not fit becomes inf, silently: `finite` reports it."""
+def converted(x: NDArray[Any], dtype: DType) -> NDArray[Any]:
+    """Return `x` in `dtype`; a value that is too large becomes inf, silently: `finite` reports it."""
     if x.dtype == dtype:
         return x
     with numpy.errstate(over="ignore", under="ignore"):
         return x.astype(dtype)
 
 
-def finite(name, x, advice="clean the data, or pass allow_nonfinite=True"):
+def finite(name: str, x: Reals, advice: str = "clean the data, or pass allow_nonfinite=True") -> None:
     """Refuse nan and inf in a contiguous array of reals.
 
     Raises
@@ -196,8 +218,10 @@ def finite(name, x, advice="clean the data, or pass allow_nonfinite=True"):
         raise ValueError(f"{name}[{', '.join(map(str, where))}] is {x[where]} in {x.dtype}; {advice}")
 
 
-def finite_inputs(name, x, dtype, advice="clean the data, or pass allow_nonfinite=True"):
-    """Refuse nan and inf in rows of inputs, as `inputs` gives them, when taken in `dtype`. Looks at a part at a time.
+def finite_inputs(
+    name: str, x: NDArray[Any], dtype: DType, advice: str = "clean the data, or pass allow_nonfinite=True"
+) -> None:
+    """Refuse nan and inf in rows of inputs, as `inputs` returns them, after conversion to `dtype`.
 
     Raises
     ------
@@ -213,25 +237,25 @@ def finite_inputs(name, x, dtype, advice="clean the data, or pass allow_nonfinit
             raise ValueError(f"{name}[{start + row}, {column}] is {part[row, column]} in {dtype}; {advice}")
 
 
-def rows(name, x, expected, other):
+def rows(name: str, x: NDArray[Any], expected: int, other: str) -> None:
     """Refuse an array whose number of rows differs from that of the array called `other`."""
     if x.shape[0] != expected:
         raise ValueError(f"{name} has {x.shape[0]} rows; {other} has {expected}")
 
 
-def labels(name, y, expected_rows, classes, other="x"):
+def labels(name: str, y: Any, expected_rows: int, classes: int, other: str = "x") -> NDArray[numpy.int64]:
     """Check class numbers.
 
     Parameters
     ----------
     name : str
-        What the caller calls it.
+        The argument's name, for the error message.
     y : ndarray of an integer dtype, (expected_rows,)
     expected_rows : int
     classes : int
         Each label must be in 0 .. classes - 1.
     other : str
-        The argument that has so many rows.
+        The argument that has this number of rows.
 
     Returns
     -------
@@ -250,8 +274,8 @@ def labels(name, y, expected_rows, classes, other="x"):
     return y
 
 
-def integers(name, y):
-    """Check a one-dimensional array of integers and return it as contiguous int64; values too large turn negative."""
+def integers(name: str, y: Any) -> NDArray[numpy.int64]:
+    """Check a vector of integers and return it as contiguous int64. Values too large for int64 become negative."""
     if type(y) is not ndarray:
         y = _plain(name, y, "an integer")
     if y.dtype.kind not in "iu":
@@ -267,19 +291,19 @@ def integers(name, y):
     return y if flags.c_contiguous and flags.aligned else y.copy()
 
 
-def targets(name, y, expected_rows, outputs, dtype, other="x"):
+def targets(name: str, y: Any, expected_rows: int, outputs: int, dtype: DType, other: str = "x") -> Reals:
     """Check targets that are reals, and convert them to `dtype`.
 
     Parameters
     ----------
     name : str
-        What the caller calls it.
+        The argument's name, for the error message.
     y : ndarray of float32 or float64, (expected_rows, outputs)
         Or (expected_rows,) when `outputs` is 1.
     expected_rows, outputs : int
     dtype : dtype
     other : str
-        The argument that has so many rows.
+        The argument that has this number of rows.
 
     Returns
     -------
@@ -303,17 +327,17 @@ def targets(name, y, expected_rows, outputs, dtype, other="x"):
     return converted(y, dtype)
 
 
-def row_weights(name, w, expected_rows, other="x"):
+def row_weights(name: str, w: Any, expected_rows: int, other: str = "x") -> NDArray[numpy.float64]:
     """Check the weights of rows.
 
     Parameters
     ----------
     name : str
-        What the caller calls them.
+        The argument's name, for the error message.
     w : ndarray of float32 or float64, (expected_rows,)
     expected_rows : int
     other : str
-        The argument that has so many rows.
+        The argument that has this number of rows.
 
     Returns
     -------
@@ -338,14 +362,9 @@ def row_weights(name, w, expected_rows, other="x"):
     return w
 
 
-def integer(name, value, least=0, most=None):
-    """As `declarative.integer`, and quicker for an int in range."""
-    if type(value) is int and value >= least and (most is None or value <= most):
-        return value
-    return declarative.integer(name, value, least, most)
-
-
-def number(name, value, least=None, above=None, below=None):
+def number(
+    name: str, value: Any, least: float | None = None, above: float | None = None, below: float | None = None
+) -> float:
     """As `declarative.number`, and quicker for a float in range."""
     if (
         type(value) is float
@@ -357,7 +376,7 @@ def number(name, value, least=None, above=None, below=None):
     return declarative.number(name, value, least, above, below)
 
 
-def representable(name, value, dtype):
+def representable(name: str, value: float, dtype: DType) -> None:
     """Refuse a number that becomes infinite, or 0 where it was not, when rounded to `dtype`.
 
     Raises
@@ -370,8 +389,11 @@ def representable(name, value, dtype):
         raise ValueError(f"{name} is {value:g}, which is {rounded:g} in {dtype}")
 
 
-def _plain(name, x, expected):
-    """An instance of a subclass of ndarray as a plain array. What is no array, or hides some elements, is refused."""
+def _plain(name: str, x: Any, expected: str) -> NDArray[Any]:
+    """View an array of a subclass of ndarray as a plain one. Refuse other objects, and masked arrays."""
     if not isinstance(x, ndarray) or hasattr(x, "mask"):
         raise TypeError(f"{name} must be {expected} array, got {kind(x)}")
     return x.view(ndarray)
+
+
+_core.prepare_with(array, in_place, declarative.number, declarative.integer, declarative.flag)

@@ -30,8 +30,9 @@ def activation_backward(dy, y, int activation, double alpha, dx=...):
     args.count = args.item = 0
     try:
         dy_ = real(&args, "dy", dy, ANY)
-        y_ = real(&args, "y", y, ANY)
-        match_shape("y", y_, dy_)
+        argument = "x" if activation >= FBP_FROM_Z else "y"
+        y_ = real(&args, argument, y, ANY)
+        match_shape(argument, y_, "dy", dy_)
         if dx is ...:
             dx = new_array(dy.shape, args.item)
         dx_ = real_out(&args, "dx", dx, ANY)
@@ -79,7 +80,7 @@ def softmax_backward(dy, y, dx=...):
         dy_ = real(&args, "dy", dy, 2)
         y_ = real(&args, "y", y, 2)
         B, C = dy_.shape[0], dy_.shape[1]
-        match("y", y_, B, C)
+        match_shape("y", y_, "dy", dy_)
         if dx is ...:
             dx = new_array((B, C), args.item)
         dx_ = real_out(&args, "dx", dx, 2)

@@ -1,4 +1,8 @@
-# Arguments of a call: buffers of arrays, numbers, and the GIL.
+# Arguments of a call: the buffers of arrays, numbers, and the GIL.
+#
+# An argument that C can take as it is costs a few comparisons. Every other one is given to the functions that
+# `prepare_with` was called with: they return one that C can take, or raise an error that names the argument, what was
+# expected and what came. A copy that they return lives as long as its buffer is held.
 
 cdef enum:
     MOST_ARGUMENTS = 8
@@ -18,6 +22,25 @@ cdef object empty = numpy.empty
 cdef object float32 = numpy.dtype("float32")
 cdef object float64 = numpy.dtype("float64")
 
+cdef object prepared_array, prepared_in_place, prepared_number, prepared_integer, prepared_flag
+
+
+def prepare_with(array, in_place, number, integer, flag):
+    """Set the functions that prepare arguments which C cannot take as they are.
+
+    array, in_place : (name, x, ndim or None, dtype or None) -> plain, aligned, C-contiguous array
+        in_place returns an array over the memory of x, which can be written to.
+    number : (name, value, least, above, below) -> float
+        Each limit may be None.
+    integer : (name, value, least, most) -> int
+    flag : (name, value) -> bool
+    """
+    global prepared_array, prepared_in_place, prepared_number, prepared_integer, prepared_flag
+    prepared_array, prepared_in_place = array, in_place
+    prepared_number, prepared_integer, prepared_flag = number, integer, flag
+
+
+# ---------------------------------------------------------------------------------------------------- arrays
 
 cdef enum Flaw:
     READY
@@ -29,9 +52,14 @@ cdef enum Flaw:
 
 
 cdef Flaw look_at(Arguments *args, object x, char format, int ndim, int flags) noexcept:
-    """Get the buffer of an argument into args.views[args.count - 1], unless it has a flaw: `take` says what is wanted.
+    """Get the buffer of an array that is C-contiguous, aligned, and of this format and number of dimensions.
 
-    What is no ndarray has a flaw, and so has an instance of a subclass: a masked array hides elements.
+    It becomes the last of args.views. An instance of a subclass of ndarray has a flaw: a masked array hides elements.
+    An array with a flaw may leave a buffer in args.views, too.
+
+    format: b'r' for reals, all of one call of the same type, b'x' for reals or bytes, b'i' for 64-bit, b'n' for 64-bit
+    or 32-bit and b'u' for unsigned 32-bit integers, b'd' for doubles.
+    flags: PyBUF_WRITABLE when C writes to the array, else 0.
     """
     cdef Py_buffer *view = &args.views[args.count]
     cdef char got
@@ -68,12 +96,7 @@ cdef Flaw look_at(Arguments *args, object x, char format, int ndim, int flags) n
 
 
 cdef Py_buffer *take(Arguments *args, str name, object x, char format, int ndim, int flags) except NULL:
-    """Get the buffer of an argument: C-contiguous, aligned, of the format and the number of dimensions wanted.
-
-    format: b'r' for reals, b'i' for 64-bit, b'n' for 64-bit or 32-bit and b'u' for unsigned 32-bit integers, b'd' for
-    doubles.
-    flags: PyBUF_WRITABLE when C writes to it, else 0.
-    """
+    """Get the buffer of an array that must be ready: see `look_at`, whose flaws are errors here."""
     cdef Py_buffer *view = &args.views[args.count]
     cdef Flaw flaw = look_at(args, x, format, ndim, flags)
     if flaw == READY:
@@ -83,49 +106,73 @@ cdef Py_buffer *take(Arguments *args, str name, object x, char format, int ndim,
     if flaw == NOT_CONTIGUOUS:
         raise ValueError(f"{name} must be {'a writeable' if flags else 'a'} C-contiguous array")
     if flaw == WRONG_DTYPE:
-        expected = {b'r': "float32 or float64 like the others", b'i': "int64", b'u': "uint32"}.get(format, "float64")
-        raise TypeError(f"{name} must be an array of {expected}, got format "
-                        f"{(<bytes>view.format).decode() if view.format != NULL else 'B'!r}")
+        expected = {b'i': "int64", b'u': "uint32"}.get(format, "float64")
+        raise TypeError(f"{name} must be a {expected} array, got {x.dtype} array")
     if flaw == WRONG_DIMENSIONS:
-        raise ValueError(f"{name} must have {ndim} dimensions, got {view.ndim}")
+        raise ValueError(f"{name} must have {ndim} dimension{'s' if ndim != 1 else ''}, got shape {x.shape}")
     raise ValueError(f"{name} must be aligned to {view.itemsize} bytes")
 
 
 cdef inline Py_buffer *real(Arguments *args, str name, object x, int ndim) except NULL:
-    return take(args, name, x, b'r', ndim, 0)
+    """Get the buffer of an array of reals that C reads."""
+    cdef int count = args.count
+    cdef Py_ssize_t item = args.item
+    if look_at(args, x, b'r', ndim, 0) == READY:
+        return &args.views[count]
+    return prepared(args, count, item, name, x, ndim, 0)
 
 
 cdef inline Py_buffer *real_out(Arguments *args, str name, object x, int ndim) except NULL:
-    return take(args, name, x, b'r', ndim, PyBUF_WRITABLE)
+    """Get the buffer of an array of reals that C writes to."""
+    cdef int count = args.count
+    cdef Py_ssize_t item = args.item
+    if look_at(args, x, b'r', ndim, PyBUF_WRITABLE) == READY:
+        return &args.views[count]
+    return prepared(args, count, item, name, x, ndim, PyBUF_WRITABLE)
+
+
+cdef Py_buffer *prepared(Arguments *args, int count, Py_ssize_t item, str name, object x, int ndim,
+                         int flags) except NULL:
+    """Prepare an array of reals that has a flaw, and get the buffer of the result. count, item: of args before."""
+    while args.count > count:
+        args.count -= 1
+        PyBuffer_Release(&args.views[args.count])
+    args.item = item
+    dtype = None if item == 0 else float32 if item == sizeof(float) else float64
+    ready = (prepared_in_place if flags else prepared_array)(name, x, None if ndim == ANY else ndim, dtype)
+    if look_at(args, ready, b'r', ndim, flags) != READY:
+        raise SystemError(f"{name} is not ready though it has been prepared")
+    return &args.views[count]
 
 
 cdef Py_buffer *take_rows(Arguments *args, fbp_rows *rows, object x, Py_ssize_t item) except NULL:
-    """Get the buffer of x (rows, columns) for a net of reals of size `item`: reals of either size, or bytes, with any strides
-    and alignment."""
+    """Get the buffer of x (rows, columns) for a net of reals of size `item`: reals of either size, or bytes, with any
+    strides and alignment."""
     cdef Py_buffer *view = &args.views[args.count]
     cdef const char *format
     if type(x) is not ndarray:
         raise TypeError(f"x must be a plain array, got {type(x).__name__}")
     if PyObject_GetBuffer(x, view, PyBUF_STRIDES | PyBUF_FORMAT) != 0:
         PyErr_Clear()
-        raise TypeError("x must be an array of float32, float64 or uint8")
+        raise TypeError(f"x must be a float32, float64 or uint8 array, got {x.dtype} array")
     args.count += 1
-    format = view.format + 1 if view.format[0] == b'=' else view.format  # so NumPy says that the machine's own is not aligned
+    # NumPy writes "=f" rather than "f" where an array is not aligned.
+    format = view.format + 1 if view.format[0] == b'=' else view.format
     if strcmp(format, "B") == 0:
         rows.kind = FBP_BYTES
     elif strcmp(format, "f") == 0 or strcmp(format, "d") == 0:
         rows.kind = FBP_REALS if view.itemsize == item else FBP_OTHER_REALS
     else:
-        raise TypeError(f"x must be an array of float32, float64 or uint8, got format {(<bytes>view.format).decode()!r}")
+        raise TypeError(f"x must be a float32, float64 or uint8 array, got {x.dtype} array")
     if view.ndim != 2:
-        raise ValueError(f"x must have 2 dimensions, got {view.ndim}")
+        raise ValueError(f"x must have 2 dimensions, got shape {x.shape}")
     rows.at, rows.row = view.buf, view.strides[0]
-    rows.column = view.strides[1] if view.shape[1] > 1 else view.itemsize  # of one column the stride may be anything
+    rows.column = view.strides[1] if view.shape[1] > 1 else view.itemsize  # the stride of a single column may be anything
     return view
 
 
 cdef inline fbp_rows close_rows(const void *x, size_t columns, size_t item) noexcept:
-    """Rows of a net's own reals, all of them close together."""
+    """Contiguous rows of reals of the network's own type."""
     cdef fbp_rows rows
     rows.at, rows.kind = x, FBP_REALS
     rows.row, rows.column = <ptrdiff_t>(columns * item), <ptrdiff_t>item
@@ -138,13 +185,24 @@ cdef inline void release(Arguments *args) noexcept:
         PyBuffer_Release(&args.views[args.count])
 
 
+cdef inline object new_array(shape, Py_ssize_t item):
+    return PyObject_CallFunctionObjArgs(empty, <PyObject *>shape, <PyObject *>(float32 if item == 4 else float64), NULL)
+
+
+# ----------------------------------------------------------------------------------------------- shapes
+
 cdef inline size_t elements(const Py_buffer *view) noexcept:
     return <size_t>(view.len // view.itemsize)
 
 
+cdef tuple shape_of(const Py_buffer *view):
+    cdef int i
+    return tuple([view.shape[i] for i in range(view.ndim)])
+
+
 cdef int match(str name, const Py_buffer *view, Py_ssize_t rows, Py_ssize_t columns) except -1:
     if view.shape[0] != rows or view.shape[1] != columns:
-        raise ValueError(f"{name} must have shape ({rows}, {columns}), got ({view.shape[0]}, {view.shape[1]})")
+        raise ValueError(f"{name} must have shape ({rows}, {columns}), got {shape_of(view)}")
     return 0
 
 
@@ -154,7 +212,8 @@ cdef int match_size(str name, const Py_buffer *view, size_t size) except -1:
     return 0
 
 
-cdef int match_shape(str name, const Py_buffer *view, const Py_buffer *like) except -1:
+cdef int match_shape(str name, const Py_buffer *view, str other, const Py_buffer *like) except -1:
+    """Require the shape of another argument."""
     cdef int i
     if view.ndim == like.ndim:
         for i in range(view.ndim):
@@ -162,42 +221,58 @@ cdef int match_shape(str name, const Py_buffer *view, const Py_buffer *like) exc
                 break
         else:
             return 0
-    raise ValueError(f"{name} must have the shape of the first array")
+    raise ValueError(f"{name} has shape {shape_of(view)}; {other} has {shape_of(like)}")
 
 
-cdef inline object new_array(shape, Py_ssize_t item):
-    return PyObject_CallFunctionObjArgs(empty, <PyObject *>shape, <PyObject *>(float32 if item == 4 else float64), NULL)
+cdef int match_axis(str name, const Py_buffer *view, int axis, size_t size, str other) except -1:
+    """Require as many rows (axis 0) or columns (axis 1) as another matrix has."""
+    if <size_t>view.shape[axis] != size:
+        raise ValueError(f"{name} has {view.shape[axis]} {'columns' if axis else 'rows'}; {other} has {size}")
+    return 0
 
+
+cdef int match_length(str name, const Py_buffer *view, size_t size, str other, str what) except -1:
+    """Require a vector with one element for each row, column or element (`what`) of another argument."""
+    if <size_t>view.shape[0] != size:
+        raise ValueError(f"{name} has {view.shape[0]} elements; {other} has {size} {what}")
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------- numbers
 
 cdef double LEAST_ABOVE_0 = 5e-324  # the smallest double
-cdef double LEAST_ABOVE_1 = 1 + 2.0**-52
+cdef uint64_t WORD_MOST = 0xFFFFFFFFFFFFFFFF
+cdef uint64_t SIZE_MOST = 0x7FFFFFFFFFFFFFFF
 
 
 cdef double number(str name, object value, double least, double end) except? -1:
-    """The value of a float or an int in [least, end). Other numbers and bools are for the caller to convert or refuse."""
-    cdef double real
-    if type(value) is not float and type(value) is not int:
-        raise TypeError(f"{name} must be a float, got {type(value).__name__}")
-    real = value
-    if not least <= real < end:
-        raise ValueError(f"{name} must be in [{least}, {end}), got {value}")
-    return real
+    """The value of a number in [least, end), where least is at least 0; LEAST_ABOVE_0 excludes 0."""
+    cdef double real = -1
+    if type(value) is float or type(value) is int:
+        real = PyFloat_AsDouble(value)
+        if real == -1:
+            PyErr_Clear()  # of an int that is too large
+        if least <= real < end:
+            return real
+    if least == LEAST_ABOVE_0:
+        return prepared_number(name, value, None, 0, None if end == INFINITY else end)
+    return prepared_number(name, value, least, None, None if end == INFINITY else end)
 
 
-cdef enum:
-    SHORT = 4096  # reals that C takes some microseconds for, the slowest functions included
-    MULTIPLY_ADDS_A_REAL = 16  # that take as long
+cdef uint64_t integer(str name, object value, uint64_t least, uint64_t most) except? 0xFFFFFFFFFFFFFFFF:
+    """The value of an integer in [least, most]."""
+    cdef uint64_t number
+    if type(value) is int:
+        number = PyLong_AsUnsignedLongLong(value)
+        if number == <uint64_t>-1 and PyErr_Occurred() != NULL:
+            PyErr_Clear()  # of an int that is negative or too large
+        elif least <= number <= most:
+            return number
+    return prepared_integer(name, value, least, most)
 
 
-cdef inline PyThreadState *let_go(double reals) noexcept:
-    """Release the GIL, unless what follows is over in a moment: other threads would then be let in for a time slice of
-    5 ms or more. No Python until `take_back`."""
-    return PyEval_SaveThread() if reals > SHORT else NULL
-
-
-cdef inline void take_back(PyThreadState *state) noexcept:
-    if state != NULL:
-        PyEval_RestoreThread(state)
+cdef bint flag(str name, object value) except -1:
+    return value if type(value) is bool else prepared_flag(name, value)
 
 
 cdef int known_activation(int activation) except -1:
@@ -230,8 +305,26 @@ cdef int within(str name, const int64_t *values, size_t N, uint64_t end) except 
     return 0
 
 
-# Memory in 64-byte lines, for intermediate gradients of one call.
+# ------------------------------------------------------------------------------------ the GIL, and memory
+
+cdef enum:
+    SHORT = 4096  # reals that C takes some microseconds for, the slowest functions included
+    MULTIPLY_ADDS_A_REAL = 16  # that take as long
+
+
+cdef inline PyThreadState *let_go(double reals) noexcept:
+    """Release the GIL, unless the work that follows is over in a moment: other threads would then be let in for a time
+    slice of 5 ms or more. No Python until `take_back`."""
+    return PyEval_SaveThread() if reals > SHORT else NULL
+
+
+cdef inline void take_back(PyThreadState *state) noexcept:
+    if state != NULL:
+        PyEval_RestoreThread(state)
+
+
 cdef void *scratch(size_t reals, Py_ssize_t item, void **block) except NULL:
+    """Memory for intermediate results of one call, aligned to 64 bytes, within *block, which the caller frees."""
     block[0] = malloc(reals * <size_t>item + 64)
     if block[0] == NULL:
         raise MemoryError(f"no memory for {reals} numbers of intermediate results")

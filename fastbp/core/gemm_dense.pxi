@@ -30,7 +30,8 @@ def gemm(a, b, bint transpose_a, bint transpose_b, c=...):
         p.gemm.M, p.gemm.K = a_.shape[transpose_a], a_.shape[not transpose_a]
         p.gemm.N = b_.shape[not transpose_b]
         if <size_t>b_.shape[transpose_b] != p.gemm.K:
-            raise ValueError(f"a gives {p.gemm.K} terms to each sum, b {b_.shape[transpose_b]}")
+            raise ValueError(f"a has {p.gemm.K} {'rows' if transpose_a else 'columns'}; "
+                             f"b has {b_.shape[transpose_b]} {'columns' if transpose_b else 'rows'}")
         if c is ...:
             c = new_array((p.gemm.M, p.gemm.N), args.item)
         c_ = real_out(&args, "c", c, 2)
@@ -70,7 +71,7 @@ cdef int begin_layer(Layer *l, const Py_buffer *x, const Py_buffer *W, int activ
     if x.shape[1] != W.shape[0]:
         raise ValueError(f"x has {x.shape[1]} columns; W takes {W.shape[0]}")
     if W.shape[0] == 0 or W.shape[1] == 0:
-        raise ValueError(f"W must have at least one row and one column, got shape ({W.shape[0]}, {W.shape[1]})")
+        raise ValueError(f"W must have at least one row and one column, got shape {shape_of(W)}")
     memset(l, 0, sizeof(Layer))
     l.kernels = kernels_for(x.itemsize)
     l.dense.B, l.dense.I, l.dense.O = x.shape[0], x.shape[1], W.shape[1]
@@ -90,7 +91,7 @@ def dense_forward(x, W, b, int activation, double alpha, y=...):
         begin_layer(&l, x_, W_, activation, alpha)
         if b is not None:
             b_ = real(&args, "b", b, 1)
-            match_size("b", b_, l.dense.O)
+            match_length("b", b_, l.dense.O, "W", "columns")
             l.dense.b = b_.buf
         if y is ...:
             y = new_array((x_.shape[0], W_.shape[1]), args.item)
@@ -120,10 +121,12 @@ def dense_backward(dy, x, W, y, int activation, double alpha, dx=..., dW=..., db
         begin_layer(&l, x_, W_, activation, alpha)
         if activation >= FBP_FROM_Z:
             raise ValueError(f"the derivative of activation {activation} is computed from z")
-        match("dy", dy_, l.dense.B, l.dense.O)
+        match_axis("dy", dy_, 1, l.dense.O, "W")
+        match_axis("dy", dy_, 0, l.dense.B, "x")
         if y is not None or activation != FBP_IDENTITY:
             y_ = real(&args, "y", y, 2)
-            match("y", y_, l.dense.B, l.dense.O)
+            match_axis("y", y_, 1, l.dense.O, "W")
+            match_axis("y", y_, 0, l.dense.B, "x")
         if dx is ...:
             dx = new_array((x_.shape[0], x_.shape[1]), args.item)
             dW = new_array((W_.shape[0], W_.shape[1]), args.item)

@@ -2,20 +2,20 @@
 
 cdef int begin_norm(fbp_norm *n, Arguments *args, const Py_buffer *x, object gamma, object beta, double eps,
                     bint by_row) except -1:
-    """What all norms share: x (B, N), gamma and beta (N,) or None."""
+    """Set the members that all norms share: x (B, N), gamma and beta (N,) or None."""
     memset(n, 0, sizeof(fbp_norm))
     n.B, n.N = x.shape[0], x.shape[1]
     n.x, n.x_row, n.y_row, n.dz_row, n.dx_row = x.buf, n.N, n.N, n.N, n.N
     n.eps = eps
     if (n.N if by_row else n.B) == 0:
-        raise ValueError(f"x must have at least one {'column' if by_row else 'row'}")
+        raise ValueError(f"x must have at least one {'column' if by_row else 'row'}, got shape {shape_of(x)}")
     if gamma is not None:
         gamma_ = real(args, "gamma", gamma, 1)
-        match_size("gamma", gamma_, n.N)
+        match_length("gamma", gamma_, n.N, "x", "columns")
         n.gamma = gamma_.buf
     if beta is not None:
         beta_ = real(args, "beta", beta, 1)
-        match_size("beta", beta_, n.N)
+        match_length("beta", beta_, n.N, "x", "columns")
         n.beta = beta_.buf
     return 0
 
@@ -60,14 +60,14 @@ def layer_norm_backward(dy, x, mean, rstd, gamma, dx=..., dgamma=..., dbeta=...)
     cdef fbp_norm n
     args.count = args.item = 0
     try:
-        x_ = real(&args, "x", x, 2)
-        begin_norm(&n, &args, x_, gamma, None, 0, True)
         dy_ = real(&args, "dy", dy, 2)
-        match("dy", dy_, n.B, n.N)
+        x_ = real(&args, "x", x, 2)
+        match_shape("dy", dy_, "x", x_)
+        begin_norm(&n, &args, x_, gamma, None, 0, True)
         mean_ = real(&args, "mean", mean, 1)
-        match_size("mean", mean_, n.B)
+        match_length("mean", mean_, n.B, "x", "rows")
         rstd_ = real(&args, "rstd", rstd, 1)
-        match_size("rstd", rstd_, n.B)
+        match_length("rstd", rstd_, n.B, "x", "rows")
         dx, dgamma, dbeta = begin_norm_gradients(&n, &args, dx, dgamma, dbeta)
         n.dz, n.mean, n.rstd = dy_.buf, mean_.buf, rstd_.buf
         kernels = kernels_for(args.item)
@@ -138,14 +138,14 @@ def batch_norm_backward(dy, x, mean, variance, gamma, eps, dx=..., dgamma=..., d
     cdef void *block = NULL
     args.count = args.item = 0
     try:
-        x_ = real(&args, "x", x, 2)
-        begin_norm(&n, &args, x_, gamma, None, norm_eps(eps), False)
         dy_ = real(&args, "dy", dy, 2)
-        match("dy", dy_, n.B, n.N)
+        x_ = real(&args, "x", x, 2)
+        match_shape("dy", dy_, "x", x_)
+        begin_norm(&n, &args, x_, gamma, None, norm_eps(eps), False)
         mean_ = real(&args, "mean", mean, 1)
-        match_size("mean", mean_, n.N)
+        match_length("mean", mean_, n.N, "x", "columns")
         variance_ = real(&args, "variance", variance, 1)
-        match_size("variance", variance_, n.N)
+        match_length("variance", variance_, n.N, "x", "columns")
         dx, dgamma, dbeta = begin_norm_gradients(&n, &args, dx, dgamma, dbeta)
         n.dz, n.mean = dy_.buf, mean_.buf
         n.sums = scratch(3 * n.N, args.item, &block)
@@ -172,9 +172,9 @@ def batch_norm_predict(x, mean, variance, gamma, beta, eps, y=...):
         x_ = real(&args, "x", x, 2)
         begin_norm(&n, &args, x_, gamma, beta, norm_eps(eps), False)
         mean_ = real(&args, "mean", mean, 1)
-        match_size("mean", mean_, n.N)
+        match_length("mean", mean_, n.N, "x", "columns")
         variance_ = real(&args, "variance", variance, 1)
-        match_size("variance", variance_, n.N)
+        match_length("variance", variance_, n.N, "x", "columns")
         if y is ...:
             y = new_array((n.B, n.N), args.item)
         y_ = real_out(&args, "y", y, 2)
@@ -193,36 +193,30 @@ def batch_norm_predict(x, mean, variance, gamma, beta, eps, y=...):
 
 
 def batch_norm_running(running_mean, running_variance, mean, variance, rows, momentum):
-    """Update running_mean and running_variance (N,) in place from the statistics of so many rows, at least two."""
+    """Update running_mean and running_variance (N,) in place from the statistics of a minibatch of at least two rows."""
     cdef Arguments args
     cdef size_t N
-    cdef int64_t B
+    cdef size_t B
     cdef double share
     args.count = args.item = 0
     try:
         running_mean_ = real_out(&args, "running_mean", running_mean, 1)
         N = elements(running_mean_)
         running_variance_ = real_out(&args, "running_variance", running_variance, 1)
-        match_size("running_variance", running_variance_, N)
+        match_length("running_variance", running_variance_, N, "running_mean", "elements")
         mean_ = real(&args, "mean", mean, 1)
-        match_size("mean", mean_, N)
+        match_length("mean", mean_, N, "running_mean", "elements")
         variance_ = real(&args, "variance", variance, 1)
-        match_size("variance", variance_, N)
-        B = rows if type(rows) is int else 0
-        if B < 2:
-            raise (ValueError if type(rows) is int else TypeError)(f"rows must be an int from 2 on, got {rows!r}")
-        share = number("momentum", momentum, LEAST_ABOVE_0, LEAST_ABOVE_1)
+        match_length("variance", variance_, N, "running_mean", "elements")
+        B = integer("rows", rows, 2, SIZE_MOST)
+        share = number("momentum", momentum, LEAST_ABOVE_0, INFINITY)
+        if share > 1:
+            raise ValueError(f"momentum must be at most 1, got {share}")
         kernels = kernels_for(args.item)
         if N:
             kernels.batch_norm_running(mean_.buf, variance_.buf, share, running_mean_.buf, running_variance_.buf, B, N)
     finally:
         release(&args)
-
-
-cdef uint64_t word(str name, object value) except? 0:
-    if type(value) is not int:
-        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
-    return value
 
 
 def dropout_forward(x, rate, seed, stream, draw, first_row, y=..., mask=...):
@@ -235,12 +229,11 @@ def dropout_forward(x, rate, seed, stream, draw, first_row, y=..., mask=...):
         d.B, d.N = x_.shape[0], x_.shape[1]
         d.x, d.x_row, d.y_row, d.mask_row = x_.buf, d.N, d.N, d.N
         d.rate = number("rate", rate, 0, 1)
-        d.seed, d.stream = word("seed", seed), word("stream", stream)
-        d.draw, d.first_row = word("draw", draw), word("first_row", first_row)
-        if d.draw >> 32:
-            raise ValueError(f"draw must be below 2^32, got {draw}")
-        if d.first_row >> 34 or (d.first_row + <double>d.B) * <double>d.N > 2.0**34:
-            raise ValueError(f"row {first_row} and {d.B} more, of {d.N} columns, are more than 2^34 elements")
+        d.seed, d.stream = integer("seed", seed, 0, WORD_MOST), integer("stream", stream, 0, WORD_MOST)
+        d.draw, d.first_row = integer("draw", draw, 0, 0xFFFFFFFF), integer("first_row", first_row, 0, 1 << 34)
+        if (d.first_row + <double>d.B) * <double>d.N > 2.0**34:
+            raise ValueError(f"first_row is {first_row}; with x, of shape {shape_of(x_)}, the minibatch has more than "
+                             "2^34 elements")
         if y is ...:
             y = new_array((d.B, d.N), args.item)
         if mask is ...:

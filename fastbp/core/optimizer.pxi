@@ -1,6 +1,6 @@
 # Updates of parameters, penalties, clipping and averages of weights.
 
-# One update of an optimiser. begin_update, then update_of, update_with for each of the moments, then make_update.
+# One update by an optimiser: begin_update, update_of, update_moment or update_optional for each moment, then make_update.
 cdef struct Update:
     Arguments args
     fbp_optimizer o
@@ -25,17 +25,27 @@ cdef int begin_update(Update *u, int kind, object learning_rate, object weight_d
 cdef int update_of(Update *u, object w, object g) except -1:
     w_ = real_out(&u.args, "w", w, ANY)
     g_ = real(&u.args, "g", g, ANY)
-    match_shape("g", g_, w_)
+    match_shape("g", g_, "w", w_)
     u.w, u.g = w_, g_.buf
     return 0
 
 
-cdef int update_with(Update *u, str name, object moment, int slot, bint used) except -1:
-    """Check one of the moments, and have the kernel use it unless it is not needed."""
+cdef int update_moment(Update *u, str name, object moment, int slot) except -1:
+    """Check a moment that the optimiser has whatever its hyperparameters are."""
     moment_ = real_out(&u.args, name, moment, ANY)
-    match_shape(name, moment_, u.w)
-    if used:
-        u.moments[slot] = moment_.buf
+    match_shape(name, moment_, "w", u.w)
+    u.moments[slot] = moment_.buf
+    return 0
+
+
+cdef int update_optional(Update *u, str name, object moment, int slot, str needed) except -1:
+    """Check a moment that may be None. needed: when it must not be; None where the optimiser leaves it alone."""
+    if moment is not None:
+        update_moment(u, name, moment, slot)
+        if needed is None:
+            u.moments[slot] = NULL
+    elif needed is not None:
+        raise ValueError(f"{name} is needed when {needed}: zeros before the first step")
     return 0
 
 
@@ -48,19 +58,6 @@ cdef void make_update(Update *u) noexcept:
         take_back(state)
 
 
-cdef int64_t step_number(object t) except -1:
-    cdef int64_t step = t if type(t) is int else 0
-    if step < 1:
-        raise (ValueError if type(t) is int else TypeError)(f"t must be an int from 1 on, got {t!r}")
-    return step
-
-
-cdef bint flag(str name, object value) except -1:
-    if type(value) is not bool:
-        raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
-    return value
-
-
 def sgd_step(w, g, v, learning_rate, momentum, weight_decay, nesterov):
     """Update w and v in place; v may be None when momentum is 0, and is left alone then."""
     cdef Update u
@@ -70,9 +67,8 @@ def sgd_step(w, g, v, learning_rate, momentum, weight_decay, nesterov):
         u.o.momentum = number("momentum", momentum, 0, 1)
         u.o.nesterov = flag("nesterov", nesterov)
         if u.o.nesterov and u.o.momentum == 0:
-            raise ValueError("nesterov needs a momentum")
-        if v is not None or u.o.momentum != 0:
-            update_with(&u, "v", v, 0, u.o.momentum != 0)
+            raise ValueError("nesterov is True; it needs a momentum above 0")
+        update_optional(&u, "v", v, 0, "momentum is not 0" if u.o.momentum != 0 else None)
         make_update(&u)
     finally:
         release(&u.args)
@@ -84,9 +80,9 @@ def adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay, dec
     begin_update(&u, FBP_ADAM, learning_rate, weight_decay)
     try:
         update_of(&u, w, g)
-        update_with(&u, "m", m, 0, True)
-        update_with(&u, "v", v, 1, True)
-        u.t = step_number(t)
+        update_moment(&u, "m", m, 0)
+        update_moment(&u, "v", v, 1)
+        u.t = integer("t", t, 1, SIZE_MOST)
         u.o.beta1 = number("beta1", beta1, 0, 1)
         u.o.beta2 = number("beta2", beta2, 0, 1)
         u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
@@ -104,15 +100,13 @@ def rmsprop_step(w, g, v, buffer, mean, learning_rate, alpha, eps, weight_decay,
     begin_update(&u, FBP_RMSPROP, learning_rate, weight_decay)
     try:
         update_of(&u, w, g)
-        update_with(&u, "v", v, 0, True)
+        update_moment(&u, "v", v, 0)
         u.o.beta2 = number("alpha", alpha, 0, 1)
         u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
         u.o.momentum = number("momentum", momentum, 0, 1)
         centres = flag("centered", centered)
-        if buffer is not None or u.o.momentum != 0:
-            update_with(&u, "buffer", buffer, 1, u.o.momentum != 0)
-        if mean is not None or centres:
-            update_with(&u, "mean", mean, 2, centres)
+        update_optional(&u, "buffer", buffer, 1, "momentum is not 0" if u.o.momentum != 0 else None)
+        update_optional(&u, "mean", mean, 2, "centered" if centres else None)
         make_update(&u)
     finally:
         release(&u.args)
@@ -124,8 +118,8 @@ def adagrad_step(w, g, v, t, learning_rate, rate_decay, weight_decay, eps):
     begin_update(&u, FBP_ADAGRAD, learning_rate, weight_decay)
     try:
         update_of(&u, w, g)
-        update_with(&u, "v", v, 0, True)
-        u.t = step_number(t)
+        update_moment(&u, "v", v, 0)
+        u.t = integer("t", t, 1, SIZE_MOST)
         u.o.rate_decay = number("rate_decay", rate_decay, 0, INFINITY)
         u.o.eps = number("eps", eps, LEAST_ABOVE_0, INFINITY)
         make_update(&u)
@@ -142,7 +136,7 @@ def penalty(w, g, l1, l2):
     try:
         w_ = real(&args, "w", w, ANY)
         g_ = real_out(&args, "g", g, ANY)
-        match_shape("g", g_, w_)
+        match_shape("g", g_, "w", w_)
         first = number("l1", l1, 0, INFINITY)
         second = number("l2", l2, 0, INFINITY)
         N = elements(w_)
@@ -207,7 +201,7 @@ def weight_average(average, w, decay):
     try:
         average_ = real_out(&args, "average", average, ANY)
         w_ = real(&args, "w", w, ANY)
-        match_shape("w", w_, average_)
+        match_shape("w", w_, "average", average_)
         share = number("decay", decay, 0, 1)
         N = elements(average_)
         kernels = kernels_for(args.item)

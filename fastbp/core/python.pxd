@@ -16,11 +16,15 @@ cdef extern from "Python.h":
         PyBUF_STRIDES
         PyBUF_FORMAT
         PyBUF_WRITABLE
-    # Declared without `except`: `take` turns a failure into an error that names the argument.
+    # Declared without `except`: a failure is a flaw of the argument, see `look_at`.
     int PyObject_GetBuffer(object exporter, Py_buffer *view, int flags)
     void PyBuffer_Release(Py_buffer *view)
     void PyErr_Clear()
-    # Variadic in C. Here for two arguments: unlike a call as Cython writes it, it makes no tuple of them.
+    PyObject *PyErr_Occurred()
+    # Declared without `except`: callers look for the error themselves.
+    double PyFloat_AsDouble(object value)
+    unsigned long long PyLong_AsUnsignedLongLong(object value)
+    # Variadic in C. Declared for two arguments; a call as Cython writes it would create a tuple of them.
     object PyObject_CallFunctionObjArgs(object function, PyObject *argument1, PyObject *argument2, void *end)
 
     ctypedef struct PyThreadState

@@ -1,14 +1,14 @@
 # Element-wise products and sums, reductions and random numbers.
 
-cdef object of_two(a, b, c, bint multiplies):
-    """c, which is new where it is `...`: a b or a + b."""
+cdef object of_two(a, b, c, str a_name, str b_name, bint multiplies):
+    """a b or a + b, in c or, where that is `...`, in a new array."""
     cdef Arguments args
     cdef size_t N
     args.count = args.item = 0
     try:
-        a_ = real(&args, "a", a, ANY)
-        b_ = real(&args, "b", b, ANY)
-        match_shape("b", b_, a_)
+        a_ = real(&args, a_name, a, ANY)
+        b_ = real(&args, b_name, b, ANY)
+        match_shape(b_name, b_, a_name, a_)
         if c is ...:
             c = new_array(a.shape, args.item)
         c_ = real_out(&args, "c", c, ANY)
@@ -24,14 +24,14 @@ cdef object of_two(a, b, c, bint multiplies):
         release(&args)
 
 
-def multiply(a, b, c=...):
-    """c = a b."""
-    return of_two(a, b, c, True)
+def dropout_backward(dy, mask, dx=...):
+    """dx = dy mask, element by element."""
+    return of_two(dy, mask, dx, "dy", "mask", True)
 
 
 def add(a, b, c=...):
     """c = a + b."""
-    return of_two(a, b, c, False)
+    return of_two(a, b, c, "a", "b", False)
 
 
 def sum_squares(x):
@@ -73,13 +73,13 @@ def all_finite(x):
 
 
 cdef enum:
-    LINE = 16         # rows of a column that may lie in one line of the cache
-    GATHERED = 16384  # reals in a block of rows that is looked at
+    LINE = 16         # elements of a column that may share a cache line
+    GATHERED = 16384  # reals in a block of rows that is copied
 
 
 def all_rows_finite(x, Py_ssize_t item):
-    """Whether no element of x (rows, columns) is nan or infinite as a net of reals of size `item` takes it. Copies a block of
-    rows at a time, where it has to."""
+    """Whether no element of x (rows, columns) is nan or infinite in reals of size `item`. Where x has to be copied, blocks
+    of its rows are."""
     cdef Arguments args
     cdef fbp_rows rows
     cdef size_t count, columns, block, n
@@ -112,68 +112,71 @@ def all_rows_finite(x, Py_ssize_t item):
         release(&args)
 
 
-def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t n):
+def random_bits(seed, stream, n):
     """The first n words of a stream: uint32 (n,)."""
     cdef Arguments args
+    cdef uint64_t seed_ = integer("seed", seed, 0, WORD_MOST), stream_ = integer("stream", stream, 0, WORD_MOST)
+    cdef size_t N = integer("n", n, 0, SIZE_MOST)
     args.count = args.item = 0
-    words = numpy.empty(n, "uint32")
+    words = numpy.empty(N, "uint32")
     try:
         words_ = take(&args, "words", words, b'u', 1, PyBUF_WRITABLE)
         with nogil:
-            fbp_random_bits(seed, stream, 0, <uint32_t *>words_.buf, n)
+            fbp_random_bits(seed_, stream_, 0, <uint32_t *>words_.buf, N)
     finally:
         release(&args)
     return words
 
 
-def random_uniform(uint64_t seed, uint64_t stream, Py_ssize_t n):
+def random_uniform(seed, stream, n):
     """The first n numbers of a stream, in [0, 1): float64 (n,)."""
     cdef Arguments args
+    cdef uint64_t seed_ = integer("seed", seed, 0, WORD_MOST), stream_ = integer("stream", stream, 0, WORD_MOST)
+    cdef size_t N = integer("n", n, 0, SIZE_MOST)
     args.count = args.item = 0
-    u = numpy.empty(n, "float64")
+    u = numpy.empty(N, "float64")
     try:
         u_ = take(&args, "u", u, b'd', 1, PyBUF_WRITABLE)
         with nogil:
-            fbp_random_uniform(seed, stream, 0, <double *>u_.buf, n)
+            fbp_random_uniform(seed_, stream_, 0, <double *>u_.buf, N)
     finally:
         release(&args)
     return u
 
 
-def random_normal(uint64_t seed, uint64_t stream, Py_ssize_t n):
+def random_normal(seed, stream, n):
     """n numbers of the standard normal distribution: float64 (n,)."""
     cdef Arguments args
-    cdef Py_ssize_t i
+    cdef size_t i, N
     cdef double *u
+    y = random_uniform(seed, stream, n)
     args.count = args.item = 0
-    y = numpy.empty(n, "float64")
     try:
         y_ = take(&args, "y", y, b'd', 1, PyBUF_WRITABLE)
-        u = <double *>y_.buf
+        u, N = <double *>y_.buf, elements(y_)
         with nogil:
-            fbp_random_uniform(seed, stream, 0, u, n)
-            for i in range(n):  # to the middle of the 2^52 parts of (0, 1)
+            for i in range(N):  # to the middle of the 2^52 parts of (0, 1)
                 u[i] = (<double><int64_t>(u[i] * 4503599627370496.0) + 0.5) / 4503599627370496.0
-            kernels_f64.normal_quantile(u, u, n)
+            kernels_f64.normal_quantile(u, u, N)
     finally:
         release(&args)
     return y
 
 
-def random_permutation(uint64_t seed, uint64_t stream, Py_ssize_t n):
+def random_permutation(seed, stream, n):
     """The permutation that sorts the first n words of a stream: int64 (n,)."""
     cdef Arguments args
+    cdef uint64_t seed_ = integer("seed", seed, 0, WORD_MOST), stream_ = integer("stream", stream, 0, WORD_MOST)
+    cdef size_t N = integer("n", n, 0, 0xFFFFFFFF)
     cdef void *block = NULL
     cdef uint64_t *pairs
     args.count = args.item = 0
-    if n > 0xFFFFFFFF:
-        raise ValueError(f"n must be below 2^32, got {n}")
-    order = numpy.empty(n, "int64")
+    order = numpy.empty(N, "int64")
     try:
         order_ = take(&args, "order", order, b'i', 1, PyBUF_WRITABLE)
-        pairs = <uint64_t *>scratch(2 * <size_t>n, sizeof(uint64_t), &block)
+        pairs = <uint64_t *>scratch(2 * N, sizeof(uint64_t), &block)
         with nogil:
-            fbp_random_permutation(seed, stream, <int64_t *>order_.buf, pairs, n)
+            fbp_random_permutation(seed_, stream_, <int64_t *>order_.buf, pairs, N)
     finally:
         free(block)
         release(&args)

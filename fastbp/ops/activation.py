@@ -7,32 +7,21 @@ All raise TypeError for an argument that is not an array of float32 or float64, 
 before it, and ValueError for shapes that differ.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import _core
-from .._support.arguments import array, number
+from .._support.arguments import number
 from ..layers import ELU, GELU, SELU, GELUTanh, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def _forward(x, f, alpha):
-    try:
-        return _core.activation_forward(x, f.code, alpha)
-    except (TypeError, ValueError):
-        pass
-    return _core.activation_forward(array("x", x), f.code, alpha)
+    from .._support.arguments import Real
 
 
-def _backward(dy, y, f, alpha, name="y"):
-    try:
-        return _core.activation_backward(dy, y, f.code, alpha)
-    except (TypeError, ValueError):
-        pass
-    dy = array("dy", dy)
-    y = array(name, y, None, dy.dtype)
-    if dy.shape != y.shape:
-        raise ValueError(f"dy has shape {dy.shape}; {name} has {y.shape}")
-    return _core.activation_backward(dy, y, f.code, alpha)
-
-
-def identity_forward(x):
+def identity_forward(x: NDArray[Real]) -> NDArray[Real]:
     """y = x, a copy.
 
     Parameters
@@ -43,10 +32,10 @@ def identity_forward(x):
     -------
     y : ndarray of the shape of x
     """
-    return _forward(x, Identity, 0.0)
+    return _core.activation_forward(x, Identity.code, 0.0)
 
 
-def identity_backward(dy, y):
+def identity_backward(dy: NDArray[Real], y: NDArray[Real]) -> NDArray[Real]:
     """dx = dy, a copy.
 
     Parameters
@@ -58,10 +47,10 @@ def identity_backward(dy, y):
     -------
     dx : ndarray of that shape
     """
-    return _backward(dy, y, Identity, 0.0)
+    return _core.activation_backward(dy, y, Identity.code, 0.0)
 
 
-def relu_forward(x):
+def relu_forward(x: NDArray[Real]) -> NDArray[Real]:
     """y = max(x, 0).
 
     Parameters
@@ -72,10 +61,10 @@ def relu_forward(x):
     -------
     y : ndarray of the shape of x
     """
-    return _forward(x, ReLU, 0.0)
+    return _core.activation_forward(x, ReLU.code, 0.0)
 
 
-def relu_backward(dy, y):
+def relu_backward(dy: NDArray[Real], y: NDArray[Real]) -> NDArray[Real]:
     """dx = dy [y > 0]: the derivative at 0 is taken to be 0.
 
     Parameters
@@ -87,10 +76,10 @@ def relu_backward(dy, y):
     -------
     dx : ndarray of that shape
     """
-    return _backward(dy, y, ReLU, 0.0)
+    return _core.activation_backward(dy, y, ReLU.code, 0.0)
 
 
-def leaky_relu_forward(x, negative_slope=0.01):
+def leaky_relu_forward(x: NDArray[Real], negative_slope: float = 0.01) -> NDArray[Real]:
     """y = x for x > 0, else negative_slope x.
 
     Parameters
@@ -108,10 +97,10 @@ def leaky_relu_forward(x, negative_slope=0.01):
     TypeError, ValueError
         Also for a negative_slope that is not such a number.
     """
-    return _forward(x, LeakyReLU, number("negative_slope", negative_slope, least=0))
+    return _core.activation_forward(x, LeakyReLU.code, number("negative_slope", negative_slope, least=0))
 
 
-def leaky_relu_backward(dy, y, negative_slope=0.01):
+def leaky_relu_backward(dy: NDArray[Real], y: NDArray[Real], negative_slope: float = 0.01) -> NDArray[Real]:
     """dx = dy for y > 0, else negative_slope dy. The slope is not negative, so y > 0 where x > 0.
 
     Parameters
@@ -130,10 +119,10 @@ def leaky_relu_backward(dy, y, negative_slope=0.01):
     TypeError, ValueError
         Also for a negative_slope that is not such a number.
     """
-    return _backward(dy, y, LeakyReLU, number("negative_slope", negative_slope, least=0))
+    return _core.activation_backward(dy, y, LeakyReLU.code, number("negative_slope", negative_slope, least=0))
 
 
-def sigmoid_forward(x):
+def sigmoid_forward(x: NDArray[Real]) -> NDArray[Real]:
     """y = 1 / (1 + exp(-x)), within 2.5 ulp and without overflow.
 
     Parameters
@@ -144,10 +133,10 @@ def sigmoid_forward(x):
     -------
     y : ndarray of the shape of x
     """
-    return _forward(x, Sigmoid, 0.0)
+    return _core.activation_forward(x, Sigmoid.code, 0.0)
 
 
-def sigmoid_backward(dy, y):
+def sigmoid_backward(dy: NDArray[Real], y: NDArray[Real]) -> NDArray[Real]:
     """dx = dy y (1 - y).
 
     Parameters
@@ -159,10 +148,10 @@ def sigmoid_backward(dy, y):
     -------
     dx : ndarray of that shape
     """
-    return _backward(dy, y, Sigmoid, 0.0)
+    return _core.activation_backward(dy, y, Sigmoid.code, 0.0)
 
 
-def tanh_forward(x):
+def tanh_forward(x: NDArray[Real]) -> NDArray[Real]:
     """y = tanh(x), within 2.5 ulp.
 
     Parameters
@@ -173,10 +162,10 @@ def tanh_forward(x):
     -------
     y : ndarray of the shape of x
     """
-    return _forward(x, Tanh, 0.0)
+    return _core.activation_forward(x, Tanh.code, 0.0)
 
 
-def tanh_backward(dy, y):
+def tanh_backward(dy: NDArray[Real], y: NDArray[Real]) -> NDArray[Real]:
     """dx = dy (1 - y) (1 + y), which keeps its digits where |y| is near 1.
 
     Parameters
@@ -188,10 +177,10 @@ def tanh_backward(dy, y):
     -------
     dx : ndarray of that shape
     """
-    return _backward(dy, y, Tanh, 0.0)
+    return _core.activation_backward(dy, y, Tanh.code, 0.0)
 
 
-def softplus_forward(x, beta=1.0):
+def softplus_forward(x: NDArray[Real], beta: float = 1.0) -> NDArray[Real]:
     """y = log(1 + exp(beta x)) / beta, as max(x, 0) + log1p(exp(-|beta x|)) / beta, which does not overflow.
 
     Parameters
@@ -209,10 +198,10 @@ def softplus_forward(x, beta=1.0):
     TypeError, ValueError
         Also for a beta that is not such a number.
     """
-    return _forward(x, Softplus, number("beta", beta, above=0))
+    return _core.activation_forward(x, Softplus.code, number("beta", beta, above=0))
 
 
-def softplus_backward(dy, y, beta=1.0):
+def softplus_backward(dy: NDArray[Real], y: NDArray[Real], beta: float = 1.0) -> NDArray[Real]:
     """dx = dy sigmoid(beta x), from y: sigmoid(beta x) = 1 - exp(-beta y) = -expm1(-beta y).
 
     Parameters
@@ -231,10 +220,10 @@ def softplus_backward(dy, y, beta=1.0):
     TypeError, ValueError
         Also for a beta that is not such a number.
     """
-    return _backward(dy, y, Softplus, number("beta", beta, above=0))
+    return _core.activation_backward(dy, y, Softplus.code, number("beta", beta, above=0))
 
 
-def elu_forward(x, alpha=1.0):
+def elu_forward(x: NDArray[Real], alpha: float = 1.0) -> NDArray[Real]:
     """y = x for x > 0, else alpha expm1(x).
 
     Parameters
@@ -252,10 +241,10 @@ def elu_forward(x, alpha=1.0):
     TypeError, ValueError
         Also for an alpha that is not such a number.
     """
-    return _forward(x, ELU, number("alpha", alpha, least=0))
+    return _core.activation_forward(x, ELU.code, number("alpha", alpha, least=0))
 
 
-def elu_backward(dy, y, alpha=1.0):
+def elu_backward(dy: NDArray[Real], y: NDArray[Real], alpha: float = 1.0) -> NDArray[Real]:
     """dx = dy for y > 0, else dy (y + alpha), since alpha exp(x) = y + alpha; y > 0 where x > 0, as alpha >= 0.
 
     Parameters
@@ -274,10 +263,10 @@ def elu_backward(dy, y, alpha=1.0):
     TypeError, ValueError
         Also for an alpha that is not such a number.
     """
-    return _backward(dy, y, ELU, number("alpha", alpha, least=0))
+    return _core.activation_backward(dy, y, ELU.code, number("alpha", alpha, least=0))
 
 
-def selu_forward(x):
+def selu_forward(x: NDArray[Real]) -> NDArray[Real]:
     """y = s x for x > 0, else s a expm1(x), with s = 1.0507... and a = 1.6732...
 
     Parameters
@@ -288,10 +277,10 @@ def selu_forward(x):
     -------
     y : ndarray of the shape of x
     """
-    return _forward(x, SELU, 0.0)
+    return _core.activation_forward(x, SELU.code, 0.0)
 
 
-def selu_backward(dy, y):
+def selu_backward(dy: NDArray[Real], y: NDArray[Real]) -> NDArray[Real]:
     """dx = dy s for y > 0, else dy (y + s a).
 
     Parameters
@@ -303,10 +292,10 @@ def selu_backward(dy, y):
     -------
     dx : ndarray of that shape
     """
-    return _backward(dy, y, SELU, 0.0)
+    return _core.activation_backward(dy, y, SELU.code, 0.0)
 
 
-def gelu_forward(x):
+def gelu_forward(x: NDArray[Real]) -> NDArray[Real]:
     """y = x Phi(x), with Phi(x) = (1 + erf(x / sqrt(2))) / 2, within 8 ulp.
 
     Parameters
@@ -317,10 +306,10 @@ def gelu_forward(x):
     -------
     y : ndarray of the shape of x
     """
-    return _forward(x, GELU, 0.0)
+    return _core.activation_forward(x, GELU.code, 0.0)
 
 
-def gelu_backward(dy, x):
+def gelu_backward(dy: NDArray[Real], x: NDArray[Real]) -> NDArray[Real]:
     """dx = dy (Phi(x) + x phi(x)), with phi(x) = Phi'(x) = exp(-x^2 / 2) / sqrt(2 pi).
 
     Parameters
@@ -332,10 +321,10 @@ def gelu_backward(dy, x):
     -------
     dx : ndarray of that shape
     """
-    return _backward(dy, x, GELU, 0.0, "x")
+    return _core.activation_backward(dy, x, GELU.code, 0.0)
 
 
-def gelu_tanh_forward(x):
+def gelu_tanh_forward(x: NDArray[Real]) -> NDArray[Real]:
     """y = x (1 + tanh(u)) / 2 = x sigmoid(2 u), with u = sqrt(2/pi) (x + 0.044715 x^3).
 
     Parameters
@@ -346,10 +335,10 @@ def gelu_tanh_forward(x):
     -------
     y : ndarray of the shape of x
     """
-    return _forward(x, GELUTanh, 0.0)
+    return _core.activation_forward(x, GELUTanh.code, 0.0)
 
 
-def gelu_tanh_backward(dy, x):
+def gelu_tanh_backward(dy: NDArray[Real], x: NDArray[Real]) -> NDArray[Real]:
     """dx = dy (q + 2 x u' q (1 - q)), with q = sigmoid(2 u) and u' = sqrt(2/pi) (1 + 3 0.044715 x^2).
 
     Parameters
@@ -361,10 +350,10 @@ def gelu_tanh_backward(dy, x):
     -------
     dx : ndarray of that shape
     """
-    return _backward(dy, x, GELUTanh, 0.0, "x")
+    return _core.activation_backward(dy, x, GELUTanh.code, 0.0)
 
 
-def silu_forward(x):
+def silu_forward(x: NDArray[Real]) -> NDArray[Real]:
     """y = x sigmoid(x).
 
     Parameters
@@ -375,10 +364,10 @@ def silu_forward(x):
     -------
     y : ndarray of the shape of x
     """
-    return _forward(x, SiLU, 0.0)
+    return _core.activation_forward(x, SiLU.code, 0.0)
 
 
-def silu_backward(dy, x):
+def silu_backward(dy: NDArray[Real], x: NDArray[Real]) -> NDArray[Real]:
     """dx = dy (q + x q (1 - q)), with q = sigmoid(x).
 
     Parameters
@@ -390,4 +379,4 @@ def silu_backward(dy, x):
     -------
     dx : ndarray of that shape
     """
-    return _backward(dy, x, SiLU, 0.0, "x")
+    return _core.activation_backward(dy, x, SiLU.code, 0.0)

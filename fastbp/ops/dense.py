@@ -1,21 +1,56 @@
 """The dense layer y = f(x W + b)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import _core
-from .._support.arguments import array
-from ..layers import ACTIVATIONS
+from ..layers import ACTIVATIONS, Activation
 from ..layers import activation as to_activation
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def _numbers(activation):
-    """An activation as the core takes it."""
+    from numpy.typing import NDArray
+
+    from .._support.arguments import Real
+
+
+class _Numbers(dict[str, tuple[int, float]]):
+    """Activations by name, as the core takes them; `other` handles every name that is not here."""
+
+    def __init__(self, names: list[str], other: Callable[[str | Activation], tuple[int, float]]) -> None:
+        super().__init__({name: other(name) for name in names})
+        self._other = other
+
+    def __missing__(self, name: str) -> tuple[int, float]:
+        return self._other(name)
+
+
+def _numbers(activation: str | Activation) -> tuple[int, float]:
     f = to_activation(activation)
     return f.code, f.alpha
 
 
-_BY_NAME = {f.name: _numbers(f.name) for f in ACTIVATIONS}
+def _numbers_from_y(activation: str | Activation) -> tuple[int, float]:
+    """The same for an activation whose derivative is a function of y; refuse the others."""
+    f = to_activation(activation)
+    if f.from_z:
+        raise ValueError(
+            f"activation must have a derivative that is computed from y, got {f.name}: make z by dense_forward without "
+            f"activation, y by {f.name}_forward(z), and the dy to pass here, without activation, by "
+            f"{f.name}_backward(dy, z)"
+        )
+    return f.code, f.alpha
 
 
-def dense_forward(x, W, b=None, activation="identity"):
+_FORWARD = _Numbers([f.name for f in ACTIVATIONS], _numbers)
+_BACKWARD = _Numbers([f.name for f in ACTIVATIONS if not f.from_z], _numbers_from_y)
+
+
+def dense_forward(
+    x: NDArray[Real], W: NDArray[Real], b: NDArray[Real] | None = None, activation: str | Activation = "identity"
+) -> NDArray[Real]:
     """y = f(x W + b).
 
     Parameters
@@ -39,24 +74,17 @@ def dense_forward(x, W, b=None, activation="identity"):
     ValueError
         If the shapes do not fit, or there is no such activation.
     """
-    try:
-        code, alpha = _BY_NAME[activation] if type(activation) is str else _numbers(activation)
-        return _core.dense_forward(x, W, b, code, alpha)
-    except (KeyError, TypeError, ValueError):
-        pass
-    code, alpha = _numbers(activation)
-    x = array("x", x, 2)
-    dtype = x.dtype
-    W = array("W", W, 2, dtype)
-    O = _outputs(x, W)
-    if b is not None:
-        b = array("b", b, 1, dtype)
-        if b.shape[0] != O:
-            raise ValueError(f"b has {b.shape[0]} elements; W has {O} columns")
+    code, alpha = _FORWARD[activation] if type(activation) is str else _numbers(activation)
     return _core.dense_forward(x, W, b, code, alpha)
 
 
-def dense_backward(dy, x, W, y=None, activation="identity"):
+def dense_backward(
+    dy: NDArray[Real],
+    x: NDArray[Real],
+    W: NDArray[Real],
+    y: NDArray[Real] | None = None,
+    activation: str | Activation = "identity",
+) -> tuple[NDArray[Real], NDArray[Real], NDArray[Real]]:
     """Gradients of the layer's input and parameters, from the gradient at its output.
 
     With z = x W + b and dz = dy f'(z): dx = dz W^T, dW = x^T dz, db = the sum of dz over the batch.
@@ -87,48 +115,8 @@ def dense_backward(dy, x, W, y=None, activation="identity"):
     ValueError
         If the shapes do not fit, there is no such activation, y is needed and not given, or f' is computed from z.
     """
-    try:
-        code, alpha = _BY_NAME[activation] if type(activation) is str else _numbers(activation)
-        return _core.dense_backward(dy, x, W, y, code, alpha)
-    except (KeyError, TypeError, ValueError):
-        pass
-    code, alpha = _numbers(activation)
-    _refuse_from_z(to_activation(activation))
-    dy = array("dy", dy, 2)
-    dtype = dy.dtype
-    x = array("x", x, 2, dtype)
-    W = array("W", W, 2, dtype)
-    O = _outputs(x, W)
-    _same("dy", dy, x, O)
-    if y is not None:
-        y = array("y", y, 2, dtype)
-        _same("y", y, x, O)
-    elif code:
+    code, alpha = _BACKWARD[activation] if type(activation) is str else _numbers_from_y(activation)
+    if y is None and code:
         name = to_activation(activation).name
         raise ValueError(f"y is needed for the derivative of {name}: pass what dense_forward returned")
     return _core.dense_backward(dy, x, W, y, code, alpha)
-
-
-def _refuse_from_z(f):
-    if f.from_z:
-        raise ValueError(
-            f"activation must have a derivative that is computed from y, got {f.name}: make z by dense_forward without "
-            f"activation, y by {f.name}_forward(z), and the dy to pass here, without activation, by "
-            f"{f.name}_backward(dy, z)"
-        )
-
-
-def _outputs(x, W):
-    I, O = W.shape
-    if x.shape[1] != I:
-        raise ValueError(f"x has {x.shape[1]} columns; W takes {I}")
-    if not I or not O:
-        raise ValueError(f"W must have at least one row and one column, got shape {W.shape}")
-    return O
-
-
-def _same(name, dy, x, O):
-    if dy.shape[1] != O:
-        raise ValueError(f"{name} has {dy.shape[1]} columns; W has {O}")
-    if dy.shape[0] != x.shape[0]:
-        raise ValueError(f"{name} has {dy.shape[0]} rows; x has {x.shape[0]}")

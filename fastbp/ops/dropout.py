@@ -1,10 +1,20 @@
 """Dropout: while training, elements are 0 at random."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import _core
-from .._support.arguments import array, integer, number
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .._support.arguments import Real
 
 
-def dropout_forward(x, rate, seed, stream, draw, first_row=0):
+def dropout_forward(
+    x: NDArray[Real], rate: float, seed: int, stream: int, draw: int, first_row: int = 0
+) -> tuple[NDArray[Real], NDArray[Real]]:
     """y = x mask, where an element of mask is 0 with probability rate, else 1 / (1 - rate).
 
     Parameters
@@ -38,22 +48,10 @@ def dropout_forward(x, rate, seed, stream, draw, first_row=0):
     draw 2^32 + p // 64 * 16 + p % 16 of the stream, and is dropped when that is below rate 2^32, rounded to an integer
     (at most 2^32 - 1). Source: Srivastava et al., Dropout, JMLR 15, 2014; scaled while training.
     """
-    try:
-        return _core.dropout_forward(x, rate, seed, stream, draw, first_row)
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    x = array("x", x, 2)
-    rate = number("rate", rate, least=0, below=1)
-    seed, stream = integer("seed", seed, 0, 2**64 - 1), integer("stream", stream, 0, 2**64 - 1)
-    draw, first_row = integer("draw", draw, 0, 2**32 - 1), integer("first_row", first_row, 0, 2**34)
-    if (first_row + x.shape[0]) * x.shape[1] > 2**34:
-        raise ValueError(
-            f"first_row is {first_row}; with x, of shape {x.shape}, the minibatch has more than 2^34 elements"
-        )
     return _core.dropout_forward(x, rate, seed, stream, draw, first_row)
 
 
-def dropout_backward(dy, mask):
+def dropout_backward(dy: NDArray[Real], mask: NDArray[Real]) -> NDArray[Real]:
     """dx = dy mask.
 
     Parameters
@@ -73,12 +71,4 @@ def dropout_backward(dy, mask):
     ValueError
         If the shapes differ.
     """
-    try:
-        return _core.multiply(dy, mask)
-    except (TypeError, ValueError):
-        pass
-    dy = array("dy", dy)
-    mask = array("mask", mask, None, dy.dtype)
-    if dy.shape != mask.shape:
-        raise ValueError(f"mask has shape {mask.shape}; dy has {dy.shape}")
-    return _core.multiply(dy, mask)
+    return _core.dropout_backward(dy, mask)

@@ -1,10 +1,18 @@
 """The product of two matrices."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import _core
-from .._support.arguments import array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .._support.arguments import Real
 
 
-def gemm(a, b, transpose_a=False, transpose_b=False):
+def gemm(a: NDArray[Real], b: NDArray[Real], transpose_a: bool = False, transpose_b: bool = False) -> NDArray[Real]:
     """c = A B, with A = a or its transpose, and B = b or its transpose.
 
     Parameters
@@ -28,16 +36,4 @@ def gemm(a, b, transpose_a=False, transpose_b=False):
     ValueError
         If the shapes do not fit.
     """
-    try:
-        return _core.gemm(a, b, transpose_a, transpose_b)
-    except (TypeError, ValueError):
-        pass
-    a = array("a", a, 2)
-    b = array("b", b, 2, a.dtype)
-    K = a.shape[0 if transpose_a else 1]
-    takes = b.shape[1 if transpose_b else 0]
-    if K != takes:
-        raise ValueError(
-            f"a has {K} {'rows' if transpose_a else 'columns'}; b has {takes} {'columns' if transpose_b else 'rows'}"
-        )
     return _core.gemm(a, b, transpose_a, transpose_b)

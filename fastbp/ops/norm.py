@@ -8,11 +8,21 @@ first, and ValueError for shapes that do not fit, x without a column (layer norm
 not finite and above 0.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import _core
-from .._support.arguments import array, in_place, integer, number
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .._support.arguments import Real
 
 
-def layer_norm_forward(x, gamma=None, beta=None, eps=1e-5):
+def layer_norm_forward(
+    x: NDArray[Real], gamma: NDArray[Real] | None = None, beta: NDArray[Real] | None = None, eps: float = 1e-5
+) -> tuple[NDArray[Real], NDArray[Real], NDArray[Real]]:
     """y = gamma xhat + beta, xhat = (x - mean) rstd, rstd = 1 / sqrt(variance + eps), with statistics of each row.
 
     Parameters
@@ -34,15 +44,12 @@ def layer_norm_forward(x, gamma=None, beta=None, eps=1e-5):
     -----
     Source: Ba, Kiros, Hinton, Layer Normalization, arXiv:1607.06450, 2016.
     """
-    try:
-        return _core.layer_norm_forward(x, gamma, beta, eps)
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    x = _x(x, 1)
-    return _core.layer_norm_forward(x, _of_columns("gamma", gamma, x), _of_columns("beta", beta, x), _eps(eps))
+    return _core.layer_norm_forward(x, gamma, beta, eps)
 
 
-def layer_norm_backward(dy, x, mean, rstd, gamma=None):
+def layer_norm_backward(
+    dy: NDArray[Real], x: NDArray[Real], mean: NDArray[Real], rstd: NDArray[Real], gamma: NDArray[Real] | None = None
+) -> tuple[NDArray[Real], NDArray[Real], NDArray[Real]]:
     """Gradients of the layer's input and parameters, from the gradient at its output.
 
     With g = dy gamma, and averages over each row:
@@ -63,16 +70,12 @@ def layer_norm_backward(dy, x, mean, rstd, gamma=None):
     dx : ndarray (B, N)
     dgamma, dbeta : ndarray (N,)
     """
-    try:
-        return _core.layer_norm_backward(dy, x, mean, rstd, gamma)
-    except (TypeError, ValueError):
-        pass
-    dy, x = _dy_and_x(dy, x, 1)
-    mean, rstd = (_of_rows(name, value, x) for name, value in (("mean", mean), ("rstd", rstd)))
-    return _core.layer_norm_backward(dy, x, mean, rstd, _of_columns("gamma", gamma, x))
+    return _core.layer_norm_backward(dy, x, mean, rstd, gamma)
 
 
-def batch_norm_forward(x, gamma=None, beta=None, eps=1e-5):
+def batch_norm_forward(
+    x: NDArray[Real], gamma: NDArray[Real] | None = None, beta: NDArray[Real] | None = None, eps: float = 1e-5
+) -> tuple[NDArray[Real], NDArray[Real], NDArray[Real]]:
     """y = gamma (x - mean) / sqrt(variance + eps) + beta, with statistics of each column: training.
 
     Parameters
@@ -94,15 +97,17 @@ def batch_norm_forward(x, gamma=None, beta=None, eps=1e-5):
     -----
     Source: Ioffe, Szegedy, Batch Normalization, ICML 2015.
     """
-    try:
-        return _core.batch_norm_forward(x, gamma, beta, eps)
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    x = _x(x, 0)
-    return _core.batch_norm_forward(x, _of_columns("gamma", gamma, x), _of_columns("beta", beta, x), _eps(eps))
+    return _core.batch_norm_forward(x, gamma, beta, eps)
 
 
-def batch_norm_backward(dy, x, mean, variance, gamma=None, eps=1e-5):
+def batch_norm_backward(
+    dy: NDArray[Real],
+    x: NDArray[Real],
+    mean: NDArray[Real],
+    variance: NDArray[Real],
+    gamma: NDArray[Real] | None = None,
+    eps: float = 1e-5,
+) -> tuple[NDArray[Real], NDArray[Real], NDArray[Real]]:
     """Gradients of the layer's input and parameters, from the gradient at its output, in training.
 
     With averages over each column:
@@ -125,16 +130,17 @@ def batch_norm_backward(dy, x, mean, variance, gamma=None, eps=1e-5):
     dx : ndarray (B, N)
     dgamma, dbeta : ndarray (N,)
     """
-    try:
-        return _core.batch_norm_backward(dy, x, mean, variance, gamma, eps)
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    dy, x = _dy_and_x(dy, x, 0)
-    mean, variance = (_of_columns(name, value, x, True) for name, value in (("mean", mean), ("variance", variance)))
-    return _core.batch_norm_backward(dy, x, mean, variance, _of_columns("gamma", gamma, x), _eps(eps))
+    return _core.batch_norm_backward(dy, x, mean, variance, gamma, eps)
 
 
-def batch_norm_predict(x, mean, variance, gamma=None, beta=None, eps=1e-5):
+def batch_norm_predict(
+    x: NDArray[Real],
+    mean: NDArray[Real],
+    variance: NDArray[Real],
+    gamma: NDArray[Real] | None = None,
+    beta: NDArray[Real] | None = None,
+    eps: float = 1e-5,
+) -> NDArray[Real]:
     """y = gamma (x - mean) / sqrt(variance + eps) + beta, with statistics that are given: prediction.
 
     Parameters
@@ -151,17 +157,17 @@ def batch_norm_predict(x, mean, variance, gamma=None, beta=None, eps=1e-5):
     -------
     y : ndarray (B, N)
     """
-    try:
-        return _core.batch_norm_predict(x, mean, variance, gamma, beta, eps)
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    x = _x(x, 0)
-    mean, variance = (_of_columns(name, value, x, True) for name, value in (("mean", mean), ("variance", variance)))
-    gamma, beta = _of_columns("gamma", gamma, x), _of_columns("beta", beta, x)
-    return _core.batch_norm_predict(x, mean, variance, gamma, beta, _eps(eps))
+    return _core.batch_norm_predict(x, mean, variance, gamma, beta, eps)
 
 
-def batch_norm_running(running_mean, running_variance, mean, variance, rows, momentum=0.1):
+def batch_norm_running(
+    running_mean: NDArray[Real],
+    running_variance: NDArray[Real],
+    mean: NDArray[Real],
+    variance: NDArray[Real],
+    rows: int,
+    momentum: float = 0.1,
+) -> None:
     """Draw running statistics towards those of a minibatch, in place.
 
     running_mean += momentum (mean - running_mean), and the same for the variance with variance rows / (rows - 1), the
@@ -178,56 +184,4 @@ def batch_norm_running(running_mean, running_variance, mean, variance, rows, mom
     momentum : float, default 0.1
         In (0, 1].
     """
-    try:
-        _core.batch_norm_running(running_mean, running_variance, mean, variance, rows, momentum)
-        return
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    running_mean = in_place("running_mean", running_mean)
-    if running_mean.ndim != 1:
-        raise ValueError(f"running_mean must have 1 dimension, got shape {running_mean.shape}")
-    running_variance = in_place("running_variance", running_variance, running_mean.shape, running_mean.dtype)
-    mean, variance = (array(name, x, 1, running_mean.dtype) for name, x in (("mean", mean), ("variance", variance)))
-    for name, x in (("mean", mean), ("variance", variance)):
-        if x.shape != running_mean.shape:
-            raise ValueError(f"{name} has {len(x)} elements; running_mean has {len(running_mean)}")
-    momentum = number("momentum", momentum, above=0)
-    if momentum > 1:
-        raise ValueError(f"momentum must be at most 1, got {momentum}")
-    rows = integer("rows", rows, 2, 2**63 - 1)
     _core.batch_norm_running(running_mean, running_variance, mean, variance, rows, momentum)
-
-
-def _x(x, axis):
-    x = array("x", x, 2)
-    if not x.shape[axis]:
-        raise ValueError(f"x must have at least one {('row', 'column')[axis]}, got shape {x.shape}")
-    return x
-
-
-def _dy_and_x(dy, x, axis):
-    dy = array("dy", dy, 2)
-    x = array("x", x, 2, dy.dtype)
-    if dy.shape != x.shape:
-        raise ValueError(f"dy has shape {dy.shape}; x has {x.shape}")
-    return dy, _x(x, axis)
-
-
-def _of_columns(name, value, x, needed=False):
-    if value is None and not needed:
-        return None
-    value = array(name, value, 1, x.dtype)
-    if len(value) != x.shape[1]:
-        raise ValueError(f"{name} has {len(value)} elements; x has {x.shape[1]} columns")
-    return value
-
-
-def _of_rows(name, value, x):
-    value = array(name, value, 1, x.dtype)
-    if len(value) != x.shape[0]:
-        raise ValueError(f"{name} has {len(value)} elements; x has {x.shape[0]} rows")
-    return value
-
-
-def _eps(eps):
-    return number("eps", eps, above=0)

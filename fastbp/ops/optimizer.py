@@ -8,12 +8,27 @@ an array of float32 or float64, or whose dtype differs from that of w; ValueErro
 hyperparameters out of range. Nothing is changed then.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import _core
-from .._support.arguments import array, in_place, integer, number
-from .._support.declarative import flag
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .._support.arguments import Real
 
 
-def sgd_step(w, g, v=None, learning_rate=1e-3, momentum=0.0, weight_decay=0.0, nesterov=False):
+def sgd_step(
+    w: NDArray[Real],
+    g: NDArray[Real],
+    v: NDArray[Real] | None = None,
+    learning_rate: float = 1e-3,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> None:
     """g' = g + weight_decay w; v = momentum v + g'; w -= learning_rate v.
 
     Without momentum v is g' itself, and no state is kept. With Nesterov's, w -= learning_rate (g' + momentum v). As in
@@ -38,23 +53,22 @@ def sgd_step(w, g, v=None, learning_rate=1e-3, momentum=0.0, weight_decay=0.0, n
     TypeError, ValueError
         See above; also if there is momentum and no v, or nesterov and no momentum.
     """
-    try:
-        _core.sgd_step(w, g, v, learning_rate, momentum, weight_decay, nesterov)
-        return
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    w = in_place("w", w)
-    g = _gradient(g, w)
-    learning_rate = number("learning_rate", learning_rate, least=0)
-    momentum = number("momentum", momentum, least=0, below=1)
-    weight_decay = number("weight_decay", weight_decay, least=0)
-    if flag("nesterov", nesterov) and not momentum:
-        raise ValueError("nesterov is True; it needs a momentum above 0")
-    v = _state("v", v, w, "momentum is not 0" if momentum else None)
-    _core.sgd_step(w, g, v, learning_rate, momentum, weight_decay, flag("nesterov", nesterov))
+    _core.sgd_step(w, g, v, learning_rate, momentum, weight_decay, nesterov)
 
 
-def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False):
+def adam_step(
+    w: NDArray[Real],
+    g: NDArray[Real],
+    m: NDArray[Real],
+    v: NDArray[Real],
+    t: int,
+    learning_rate: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> None:
     """Step t of Adam (Kingma and Ba, ICLR 2015, Algorithm 1), with weight decay added to the gradient.
 
     g' = g + weight_decay w
@@ -90,43 +104,22 @@ def adam_step(w, g, m, v, t, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-
     TypeError, ValueError
         See above; also if t is not an integer from 1 on.
     """
-    try:
-        _core.adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay, decoupled)
-        return
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    w = in_place("w", w)
-    g = _gradient(g, w)
-    m = in_place("m", m, w.shape, w.dtype)
-    v = in_place("v", v, w.shape, w.dtype)
-    _core.adam_step(
-        w,
-        g,
-        m,
-        v,
-        integer("t", t, 1, 2**63 - 1),
-        number("learning_rate", learning_rate, least=0),
-        number("beta1", beta1, least=0, below=1),
-        number("beta2", beta2, least=0, below=1),
-        number("eps", eps, above=0),
-        number("weight_decay", weight_decay, least=0),
-        flag("decoupled", decoupled),
-    )
+    _core.adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay, decoupled)
 
 
 def rmsprop_step(
-    w,
-    g,
-    v,
-    buffer=None,
-    mean=None,
-    learning_rate=1e-2,
-    alpha=0.99,
-    eps=1e-8,
-    weight_decay=0.0,
-    momentum=0.0,
-    centered=False,
-):
+    w: NDArray[Real],
+    g: NDArray[Real],
+    v: NDArray[Real],
+    buffer: NDArray[Real] | None = None,
+    mean: NDArray[Real] | None = None,
+    learning_rate: float = 1e-2,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    momentum: float = 0.0,
+    centered: bool = False,
+) -> None:
     """A step of RMSprop (Tieleman and Hinton, lecture 6.5 of Neural Networks for Machine Learning, 2012).
 
     g' = g + weight_decay w
@@ -161,32 +154,19 @@ def rmsprop_step(
     TypeError, ValueError
         See above; also if there is momentum and no buffer, or centered and no mean.
     """
-    try:
-        _core.rmsprop_step(w, g, v, buffer, mean, learning_rate, alpha, eps, weight_decay, momentum, centered)
-        return
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    w = in_place("w", w)
-    g = _gradient(g, w)
-    v = in_place("v", v, w.shape, w.dtype)
-    momentum = number("momentum", momentum, least=0, below=1)
-    centered = flag("centered", centered)
-    _core.rmsprop_step(
-        w,
-        g,
-        v,
-        _state("buffer", buffer, w, "momentum is not 0" if momentum else None),
-        _state("mean", mean, w, "centered" if centered else None),
-        number("learning_rate", learning_rate, least=0),
-        number("alpha", alpha, least=0, below=1),
-        number("eps", eps, above=0),
-        number("weight_decay", weight_decay, least=0),
-        momentum,
-        centered,
-    )
+    _core.rmsprop_step(w, g, v, buffer, mean, learning_rate, alpha, eps, weight_decay, momentum, centered)
 
 
-def adagrad_step(w, g, v, t, learning_rate=1e-2, rate_decay=0.0, weight_decay=0.0, eps=1e-10):
+def adagrad_step(
+    w: NDArray[Real],
+    g: NDArray[Real],
+    v: NDArray[Real],
+    t: int,
+    learning_rate: float = 1e-2,
+    rate_decay: float = 0.0,
+    weight_decay: float = 0.0,
+    eps: float = 1e-10,
+) -> None:
     """Step t of Adagrad (Duchi, Hazan and Singer, JMLR 2011).
 
     g' = g + weight_decay w
@@ -214,27 +194,10 @@ def adagrad_step(w, g, v, t, learning_rate=1e-2, rate_decay=0.0, weight_decay=0.
     TypeError, ValueError
         See above; also if t is not an integer from 1 on.
     """
-    try:
-        _core.adagrad_step(w, g, v, t, learning_rate, rate_decay, weight_decay, eps)
-        return
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    w = in_place("w", w)
-    g = _gradient(g, w)
-    v = in_place("v", v, w.shape, w.dtype)
-    _core.adagrad_step(
-        w,
-        g,
-        v,
-        integer("t", t, 1, 2**63 - 1),
-        number("learning_rate", learning_rate, least=0),
-        number("rate_decay", rate_decay, least=0),
-        number("weight_decay", weight_decay, least=0),
-        number("eps", eps, above=0),
-    )
+    _core.adagrad_step(w, g, v, t, learning_rate, rate_decay, weight_decay, eps)
 
 
-def penalty(w, g, l1=0.0, l2=0.0):
+def penalty(w: NDArray[Real], g: NDArray[Real], l1: float = 0.0, l2: float = 0.0) -> float:
     """l1 sum_i |w_i| + l2/2 sum_i w_i^2; its gradient is added to g: g += l1 sign(w) + l2 w.
 
     Parameters
@@ -255,15 +218,10 @@ def penalty(w, g, l1=0.0, l2=0.0):
     TypeError, ValueError
         See above.
     """
-    try:
-        return _core.penalty(w, g, l1, l2)
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    g = in_place("g", g)
-    return _core.penalty(_like("w", w, "g", g), g, number("l1", l1, least=0), number("l2", l2, least=0))
+    return _core.penalty(w, g, l1, l2)
 
 
-def clip_by_norm(g, limit, eps=1e-6):
+def clip_by_norm(g: NDArray[Real], limit: float, eps: float = 1e-6) -> float:
     """g *= limit / (|g| + eps), in the Euclidean norm, where that factor is below 1: |g| becomes limit at most.
 
     As in PyTorch's clip_grad_norm_. Where the norm overflows the dtype of g it is inf, and finite elements become 0.
@@ -287,14 +245,10 @@ def clip_by_norm(g, limit, eps=1e-6):
     TypeError, ValueError
         See above.
     """
-    try:
-        return _core.clip_by_norm(g, limit, eps)
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    return _core.clip_by_norm(in_place("g", g), number("limit", limit, above=0), number("eps", eps, least=0))
+    return _core.clip_by_norm(g, limit, eps)
 
 
-def clip_by_value(g, limit):
+def clip_by_value(g: NDArray[Real], limit: float) -> None:
     """g = min(max(g, -limit), limit), element by element; a nan stays.
 
     Parameters
@@ -309,15 +263,10 @@ def clip_by_value(g, limit):
     TypeError, ValueError
         See above.
     """
-    try:
-        _core.clip_by_value(g, limit)
-        return
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    _core.clip_by_value(in_place("g", g), number("limit", limit, above=0))
+    _core.clip_by_value(g, limit)
 
 
-def weight_average(average, w, decay):
+def weight_average(average: NDArray[Real], w: NDArray[Real], decay: float) -> None:
     """average += (1 - decay) (w - average): an exponential moving average of the weights.
 
     An element of average below the smallest normal number becomes 0.
@@ -335,31 +284,4 @@ def weight_average(average, w, decay):
     TypeError, ValueError
         See above.
     """
-    try:
-        _core.weight_average(average, w, decay)
-        return
-    except (ArithmeticError, TypeError, ValueError):
-        pass
-    average = in_place("average", average)
-    _core.weight_average(average, _like("w", w, "average", average), number("decay", decay, least=0, below=1))
-
-
-def _gradient(g, w):
-    return _like("g", g, "w", w)
-
-
-def _like(name, x, other, like):
-    """Check an array that is read: of the shape and dtype of another, `like`."""
-    x = array(name, x, None, like.dtype)
-    if x.shape != like.shape:
-        raise ValueError(f"{name} has shape {x.shape}; {other} has {like.shape}")
-    return x
-
-
-def _state(name, x, w, needed):
-    """Check a vector of state that may be None, unless it is needed; `needed` says when."""
-    if x is not None:
-        return in_place(name, x, w.shape, w.dtype)
-    if needed:
-        raise ValueError(f"{name} is needed when {needed}: zeros before the first step")
-    return None
+    _core.weight_average(average, w, decay)

@@ -1,10 +1,18 @@
 """Sums and checks over whole arrays, of any shape."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import _core
-from .._support.arguments import array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .._support.arguments import Real
 
 
-def sum_squares(x):
+def sum_squares(x: NDArray[Real]) -> float:
     """sum_i x_i^2, as a float: the squared norm. inf when it overflows the dtype of x.
 
     Parameters
@@ -21,14 +29,10 @@ def sum_squares(x):
     TypeError
         If x is not an array of float32 or float64.
     """
-    try:
-        return _core.sum_squares(x)
-    except (TypeError, ValueError):
-        pass
-    return _core.sum_squares(array("x", x))
+    return _core.sum_squares(x)
 
 
-def all_finite(x):
+def all_finite(x: NDArray[Real]) -> bool:
     """Whether no element is nan or infinite.
 
     Parameters
@@ -44,14 +48,10 @@ def all_finite(x):
     TypeError
         If x is not an array of float32 or float64.
     """
-    try:
-        return _core.all_finite(x)
-    except (TypeError, ValueError):
-        pass
-    return _core.all_finite(array("x", x))
+    return _core.all_finite(x)
 
 
-def add(a, b):
+def add(a: NDArray[Real], b: NDArray[Real]) -> NDArray[Real]:
     """c = a + b, element by element.
 
     Parameters
@@ -69,12 +69,4 @@ def add(a, b):
     ValueError
         If the shapes differ.
     """
-    try:
-        return _core.add(a, b)
-    except (TypeError, ValueError):
-        pass
-    a = array("a", a)
-    b = array("b", b, None, a.dtype)
-    if a.shape != b.shape:
-        raise ValueError(f"b has shape {b.shape}; a has {a.shape}")
     return _core.add(a, b)

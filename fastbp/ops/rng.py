@@ -7,11 +7,18 @@ of the stream is word i % 4 of block i // 4.
 All raise TypeError for an argument that is not an integer, and ValueError for one out of range.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import _core
-from .._support.arguments import integer
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
 
 
-def random_bits(seed, stream, n):
+def random_bits(seed: int, stream: int, n: int) -> NDArray[numpy.uint32]:
     """The first n words of a stream.
 
     Parameters
@@ -25,10 +32,10 @@ def random_bits(seed, stream, n):
     -------
     ndarray of uint32 (n,)
     """
-    return _core.random_bits(_word("seed", seed), _word("stream", stream), integer("n", n, 0, 2**63 - 1))
+    return _core.random_bits(seed, stream, n)
 
 
-def random_uniform(seed, stream, n):
+def random_uniform(seed: int, stream: int, n: int) -> NDArray[numpy.float64]:
     """n numbers in [0, 1), multiples of 2^-53: number i is made of words 2i and 2i + 1.
 
     Parameters
@@ -43,10 +50,10 @@ def random_uniform(seed, stream, n):
     ndarray of float64 (n,)
         ((a >> 5) 2^26 + (b >> 6)) / 2^53 with a, b the two words: 27 bits of one, 26 of the other.
     """
-    return _core.random_uniform(_word("seed", seed), _word("stream", stream), integer("n", n, 0, 2**63 - 1))
+    return _core.random_uniform(seed, stream, n)
 
 
-def random_normal(seed, stream, n):
+def random_normal(seed: int, stream: int, n: int) -> NDArray[numpy.float64]:
     """n numbers of the standard normal distribution: the quantiles at n numbers spread evenly over (0, 1).
 
     Parameters
@@ -65,10 +72,10 @@ def random_normal(seed, stream, n):
     -----
     Source: Wichura, Algorithm AS 241: The Percentage Points of the Normal Distribution, Applied Statistics 37(3), 1988.
     """
-    return _core.random_normal(_word("seed", seed), _word("stream", stream), integer("n", n, 0, 2**63 - 1))
+    return _core.random_normal(seed, stream, n)
 
 
-def random_permutation(seed, stream, n):
+def random_permutation(seed: int, stream: int, n: int) -> NDArray[numpy.int64]:
     """The numbers 0 .. n - 1 in random order: the order that sorts the stream's first n words, ties by position.
 
     Parameters
@@ -82,8 +89,4 @@ def random_permutation(seed, stream, n):
     -------
     ndarray of int64 (n,)
     """
-    return _core.random_permutation(_word("seed", seed), _word("stream", stream), integer("n", n, 0, 2**32 - 1))
-
-
-def _word(name, value):
-    return integer(name, value, 0, 2**64 - 1)
+    return _core.random_permutation(seed, stream, n)

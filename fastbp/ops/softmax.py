@@ -1,10 +1,18 @@
 """Softmax of each row."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import _core
-from .._support.arguments import array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .._support.arguments import Real
 
 
-def softmax_forward(x):
+def softmax_forward(x: NDArray[Real]) -> NDArray[Real]:
     """y_bc = exp(x_bc) / sum_k exp(x_bk).
 
     Parameters
@@ -25,14 +33,10 @@ def softmax_forward(x):
     ValueError
         If x does not have two dimensions.
     """
-    try:
-        return _core.softmax_forward(x)
-    except (TypeError, ValueError):
-        pass
-    return _core.softmax_forward(array("x", x, 2))
+    return _core.softmax_forward(x)
 
 
-def softmax_backward(dy, y):
+def softmax_backward(dy: NDArray[Real], y: NDArray[Real]) -> NDArray[Real]:
     """The gradient at x from the one at y: dx_j = y_j (dy_j - sum_i dy_i y_i).
 
     Parameters
@@ -52,12 +56,4 @@ def softmax_backward(dy, y):
     ValueError
         If there are not two dimensions, or the shapes differ.
     """
-    try:
-        return _core.softmax_backward(dy, y)
-    except (TypeError, ValueError):
-        pass
-    dy = array("dy", dy, 2)
-    y = array("y", y, 2, dy.dtype)
-    if dy.shape != y.shape:
-        raise ValueError(f"dy has shape {dy.shape}; y has {y.shape}")
     return _core.softmax_backward(dy, y)
