@@ -67,11 +67,11 @@ def array(name: str, x: Any, ndim: int | None = None, dtype: DType | None = None
     ValueError
         Of another number of dimensions.
     """
-    x = _real(name, x, ndim, dtype)
-    flags = x.flags
+    real = _real(name, x, ndim, dtype)
+    flags = real.flags
     if not flags.carray and not (flags.c_contiguous and flags.aligned):  # most arrays pass the first test
-        x = x.copy()
-    return x
+        real = real.copy()
+    return real
 
 
 def in_place(name: str, x: Any, ndim: int | None = None, dtype: DType | None = None) -> Reals:
@@ -94,24 +94,23 @@ def in_place(name: str, x: Any, ndim: int | None = None, dtype: DType | None = N
     ValueError
         Of another number of dimensions, not contiguous, not aligned or read-only.
     """
-    x = _real(name, x, ndim, dtype)
-    if not x.flags.carray:
+    real = _real(name, x, ndim, dtype)
+    if not real.flags.carray:
         raise ValueError(f"{name} is updated in place: it must be writeable, contiguous and aligned")
-    return x
+    return real
 
 
 def _real(name: str, x: Any, ndim: int | None, dtype: DType | None) -> Reals:
-    if type(x) is not ndarray:
-        x = _plain(name, x, "a float32 or float64")
-    its = x.dtype
+    plain: Reals = x if type(x) is ndarray else _plain(name, x, "a float32 or float64")
+    its = plain.dtype
     if its is not dtype and its != dtype:
         if dtype is not None:
-            raise TypeError(f"{name} must be a {dtype} array like the arguments before it, got {kind(x)}")
+            raise TypeError(f"{name} must be a {dtype} array like the arguments before it, got {kind(plain)}")
         if its is not FLOAT32 and its is not FLOAT64 and its != FLOAT32 and its != FLOAT64:
-            raise TypeError(f"{name} must be a float32 or float64 array, got {kind(x)}")
-    if ndim is not None and x.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimension{'s' * (ndim != 1)}, got shape {x.shape}")
-    return x
+            raise TypeError(f"{name} must be a float32 or float64 array, got {kind(plain)}")
+    if ndim is not None and plain.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimension{'s' * (ndim != 1)}, got shape {plain.shape}")
+    return plain
 
 
 def arrayed(name: str, x: Any) -> Any:
@@ -183,18 +182,17 @@ def inputs(name: str, x: Any, columns: int, taker: str) -> NDArray[Any]:
         Not of two dimensions, or of another width.
     """
     x = arrayed(name, x)
-    if type(x) is not ndarray:
-        x = _plain(name, x, "a float32 or float64")
-    if x.dtype not in (FLOAT32, FLOAT64, UINT8):
+    rows: NDArray[Any] = x if type(x) is ndarray else _plain(name, x, "a float32 or float64")
+    if rows.dtype not in (FLOAT32, FLOAT64, UINT8):
         advice = ""
-        if x.dtype.kind in "iub":
+        if rows.dtype.kind in "iub":
             advice = f": write {name}.astype('float32'), or 'uint8' for pixels, which are divided by 255"
-        raise TypeError(f"{name} must be a float32 or float64 array, got {kind(x)}{advice}")
-    if x.ndim != 2:
-        raise ValueError(f"{name} must have 2 dimensions, got shape {x.shape}")
-    if x.shape[1] != columns:
-        raise ValueError(f"{name} has {x.shape[1]} columns; {taker} takes {columns}")
-    return x
+        raise TypeError(f"{name} must be a float32 or float64 array, got {kind(rows)}{advice}")
+    if rows.ndim != 2:
+        raise ValueError(f"{name} must have 2 dimensions, got shape {rows.shape}")
+    if rows.shape[1] != columns:
+        raise ValueError(f"{name} has {rows.shape[1]} columns; {taker} takes {columns}")
+    return rows
 
 
 def converted(x: NDArray[Any], dtype: DType) -> NDArray[Any]:
@@ -268,27 +266,26 @@ def labels(name: str, y: Any, expected_rows: int, classes: int, other: str = "x"
     ValueError
         Of another shape, or with a label out of range.
     """
-    y = integers(name, y)
-    rows(name, y, expected_rows, other)
-    _core.check_labels(name, y, classes)
-    return y
+    numbers = integers(name, y)
+    rows(name, numbers, expected_rows, other)
+    _core.check_labels(name, numbers, classes)
+    return numbers
 
 
 def integers(name: str, y: Any) -> NDArray[numpy.int64]:
     """Check a vector of integers and return it as contiguous int64. Values too large for int64 become negative."""
-    if type(y) is not ndarray:
-        y = _plain(name, y, "an integer")
-    if y.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be an integer array of class numbers, got {kind(y)}")
-    if y.ndim != 1:
-        advice = (
-            ": rows of probabilities, as one-hot ones are, must be floats" if y.ndim == 2 and y.shape[1] > 1 else ""
-        )
-        raise ValueError(f"{name} must have 1 dimension, got shape {y.shape}{advice}")
-    if y.dtype is not INT64:
-        return y.astype(INT64)
-    flags = y.flags
-    return y if flags.c_contiguous and flags.aligned else y.copy()
+    plain: NDArray[Any] = y if type(y) is ndarray else _plain(name, y, "an integer")
+    shape = plain.shape
+    if plain.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be an integer array of class numbers, got {kind(plain)}")
+    if len(shape) != 1:
+        one_hot = len(shape) == 2 and shape[1] > 1
+        advice = ": rows of probabilities, as one-hot ones are, must be floats" if one_hot else ""
+        raise ValueError(f"{name} must have 1 dimension, got shape {shape}{advice}")
+    if plain.dtype is not INT64:
+        return plain.astype(numpy.int64)
+    flags = plain.flags
+    return plain if flags.c_contiguous and flags.aligned else plain.copy()
 
 
 def targets(name: str, y: Any, expected_rows: int, outputs: int, dtype: DType, other: str = "x") -> Reals:
@@ -350,16 +347,16 @@ def row_weights(name: str, w: Any, expected_rows: int, other: str = "x") -> NDAr
     ValueError
         Of another shape; or a weight is below 0 or not finite, or their sum is not.
     """
-    w = converted(array(name, w, 1), FLOAT64)
-    rows(name, w, expected_rows, other)
-    finite(name, w, "weights must be finite")
-    if w.size and w.min() < 0:
-        where = int(w.argmin())
-        raise ValueError(f"{name}[{where}] is {w[where]}; weights must be at least 0")
+    weights: NDArray[numpy.float64] = converted(array(name, w, 1), FLOAT64)
+    rows(name, weights, expected_rows, other)
+    finite(name, weights, "weights must be finite")
+    if weights.size and weights.min() < 0:
+        where = int(weights.argmin())
+        raise ValueError(f"{name}[{where}] is {weights[where]}; weights must be at least 0")
     with numpy.errstate(over="ignore"):
-        if w.sum() == inf:
-            raise ValueError(f"{name} must have a finite sum, got weights up to {w.max()}")
-    return w
+        if weights.sum() == inf:
+            raise ValueError(f"{name} must have a finite sum, got weights up to {weights.max()}")
+    return weights
 
 
 def number(

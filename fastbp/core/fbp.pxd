@@ -177,6 +177,7 @@ cdef extern from "fbp.h" nogil:
         void (*multiply)(const void *a, const void *b, void *c, size_t N) noexcept nogil
         void (*normal_quantile)(const double *u, double *y, size_t N) noexcept nogil
         void (*add)(const void *a, const void *b, void *c, size_t N) noexcept nogil
+        void (*row_squares)(const void *x, size_t x_row, double *squares, size_t B, size_t N) noexcept nogil
         double (*sum_squares)(const void *x, size_t N) noexcept nogil
         int (*all_finite)(const void *x, size_t N) noexcept nogil
         void (*gather)(const fbp_rows *x, const int64_t *order, void *y, size_t y_row, size_t B, size_t N) noexcept nogil
