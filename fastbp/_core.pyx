@@ -1,12 +1,11 @@
 # cython: language_level=3, binding=False, always_allow_keywords=False, cdivision=True
-"""The door to C: pointers in, a call without the GIL unless it is short, a status out.
+"""The interface to C: checks of arguments, a call without the GIL unless it is short, a result.
 
-Functions here take arrays that are ready (plain, contiguous, aligned, of one real dtype) and say so when they are not,
-but not as kindly as the functions in fastbp.ops, which come here first and explain when they are sent away: so nothing
-may pass here that would not pass there. Whatever comes in, C gets pointers and sizes that agree. Arrays are seen through
-the buffer protocol: nothing here knows how NumPy stores them.
+Whatever arguments come, C gets pointers and sizes that agree. Arrays are read through the buffer protocol: nothing here
+depends on how NumPy stores them. An argument that C cannot take as it is goes to the checks of
+fastbp._support.arguments, which return one that it can take or raise an error: see core/arguments.pxi.
 
-Argument order: inputs, hyperparameters, outputs. Outputs that are left out are made, and returned.
+Argument order: inputs, hyperparameters, outputs. An output that is left out is created. Outputs are returned.
 """
 
 from libc.math cimport INFINITY, sqrt

@@ -72,6 +72,7 @@ def test_the_wheel_holds_what_is_needed_and_no_sources():
     names = installed()[1]
     for needed in (
         "py.typed",
+        "_core.pyi",
         "data/digits.npz",
         "ops/gemm.py",
         "reference/gemm.py",

@@ -24,7 +24,7 @@ def activation_forward(x, int activation, double alpha, y=...):
 
 
 def activation_backward(dy, y, int activation, double alpha, dx=...):
-    """dx = dy f'(x), from y = f(x), or y = x for the activations from FBP_FROM_Z on, element by element."""
+    """dx = dy f'(x), element by element. y: f(x); for the activations from FBP_FROM_Z on, x itself."""
     cdef Arguments args
     cdef size_t N
     args.count = args.item = 0

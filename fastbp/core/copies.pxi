@@ -1,6 +1,6 @@
-# Memory of a plan's own for copies of arguments.
+# Copies of arguments that a plan owns.
 
-# Memory of a plan's own, which grows.
+# A block of memory that grows when a copy needs more.
 cdef struct Room:
     void *at
     size_t bytes
@@ -18,8 +18,7 @@ cdef void *room_for(Room *room, size_t bytes, str name) except NULL:
 
 
 cdef const int64_t *copied_positions(Room *room, str name, const Py_buffer *view) except NULL:
-    """Integers that C will use as positions, in memory of our own: once checked they stay in range, whatever becomes of
-    the array."""
+    """Integers that C will use as positions, in memory that no other thread can change once they have been checked."""
     cdef size_t N = elements(view), i
     cdef int64_t *positions = <int64_t *>room_for(room, N * sizeof(int64_t), name)
     if view.itemsize == sizeof(int64_t):
@@ -37,7 +36,7 @@ cdef const int64_t *checked_positions(Room *room, str name, const Py_buffer *vie
 
 
 cdef const void *converted(Room *room, str name, const Py_buffer *view, Py_ssize_t item) except NULL:
-    """Reals of size `item`: those of the view itself, or a copy, in which what is too large is infinite."""
+    """Reals of size `item`: the memory of the view itself, or a copy, in which values that are too large are infinite."""
     cdef size_t N = elements(view), i
     cdef void *copy
     if view.itemsize == item:

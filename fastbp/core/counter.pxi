@@ -1,10 +1,8 @@
-# The count of a trainer's updates.
-
 cdef class Updates:
-    """The count of a trainer's updates, and the lock that whoever makes some must hold: ``with updates: ...``.
+    """The number of a trainer's updates, and the lock that is held while updates are made: ``with updates: ...``.
 
-    The lock lets in the thread that holds it again, as threading.RLock does. It is one of our own since
-    `Plan.try_step` takes it and counts its update without a call of Python: half a microsecond less.
+    The lock is reentrant, as threading.RLock is. `Plan.try_step` acquires it and counts its update without calling
+    Python, which saves half a microsecond.
 
     Parameters
     ----------
@@ -38,7 +36,7 @@ cdef class Updates:
         raise TypeError("Updates cannot be pickled: save the trainer")
 
     cdef bint begin(self) noexcept:
-        """Take the lock if nobody holds it, this thread included."""
+        """Acquire the lock unless it is held, by this thread or another; return whether it was acquired."""
         if not PyThread_acquire_lock(self.lock, 0):
             return False
         self.owner = PyThread_get_thread_ident()
@@ -58,7 +56,7 @@ cdef class Updates:
             return self
         got = PyThread_acquire_lock(self.lock, 0)
         while got != 1:
-            with nogil:  # until it is free, or a signal comes
+            with nogil:  # until the lock is free or a signal arrives
                 got = PyThread_acquire_lock_timed(self.lock, -1, 1)
             if got != 1:
                 PyErr_CheckSignals()

@@ -1,4 +1,4 @@
-# What src_c/fbp.h declares and the core uses.
+# The part of src_c/fbp.h that the core uses. tests/test_core_declarations.py compares the two.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 

@@ -18,7 +18,7 @@ cdef void product_part(void *context, int part, int parts) noexcept nogil:
 
 
 def gemm(a, b, bint transpose_a, bint transpose_b, c=...):
-    """c (M, N) = a b, either transposed first or not."""
+    """c (M, N) = A B, with A = a or its transpose, and B = b or its transpose."""
     cdef Arguments args
     cdef Product p
     args.count = args.item = 0

@@ -18,7 +18,7 @@ def isa():
 
 
 def isas_available():
-    """The names of the instruction sets that this build and this machine offer, from the plainest to the best."""
+    """The names of the instruction sets that this build and this machine support, from the slowest to the fastest."""
     return tuple([fbp_isa_name(i).decode() for i in range(FBP_ISAS) if fbp_isa_available(i)])
 
 
@@ -39,7 +39,7 @@ cdef int isa_number(object name) except -2:
 
 
 def use_isa(name):
-    """Use an instruction set for what is called or made from now on.
+    """Set the instruction set of the functions called and the plans created from now on.
 
     Raises
     ------

@@ -163,7 +163,7 @@ def batch_norm_backward(dy, x, mean, variance, gamma, eps, dx=..., dgamma=..., d
 
 
 def batch_norm_predict(x, mean, variance, gamma, beta, eps, y=...):
-    """y (B, N) from statistics that are given, (N,)."""
+    """y (B, N) from given statistics mean and variance (N,)."""
     cdef Arguments args
     cdef fbp_norm n
     cdef void *block = NULL
@@ -220,7 +220,7 @@ def batch_norm_running(running_mean, running_variance, mean, variance, rows, mom
 
 
 def dropout_forward(x, rate, seed, stream, draw, first_row, y=..., mask=...):
-    """y = x mask and mask, both (B, N), for rows first_row and on of minibatch number draw, below 2^32."""
+    """y = x mask and mask, both (B, N): x is rows first_row, first_row + 1, ... of minibatch number draw."""
     cdef Arguments args
     cdef fbp_dropout d
     args.count = args.item = 0

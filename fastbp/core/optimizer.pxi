@@ -59,7 +59,7 @@ cdef void make_update(Update *u) noexcept:
 
 
 def sgd_step(w, g, v, learning_rate, momentum, weight_decay, nesterov):
-    """Update w and v in place; v may be None when momentum is 0, and is left alone then."""
+    """Update w and v in place. v may be None when momentum is 0, and is not changed then."""
     cdef Update u
     begin_update(&u, FBP_SGD, learning_rate, weight_decay)
     try:
@@ -75,7 +75,7 @@ def sgd_step(w, g, v, learning_rate, momentum, weight_decay, nesterov):
 
 
 def adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay, decoupled):
-    """Update w, m and v in place in step t, from 1."""
+    """Update w, m and v in place: step t, counted from 1."""
     cdef Update u
     begin_update(&u, FBP_ADAM, learning_rate, weight_decay)
     try:
@@ -93,8 +93,8 @@ def adam_step(w, g, m, v, t, learning_rate, beta1, beta2, eps, weight_decay, dec
 
 
 def rmsprop_step(w, g, v, buffer, mean, learning_rate, alpha, eps, weight_decay, momentum, centered):
-    """Update w, v, buffer and mean in place. buffer may be None when momentum is 0, mean when it is not centred; they are
-    left alone then."""
+    """Update w, v, buffer and mean in place. buffer may be None when momentum is 0, mean when centered is False; they are
+    not changed then."""
     cdef Update u
     cdef bint centres
     begin_update(&u, FBP_RMSPROP, learning_rate, weight_decay)
@@ -113,7 +113,7 @@ def rmsprop_step(w, g, v, buffer, mean, learning_rate, alpha, eps, weight_decay,
 
 
 def adagrad_step(w, g, v, t, learning_rate, rate_decay, weight_decay, eps):
-    """Update w and v in place in step t, from 1."""
+    """Update w and v in place: step t, counted from 1."""
     cdef Update u
     begin_update(&u, FBP_ADAGRAD, learning_rate, weight_decay)
     try:
@@ -151,7 +151,7 @@ def penalty(w, g, l1, l2):
 
 
 def clip_by_norm(g, limit, eps):
-    """The norm of g, which is scaled in place by limit / (norm + eps) where that is below 1."""
+    """Multiply g in place by limit / (norm + eps) where that is below 1; return the norm of g before."""
     cdef Arguments args
     cdef size_t N
     cdef double most, more, norm = 0

@@ -1,4 +1,4 @@
-# What Python.h declares and the core uses.
+# The part of Python.h that the core uses.
 
 cdef extern from "Python.h":
     ctypedef struct PyObject
