@@ -35,9 +35,11 @@ def threads() -> int: ...
 def prepare_with(
     array: Callable[[str, Any, int | None, np.dtype[Any] | None], Reals],
     in_place: Callable[[str, Any, int | None, np.dtype[Any] | None], Reals],
+    labels: Callable[[str, Any], NDArray[np.int64]],
     number: Callable[[str, Any, float | None, float | None, float | None], float],
     integer: Callable[[str, Any, int | None, int | None], int],
     flag: Callable[[str, Any], bool],
+    choice: Callable[[str, Any, tuple[str, ...]], str],
 ) -> None: ...
 
 # gemm_dense.pxi
@@ -78,13 +80,14 @@ def softmax_backward(dy: NDArray[Real], y: NDArray[Real], dx: NDArray[Real] | El
 
 # loss.pxi
 
+def loss_traits() -> tuple[dict[str, Any], ...]: ...
 @overload
 def loss(
     kind: int,
     z: NDArray[Real],
     target: NDArray[Any],
     parameters: Any,
-    reduction_sum: bool,
+    reduction: str,
     weights: Weights | None = None,
     dz: EllipsisType = ...,
 ) -> tuple[float, NDArray[Real]]: ...
@@ -94,7 +97,7 @@ def loss(
     z: NDArray[Real],
     target: NDArray[Any],
     parameters: Any,
-    reduction_sum: bool,
+    reduction: str,
     weights: Weights | None,
     dz: NDArray[Real],
 ) -> float: ...

@@ -69,6 +69,7 @@ enum fbp_loss {
 /* What a loss is, for everything but its kernel: see loss.c. */
 struct fbp_loss_traits {
     const char *name;
+    const char *input;     /* name of its first argument: z, logits or logarithms, or y, predictions */
     int labels;            /* targets are class numbers in [0, C), int64 (B,); otherwise reals (B, C) */
     int probabilities;     /* those reals are in [0, 1]; otherwise any finite numbers */
     int of_classes;        /* the C outputs are classes that exclude each other: label smoothing and class weights apply */

@@ -72,7 +72,7 @@ def options(case, columns):
 def parameters(case, columns):
     """The same as the core takes them."""
     if case == "huber":
-        return np.full(columns, DELTA)
+        return DELTA
     return np.array(*options(case, columns).values()) if case in OF_COLUMNS else None
 
 
@@ -478,7 +478,7 @@ def test_the_gradient_may_take_the_place_of_z(isa, case, dtype):
         for rows in (1, LANES[dtype] + 3, BLOCK + 1):
             z, target = example(case, rows, columns, dtype)
             expected = loss(case, z, target)
-            got = _core.loss(CODES[case], z, target, parameters(case, columns), False, None, z)
+            got = _core.loss(CODES[case], z, target, parameters(case, columns), "mean", None, z)
             assert_same_bits((got, z), expected)
 
 
@@ -492,15 +492,15 @@ def test_nothing_outside_the_arrays_is_touched(isa, case, dtype, place):
             z, target = example(case, rows, columns, dtype)
             dz = guarded_empty(z.shape, dtype, place)
             own = parameters(case, columns)
-            own = None if own is None else guarded(own, place)
+            own = guarded(own, place) if isinstance(own, np.ndarray) else own
             z_, target_ = guarded(z, place), guarded(target, place)
-            got = _core.loss(CODES[case], z_, target_, own, False, None, dz)
+            got = _core.loss(CODES[case], z_, target_, own, "mean", None, dz)
             assert_same_bits((got, dz), loss(case, z, target))
             s, more = weights(rows), (0.0, None)
             if case in BY_CLASS:
                 more = 0.1, real(3, columns, low=0.1, high=2)
             guards = guarded(s, place), more[0], None if more[1] is None else guarded(more[1], place)
-            got = _core.loss(CODES[case], z_, target_, own, False, guards, dz)
+            got = _core.loss(CODES[case], z_, target_, own, "mean", guards, dz)
             more = dict(zip(("label_smoothing", "class_weights"), more)) if case in BY_CLASS else {}
             assert_same_bits((got, dz), loss(case, z, target, sample_weight=s, **more))
 
@@ -509,7 +509,7 @@ def test_labels_out_of_range_are_refused_before_anything_is_written(isa):
     z, dz = np.zeros((3, 4)), np.full((3, 4), 7.0)
     for bad in (-1, 4, 2**62, -(2**63)):
         with pytest.raises(ValueError, match=r"target\[1\] is"):
-            _core.loss(CODES["labels"], z, np.array([0, bad, 0]), None, False, None, dz)
+            _core.loss(CODES["labels"], z, np.array([0, bad, 0]), None, "mean", None, dz)
         assert (dz == 7).all()
 
 
@@ -706,7 +706,7 @@ def test_the_gradient_of_a_weighted_loss_may_take_the_place_of_z(isa, case, vari
         expected = weighted(case, variant, z, target, sample_weight=s)
         more = VARIANTS.get(variant, {})
         more = more.get("label_smoothing", 0.0), class_weights(columns) if "class_weights" in more else None
-        got = _core.loss(CODES[case], z, target, parameters(case, columns), False, (s, *more), z)
+        got = _core.loss(CODES[case], z, target, parameters(case, columns), "mean", (s, *more), z)
         assert_same_bits((got, z), expected)
 
 

@@ -393,4 +393,6 @@ def _plain(name: str, x: Any, expected: str) -> NDArray[Any]:
     return x.view(ndarray)
 
 
-_core.prepare_with(array, in_place, declarative.number, declarative.integer, declarative.flag)
+_core.prepare_with(
+    array, in_place, integers, declarative.number, declarative.integer, declarative.flag, declarative.choice
+)

@@ -22,22 +22,26 @@ cdef object empty = numpy.empty
 cdef object float32 = numpy.dtype("float32")
 cdef object float64 = numpy.dtype("float64")
 
-cdef object prepared_array, prepared_in_place, prepared_number, prepared_integer, prepared_flag
+cdef object prepared_array, prepared_in_place, prepared_labels
+cdef object prepared_number, prepared_integer, prepared_flag, prepared_choice
 
 
-def prepare_with(array, in_place, number, integer, flag):
+def prepare_with(array, in_place, labels, number, integer, flag, choice):
     """Set the functions that prepare arguments which C cannot take as they are.
 
     array, in_place : (name, x, ndim or None, dtype or None) -> plain, aligned, C-contiguous array
         in_place returns an array over the memory of x, which can be written to.
+    labels : (name, x) -> plain, aligned, C-contiguous vector of int64
     number : (name, value, least, above, below) -> float
         Each limit may be None.
     integer : (name, value, least, most) -> int
     flag : (name, value) -> bool
+    choice : (name, value, choices) -> str
     """
-    global prepared_array, prepared_in_place, prepared_number, prepared_integer, prepared_flag
-    prepared_array, prepared_in_place = array, in_place
-    prepared_number, prepared_integer, prepared_flag = number, integer, flag
+    global prepared_array, prepared_in_place, prepared_labels
+    global prepared_number, prepared_integer, prepared_flag, prepared_choice
+    prepared_array, prepared_in_place, prepared_labels = array, in_place, labels
+    prepared_number, prepared_integer, prepared_flag, prepared_choice = number, integer, flag, choice
 
 
 # ---------------------------------------------------------------------------------------------------- arrays
@@ -134,9 +138,7 @@ cdef inline Py_buffer *real_out(Arguments *args, str name, object x, int ndim) e
 cdef Py_buffer *prepared(Arguments *args, int count, Py_ssize_t item, str name, object x, int ndim,
                          int flags) except NULL:
     """Prepare an array of reals that has a flaw, and get the buffer of the result. count, item: of args before."""
-    while args.count > count:
-        args.count -= 1
-        PyBuffer_Release(&args.views[args.count])
+    release_from(args, count)
     args.item = item
     dtype = None if item == 0 else float32 if item == sizeof(float) else float64
     ready = (prepared_in_place if flags else prepared_array)(name, x, None if ndim == ANY else ndim, dtype)
@@ -179,10 +181,15 @@ cdef inline fbp_rows close_rows(const void *x, size_t columns, size_t item) noex
     return rows
 
 
-cdef inline void release(Arguments *args) noexcept:
-    while args.count > 0:
+cdef inline void release_from(Arguments *args, int count) noexcept:
+    """Release all buffers but the first `count`."""
+    while args.count > count:
         args.count -= 1
         PyBuffer_Release(&args.views[args.count])
+
+
+cdef inline void release(Arguments *args) noexcept:
+    release_from(args, 0)
 
 
 cdef inline object new_array(shape, Py_ssize_t item):

@@ -184,6 +184,7 @@ cdef extern from "fbp.h" nogil:
 
     struct fbp_loss_traits:
         const char *name
+        const char *input
         int labels
         int probabilities
         int of_classes

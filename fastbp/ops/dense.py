@@ -9,25 +9,13 @@ from ..layers import ACTIVATIONS, Activation
 from ..layers import activation as to_activation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from .._support.arguments import Real
 
 
-class _Numbers(dict[str, tuple[int, float]]):
-    """Activations by name, as the core takes them; `other` handles every name that is not here."""
-
-    def __init__(self, names: list[str], other: Callable[[str | Activation], tuple[int, float]]) -> None:
-        super().__init__({name: other(name) for name in names})
-        self._other = other
-
-    def __missing__(self, name: str) -> tuple[int, float]:
-        return self._other(name)
-
-
 def _numbers(activation: str | Activation) -> tuple[int, float]:
+    """An activation as the core takes it."""
     f = to_activation(activation)
     return f.code, f.alpha
 
@@ -44,8 +32,9 @@ def _numbers_from_y(activation: str | Activation) -> tuple[int, float]:
     return f.code, f.alpha
 
 
-_FORWARD = _Numbers([f.name for f in ACTIVATIONS], _numbers)
-_BACKWARD = _Numbers([f.name for f in ACTIVATIONS if not f.from_z], _numbers_from_y)
+# The usual activations, so that a call need not make an object of the name.
+_FORWARD = {f.name: _numbers(f.name) for f in ACTIVATIONS}
+_BACKWARD = {f.name: _numbers(f.name) for f in ACTIVATIONS if not f.from_z}
 
 
 def dense_forward(
@@ -74,7 +63,7 @@ def dense_forward(
     ValueError
         If the shapes do not fit, or there is no such activation.
     """
-    code, alpha = _FORWARD[activation] if type(activation) is str else _numbers(activation)
+    code, alpha = _FORWARD[activation] if type(activation) is str and activation in _FORWARD else _numbers(activation)
     return _core.dense_forward(x, W, b, code, alpha)
 
 
@@ -115,7 +104,9 @@ def dense_backward(
     ValueError
         If the shapes do not fit, there is no such activation, y is needed and not given, or f' is computed from z.
     """
-    code, alpha = _BACKWARD[activation] if type(activation) is str else _numbers_from_y(activation)
+    code, alpha = (
+        _BACKWARD[activation] if type(activation) is str and activation in _BACKWARD else _numbers_from_y(activation)
+    )
     if y is None and code:
         name = to_activation(activation).name
         raise ValueError(f"y is needed for the derivative of {name}: pass what dense_forward returned")

@@ -10,10 +10,11 @@ All raise TypeError for an argument of the wrong kind, and ValueError for shapes
 reduction, weights that are not as above, and the mean of no rows.
 """
 
-from numpy import ndarray
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from .. import _core
-from .._support.arguments import array, integers, kind, row_weights, rows
 from ..losses import (
     BinaryCrossEntropy,
     Huber,
@@ -24,14 +25,27 @@ from ..losses import (
     SoftmaxCrossEntropy,
 )
 
-_SUM = {"mean": False, "sum": True}
-_REFUSED = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)  # by the core: the long way says why
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal, TypeAlias
+
+    from numpy.typing import NDArray
+
+    from .._support.arguments import Real, Reals
+
+    Reduction: TypeAlias = Literal["mean", "sum"]
+
 _NO_SMOOTHING = 0.0
 
 
 def softmax_cross_entropy(
-    z, target, reduction="mean", label_smoothing=_NO_SMOOTHING, class_weights=None, sample_weight=None
-):
+    z: NDArray[Real],
+    target: NDArray[Any],
+    reduction: Reduction = "mean",
+    label_smoothing: float = _NO_SMOOTHING,
+    class_weights: Sequence[float] | NDArray[Any] | None = None,
+    sample_weight: Reals | None = None,
+) -> tuple[float, NDArray[Real]]:
     """-sum_c t_bc log p_bc with p = softmax(z) by row; the mean is over the batch.
 
     Parameters
@@ -68,17 +82,19 @@ def softmax_cross_entropy(
     With m_b = max_c z_bc: log p_bc = (z_bc - m_b) - log sum_k exp(z_bk - m_b). Smoothing, weights and means are those
     of torch.nn.CrossEntropyLoss.
     """
-    try:
-        code = SoftmaxCrossEntropy.code_labels if target.ndim == 1 else SoftmaxCrossEntropy.code
-        if sample_weight is None and class_weights is None and label_smoothing is _NO_SMOOTHING:
-            return _core.loss(code, z, target, None, _SUM[reduction])
-        return _core.loss(code, z, target, None, _SUM[reduction], (sample_weight, label_smoothing, class_weights))
-    except _REFUSED:
-        pass
-    return _checked_loss("z", z, target, sample_weight, SoftmaxCrossEntropy(reduction, label_smoothing, class_weights))
+    weights = None
+    if sample_weight is not None or class_weights is not None or label_smoothing is not _NO_SMOOTHING:
+        weights = sample_weight, label_smoothing, class_weights
+    return _core.loss(SoftmaxCrossEntropy.code, z, target, None, reduction, weights)
 
 
-def binary_cross_entropy(z, target, reduction="mean", pos_weight=None, sample_weight=None):
+def binary_cross_entropy(
+    z: NDArray[Real],
+    target: NDArray[Real],
+    reduction: Reduction = "mean",
+    pos_weight: float | Sequence[float] | NDArray[Any] | None = None,
+    sample_weight: Reals | None = None,
+) -> tuple[float, NDArray[Real]]:
     """-p t log s(z) - (1 - t) log(1 - s(z)) with the sigmoid s; the mean is over all elements.
 
     Parameters
@@ -110,17 +126,14 @@ def binary_cross_entropy(z, target, reduction="mean", pos_weight=None, sample_we
     A term is computed as max(z, 0) - z t + log1p(exp(-|z|)), which does not overflow. With pos_weight it is
     p t softplus(-z) + (1 - t) softplus(z), softplus(z) = max(z, 0) + log1p(exp(-|z|)).
     """
-    try:
-        code = BinaryCrossEntropy.code if pos_weight is None else BinaryCrossEntropy.code_weighted
-        if sample_weight is None:
-            return _core.loss(code, z, target, pos_weight, _SUM[reduction])
-        return _core.loss(code, z, target, pos_weight, _SUM[reduction], (sample_weight, 0.0, None))
-    except _REFUSED:
-        pass
-    return _checked_loss("z", z, target, sample_weight, BinaryCrossEntropy(reduction, pos_weight))
+    code = BinaryCrossEntropy.code if pos_weight is None else BinaryCrossEntropy.code_weighted
+    weights = None if sample_weight is None else (sample_weight, 0.0, None)
+    return _core.loss(code, z, target, pos_weight, reduction, weights)
 
 
-def mean_squared_error(y, target, reduction="mean", sample_weight=None):
+def mean_squared_error(
+    y: NDArray[Real], target: NDArray[Real], reduction: Reduction = "mean", sample_weight: Reals | None = None
+) -> tuple[float, NDArray[Real]]:
     """(y - target)^2, without a factor 1/2; the mean is over all elements.
 
     Parameters
@@ -136,10 +149,13 @@ def mean_squared_error(y, target, reduction="mean", sample_weight=None):
     dy : ndarray (B, O)
         2 (y - target), divided by B O for the mean.
     """
-    return _loss("y", y, target, reduction, sample_weight, MeanSquaredError)
+    weights = None if sample_weight is None else (sample_weight, 0.0, None)
+    return _core.loss(MeanSquaredError.code, y, target, None, reduction, weights)
 
 
-def mean_absolute_error(y, target, reduction="mean", sample_weight=None):
+def mean_absolute_error(
+    y: NDArray[Real], target: NDArray[Real], reduction: Reduction = "mean", sample_weight: Reals | None = None
+) -> tuple[float, NDArray[Real]]:
     """|y - target|; the mean is over all elements.
 
     Parameters
@@ -155,10 +171,17 @@ def mean_absolute_error(y, target, reduction="mean", sample_weight=None):
     dy : ndarray (B, O)
         The sign of y - target, 0 at 0, divided by B O for the mean.
     """
-    return _loss("y", y, target, reduction, sample_weight, MeanAbsoluteError)
+    weights = None if sample_weight is None else (sample_weight, 0.0, None)
+    return _core.loss(MeanAbsoluteError.code, y, target, None, reduction, weights)
 
 
-def huber(y, target, delta=1.0, reduction="mean", sample_weight=None):
+def huber(
+    y: NDArray[Real],
+    target: NDArray[Real],
+    delta: float = 1.0,
+    reduction: Reduction = "mean",
+    sample_weight: Reals | None = None,
+) -> tuple[float, NDArray[Real]]:
     """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = y - target; the mean is over all elements.
 
     Huber, Robust Estimation of a Location Parameter, Annals of Mathematical Statistics 35, 1964.
@@ -185,16 +208,13 @@ def huber(y, target, delta=1.0, reduction="mean", sample_weight=None):
     ValueError
         Also if delta is not above 0.
     """
-    try:
-        if sample_weight is None:
-            return _core.loss(Huber.code, y, target, delta, _SUM[reduction])
-        return _core.loss(Huber.code, y, target, delta, _SUM[reduction], (sample_weight, 0.0, None))
-    except _REFUSED:
-        pass
-    return _checked_loss("y", y, target, sample_weight, Huber(delta, reduction))
+    weights = None if sample_weight is None else (sample_weight, 0.0, None)
+    return _core.loss(Huber.code, y, target, delta, reduction, weights)
 
 
-def poisson(z, target, reduction="mean", sample_weight=None):
+def poisson(
+    z: NDArray[Real], target: NDArray[Real], reduction: Reduction = "mean", sample_weight: Reals | None = None
+) -> tuple[float, NDArray[Real]]:
     """exp(z) - target z, the negative log-likelihood of counts whose rate is exp(z); the mean is over all elements.
 
     Parameters
@@ -213,10 +233,17 @@ def poisson(z, target, reduction="mean", sample_weight=None):
     dz : ndarray (B, O)
         exp(z) - target, divided by B O for the mean.
     """
-    return _loss("z", z, target, reduction, sample_weight, Poisson)
+    weights = None if sample_weight is None else (sample_weight, 0.0, None)
+    return _core.loss(Poisson.code, z, target, None, reduction, weights)
 
 
-def pinball(y, target, quantiles=0.5, reduction="mean", sample_weight=None):
+def pinball(
+    y: NDArray[Real],
+    target: NDArray[Real],
+    quantiles: float | Sequence[float] | NDArray[Any] = 0.5,
+    reduction: Reduction = "mean",
+    sample_weight: Reals | None = None,
+) -> tuple[float, NDArray[Real]]:
     """u (tau - [u < 0]) with u = target - y; the mean is over all elements.
 
     Its expected value is least where y is the tau-quantile of the target (Koenker and Bassett, Regression Quantiles,
@@ -245,43 +272,5 @@ def pinball(y, target, quantiles=0.5, reduction="mean", sample_weight=None):
     ValueError
         Also if a level is not between 0 and 1, or the number of columns is not a multiple of that of the levels.
     """
-    try:
-        if sample_weight is None:
-            return _core.loss(Pinball.code, y, target, quantiles, _SUM[reduction])
-        return _core.loss(Pinball.code, y, target, quantiles, _SUM[reduction], (sample_weight, 0.0, None))
-    except _REFUSED:
-        pass
-    return _checked_loss("y", y, target, sample_weight, Pinball(quantiles, reduction))
-
-
-def _loss(name, y, target, reduction, sample_weight, cls):
-    """A loss that has nothing but its reduction. name: what its first argument is called."""
-    try:
-        if sample_weight is None:
-            return _core.loss(cls.code, y, target, None, _SUM[reduction])
-        return _core.loss(cls.code, y, target, None, _SUM[reduction], (sample_weight, 0.0, None))
-    except _REFUSED:
-        pass
-    return _checked_loss(name, y, target, sample_weight, cls(reduction))
-
-
-def _checked_loss(name, y, target, sample_weight, loss):
-    """The same for an object of `losses`, the long way: with all checks, and copies of what needs them."""
-    y = array(name, y, 2)
-    code = loss.code
-    if loss.code_labels is not None and isinstance(target, ndarray) and target.dtype.kind in "iu":
-        code, target = loss.code_labels, integers("target", target)
-        rows("target", target, y.shape[0], name)
-    elif loss.code_labels is not None and isinstance(target, ndarray) and target.ndim == 1:
-        raise TypeError(f"target must be an integer array of class numbers where it is 1-D, got {kind(target)}")
-    else:
-        target = array("target", target, 2, y.dtype)
-        if y.shape != target.shape:
-            raise ValueError(f"target has shape {target.shape}; {name} has {y.shape}")
-    if sample_weight is not None:
-        sample_weight = row_weights("sample_weight", sample_weight, y.shape[0], name)
-    parameters = loss.parameters(y.shape[1])
-    weights = None
-    if sample_weight is not None or loss.smoothing or loss.class_weights is not None:
-        weights = sample_weight, loss.smoothing, loss.class_weights
-    return _core.loss(code, y, target, parameters, loss.reduction == "sum", weights)
+    weights = None if sample_weight is None else (sample_weight, 0.0, None)
+    return _core.loss(Pinball.code, y, target, quantiles, reduction, weights)
