@@ -6,7 +6,7 @@
  * caller's data, counts bytes.
  *
  * What includes what: isa/ -> kernels/ -> vec/ -> fbp.h; plan.c, pass.c, update.c, epoch.c and calls.c -> plan.h -> fbp.h;
- * loss.c, pool.c, cpu.c and rng.c -> fbp.h.
+ * loss.c, pool.c, cpu.c, cache.c and rng.c -> fbp.h.
  */
 #ifndef FBP_H
 #define FBP_H
@@ -105,6 +105,14 @@ typedef void fbp_optimizer_fn(const struct fbp_optimizer *o, void *w, const void
 
 /* ---------------------------------------------------------------------------------------------- products */
 
+/* Memory in which a thread packs blocks of a large product's operands, in lines of 64 bytes: of A, to be read from the
+ * second-level cache, and of B, from the next. The sizes decide how C is cut, never a bit of it. */
+struct fbp_room { void *a, *b; size_t a_bytes, b_bytes; };
+enum { FBP_ROOM_LEAST = 1 << 16 }; /* bytes of each, at least */
+
+/* That of the calling thread, or NULL: products then do without. */
+typedef const struct fbp_room *fbp_room_fn(void);
+
 /* An array and its row stride share a line. */
 /* clang-format off */
 
@@ -117,6 +125,7 @@ struct fbp_gemm {
     const void *bias;                  /* (N,): added to every row of C, or NULL */
     int accumulate;                    /* C += rather than C =; not with bias */
     void *c; size_t c_row;
+    fbp_room_fn *room;                 /* or NULL */
 };
 
 /* One dense layer and all it needs for both directions: y = f(x W + b). */
@@ -134,6 +143,7 @@ struct fbp_dense {
     const void *skip; size_t skip_row; /* (B, I) or NULL: gradient that reaches x through a skip connection */
     int x_activation; double x_alpha;  /* g; FBP_IDENTITY leaves the gradient at x itself */
     void *dx; size_t dx_row;           /* (B, I): may be x itself */
+    fbp_room_fn *room;                 /* for its products, or NULL */
 };
 
 /* -------------------------------------------------------------------------------------- norms and dropout */
@@ -306,6 +316,13 @@ int fbp_isa_available(int isa); /* built in, and the processor and the operating
 int fbp_isa_best(void);
 const char *fbp_compiler(void);                                 /* that built this file */
 const struct fbp_kernels *fbp_kernels_of(int isa, size_t item); /* NULL when not available */
+
+/* ------------------------------------------------------------------------------------------------ cache.c */
+
+/* Bytes of the second- and third-level cache: as the processor or the system says, or else small ones. */
+void fbp_cache_sizes(size_t *second, size_t *third);
+void fbp_set_cache_sizes(size_t second, size_t third); /* from now on these; 0: as they are. For tests */
+fbp_room_fn fbp_thread_room; /* allocated by the first large product of a thread, freed when the thread ends */
 
 /* ------------------------------------------------------------------------------------------------- pool.c */
 

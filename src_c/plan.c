@@ -280,7 +280,8 @@ static void describe_dense(const struct fbp_plan *plan, struct step *step) {
                                      .dx = x,
                                      .dx_row = in->row,
                                      .x_activation = in->activation,
-                                     .x_alpha = in->alpha};
+                                     .x_alpha = in->alpha,
+                                     .room = fbp_thread_room};
     size_t skip = in->skip;
     if (step->kind == FBP_PROJECTION) {
         const struct value *waiting = &plan->values[step->waiting], *incoming = &plan->values[step->incoming];

@@ -31,6 +31,7 @@ COLUMNS = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)
 TERMS = (0, 1, 2, 7, 8, 9, 15, 16, 17, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 1, 3 * BLOCK + 5)
 LARGE = [(65, 31, 300), (130, 257, 129), (127, 300, 300), (128, 300, 300), (200, 300, 513), (15, 1000, 300)]
 LARGE += [(58, 1024, 270)]  # the rows of B are a multiple of 4 KiB apart
+LARGE += [(97, 257, 513), (270, 129, 520), (130, 528, 300)]  # packed
 # Many rows and few columns, or the other way round: there one side lies across the lanes.
 NARROW = [(M, N, K) for M in (8, 16, 17, 33) for N in (1, 3, 6, 9, 10, 12, 13) for K in TERMS]
 NARROW += [(N, M, K) for M, N, K in NARROW]
@@ -178,6 +179,29 @@ def test_rows_and_columns_do_not_depend_on_their_place(isa, M, N, K, transpose_a
     for first, end in [(0, 1), (1, 2), (N - 1, N), (0, N - 1), (1, N), (3, 17), (N // 2, N)]:
         assert_same_bits(ops.gemm(A, B[:, first:end]), c[:, first:end])
     assert_same_bits(ops.gemm(a, b, transpose_a, transpose_b), c)
+
+
+@each_dtype
+@each_transpose
+@pytest.mark.parametrize("M, N, K", [(97, 257, 513), (270, 129, 520), (300, 1040, 300), (1031, 530, 40)])
+def test_the_same_bits_with_caches_of_any_size(isa, M, N, K, transpose_a, transpose_b, dtype):
+    a, b = sides(M, N, K, transpose_a, transpose_b, dtype)
+    expected = ops.gemm(a, b, transpose_a, transpose_b)
+    try:
+        for second, third in [(1, 1), (1, 1 << 40), (300_000, 1 << 22), (1 << 19, 1), (1 << 40, 1 << 40)]:
+            _core.set_cache_sizes(second, third)
+            assert _core.cache_sizes() == (second, third)
+            assert_same_bits(ops.gemm(a, b, transpose_a, transpose_b), expected)
+    finally:
+        _core.set_cache_sizes()
+    A, B = (a.T if transpose_a else a), (b.T if transpose_b else b)
+    for i in (0, M // 2, M - 1):  # a single row is not packed
+        assert_same_bits(ops.gemm(A[i : i + 1], B), expected[i : i + 1])
+
+
+def test_the_caches_are_known():
+    second, third = _core.cache_sizes()
+    assert 1 << 14 <= second <= 1 << 28 and 1 << 14 <= third <= 1 << 34
 
 
 @needs_two_fused

@@ -99,6 +99,9 @@ cdef extern from "fbp.h" nogil:
         void *y
         size_t y_row
 
+    struct fbp_room:
+        pass
+    ctypedef const fbp_room *fbp_room_fn() noexcept nogil
     struct fbp_gemm:
         size_t M, N, K
         const void *a
@@ -110,6 +113,7 @@ cdef extern from "fbp.h" nogil:
         int accumulate
         void *c
         size_t c_row
+        fbp_room_fn *room
 
     struct fbp_dense:
         size_t B, I, O
@@ -132,6 +136,7 @@ cdef extern from "fbp.h" nogil:
         double x_alpha
         void *dx
         size_t dx_row
+        fbp_room_fn *room
 
     struct fbp_rows:
         const void *at
@@ -227,6 +232,9 @@ cdef extern from "fbp.h" nogil:
     int fbp_default_threads()
     void fbp_set_default_threads(int fixed, int most)
     int fbp_threads_for(double multiply_adds, int most)
+    void fbp_cache_sizes(size_t *second, size_t *third)
+    void fbp_set_cache_sizes(size_t second, size_t third)
+    fbp_room_fn fbp_thread_room
 
     void fbp_random_bits(uint64_t seed, uint64_t stream, uint64_t start, uint32_t *words, size_t N)
     void fbp_random_uniform(uint64_t seed, uint64_t stream, uint64_t start, double *u, size_t N)

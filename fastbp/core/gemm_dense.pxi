@@ -44,6 +44,7 @@ def gemm(a, b, bint transpose_a, bint transpose_b, c=...):
         p.gemm.b, p.gemm.b_row = b_.buf, b_.shape[1]
         p.gemm.c, p.gemm.c_row = c_.buf, p.gemm.N
         p.gemm.b_transposed = transpose_b
+        p.gemm.room = fbp_thread_room
         run(product_part, &p, <double>p.gemm.M * p.gemm.N * p.gemm.K)
         return c
     finally:
@@ -77,6 +78,7 @@ cdef int begin_layer(Layer *l, const Py_buffer *x, const Py_buffer *W, int activ
     l.dense.B, l.dense.I, l.dense.O = x.shape[0], x.shape[1], W.shape[1]
     l.dense.x, l.dense.x_row, l.dense.W = x.buf, l.dense.I, W.buf
     l.dense.activation, l.dense.alpha = activation, alpha
+    l.dense.room = fbp_thread_room
     return 0
 
 

@@ -63,6 +63,18 @@ def cores():
     return fbp_cores()
 
 
+def cache_sizes():
+    """Bytes of the second- and third-level cache, by which products are cut into blocks."""
+    cdef size_t second, third
+    fbp_cache_sizes(&second, &third)
+    return second, third
+
+
+def set_cache_sizes(size_t second=0, size_t third=0):
+    """Cut products as for caches of these sizes from now on; 0 for a cache's own size."""
+    fbp_set_cache_sizes(second, third)
+
+
 def set_core_quota(int cores):
     """Set the number of cores that the quota of this process's container is worth; 0: there is no quota."""
     fbp_set_core_quota(cores)

@@ -27,6 +27,7 @@ static void FBP(dense_forward)(const struct fbp_dense *d, int part, int parts) {
         .bias = d->b,
         .c = d->y,
         .c_row = d->y_row,
+        .room = d->room,
     };
     const struct finish activate = {
         .forward = d->activation != FBP_IDENTITY,
@@ -82,6 +83,7 @@ static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int
         .accumulate = d->accumulate,
         .c = d->dW,
         .c_row = d->O,
+        .room = d->room,
     };
     /* A narrow O would leave lanes idle. dW^T = dz^T x has the same chains with I in the lanes; turning it costs about as
      * much as TURNING terms of k. */
@@ -116,6 +118,7 @@ static void FBP(dense_backward_inputs)(const struct fbp_dense *d, int part, int 
         .b_transposed = 1,
         .c = d->dx,
         .c_row = d->dx_row,
+        .room = d->room,
     };
     const struct finish differentiate = {
         .backward = d->skip || d->x_activation != FBP_IDENTITY,

@@ -37,6 +37,10 @@ enum {
     COPY_TILES = 5,         /* with fewer tiles a copy of B costs more than it saves */
     FETCH_TILES = 4,
     FAR_BYTES = 512 * 1024, /* B from this size on is fetched before it is copied */
+    TILE_ROOM = TILE_ROWS * FBP_BLOCK + LANES, /* reals of a packed tile of A, and what packing writes past its end */
+    PANEL_ROOM = FBP_BLOCK * TILE_COLUMNS,     /* of a packed panel of B */
+    WAITING_ROOM = CHUNK_TILES * TILE_ROWS * TILE_COLUMNS, /* of the sums of a chunk and a panel */
+    PACKED_ROWS = 96, PACKED_COLUMNS = 128, PACKED_WORK = 12 << 20, /* the least with which packing pays */
 };
 
 /* What a tile does to its sums before it stores them. */
@@ -49,7 +53,7 @@ enum tile_finish {
 /* Tiles of the same size, one below the other, over one block of k. */
 struct strip {
     size_t tiles, K;
-    const real *a; size_t a_row, a_col;
+    const real *a; size_t a_row, a_col, a_tile; /* a_tile: from one tile's rows to the next */
     const real *b; size_t b_row;
     const real *bias;            /* where the chains start, or NULL: from zero */
     const real *sum; size_t sum_row; /* added to the chains, or NULL; may be c */
@@ -57,6 +61,7 @@ struct strip {
     const real *saved; size_t saved_row; /* for TILE_SLOPE; may be c */
     real *c; size_t c_row;
     size_t last;                 /* columns in the last vector: LANES, or fewer when the tile is `partial` */
+    int packed_a;                /* a is packed, TILE_ROOM from tile to tile: a_row is 1, and a_col the number of rows */
     real *copy;                  /* where the rows of B are to lie TILE_COLUMNS apart, or NULL: no copy */
 };
 
@@ -110,7 +115,7 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
             for (int g = 0; g < ROW_GROUPS; g++)
                 if (g * ROW_GROUP < rows) p[g] += a_col;
         }
-        s->a += rows * a_row;
+        s->a += s->a_tile;
 
 #define EACH_VECTOR(body) \
     FBP_UNROLL \
@@ -146,7 +151,7 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
 
 FBP_SPECIALIZE void strip_run_rows(int rows, const int vectors, const int partial, struct strip *s) {
     switch (rows) {
-#define ROWS(n) case n: strip_run(n <= (partial ? TILE_ROWS_PARTIAL : TILE_ROWS) ? n : 1, vectors, partial, 0, s); return
+#define ROWS(n) case n: if (n <= TILE_ROWS && (!partial || n <= TILE_ROWS_PARTIAL)) strip_run(n, vectors, partial, 0, s); return
     ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6); ROWS(7);
     ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12); ROWS(13); ROWS(14);
 #undef ROWS
@@ -159,7 +164,7 @@ _Static_assert(TILE_ROWS <= 14 && TILE_VECTORS <= 2, "strip_run_rows and strip_d
  * at a time instead, and reads longer runs of B's rows. */
 FBP_SPECIALIZE void strip_run_wide(size_t columns, const int partial, struct strip *s) {
     switch ((columns + LANES - 1) / LANES) {
-#define VECTORS(n) case n: strip_run(1, n <= WIDE_VECTORS ? n : 1, partial, 0, s); return
+#define VECTORS(n) case n: if (n <= WIDE_VECTORS) strip_run(1, n, partial, 0, s); return
     VECTORS(2); VECTORS(3); VECTORS(4); VECTORS(5); VECTORS(6); VECTORS(7); VECTORS(8);
 #undef VECTORS
     }
@@ -198,13 +203,19 @@ static size_t first_row(const struct row_tiles *tiles, size_t tile) {
     return tile * tiles->rows + (tile < tiles->larger ? tile : tiles->larger);
 }
 
+/* Tiles of `rows` rows, from where s says. */
+static void run_equal_tiles(size_t rows, size_t count, size_t columns, struct strip *s) {
+    s->tiles = count;
+    if (s->packed_a) s->a_col = rows;
+    else s->a_tile = rows * s->a_row;
+    strip_dispatch(rows, columns, s);
+}
+
 /* Tiles [first, end) of a panel. s says where the first begins, and then where the next would. */
 static void run_tiles(const struct row_tiles *tiles, size_t first, size_t end, size_t columns, struct strip *s) {
     const size_t stop = first < tiles->larger && tiles->larger < end ? tiles->larger : end;
-    s->tiles = stop - first;
-    strip_dispatch(rows_of(tiles, first), columns, s);
-    s->tiles = end - stop;
-    if (s->tiles) strip_dispatch(tiles->rows, columns, s);
+    run_equal_tiles(rows_of(tiles, first), stop - first, columns, s);
+    if (stop < end) run_equal_tiles(tiles->rows, end - stop, columns, s);
 }
 
 /* What becomes of C = A B, besides being stored. */
@@ -318,17 +329,24 @@ static void run_tiles_and_fetch(const struct row_tiles *tiles, size_t first, siz
 
 /* Where a product's sums wait until they can go to C, and where a block of B is copied to. */
 struct room {
-    real waiting[(CHUNK_TILES * TILE_ROWS + LANES - 1) / LANES * LANES * TILE_COLUMNS];
+    real waiting[(CHUNK_TILES * TILE_ROWS + LANES - 1) / LANES * LANES * TILE_COLUMNS]; /* finish_transposed reads whole vectors */
     real near[FBP_BLOCK * TILE_COLUMNS];
 };
 
+/* A packed block of k: of a panel of B, and of the tiles of A that are used with it. */
+struct packed {
+    const real *b;      /* rows TILE_COLUMNS apart */
+    const real *a;      /* the first tile, in the order of strip.packed_a; NULL: A is read in place */
+    real *c;            /* where the tiles of C are stored; NULL: in C */
+};
+
 /* Tiles [first, last) of the panel that begins at column j. `copies`: B is copied block by block; `fetches`: each is asked
- * for while the one before is used. */
+ * for while the one before is used. With `packed` neither, and K is at most FBP_BLOCK. */
 static void panel_share(const struct fbp_gemm *g, const struct finish *f, const struct row_tiles *tiles, size_t first,
-                        size_t last, size_t j, int copies, int fetches, struct room *room) {
+                        size_t last, size_t j, int copies, int fetches, const struct packed *packed, struct room *room) {
     const size_t i = first_row(tiles, first), rows = first_row(tiles, last) - i;
     const size_t columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS, taller = rows_of(tiles, first);
-    real *const c = (real *)g->c + (f->transpose ? j * g->c_row + i : i * g->c_row + j);
+    real *const c = packed && packed->c ? packed->c : (real *)g->c + (f->transpose ? j * g->c_row + i : i * g->c_row + j);
     /* A tall tile takes a panel's last columns as a whole vector, where v_load_n in its loop would cost too much. */
     const int fills = columns % LANES && taller > TILE_ROWS_PARTIAL;
     const int relu_forward = f->forward && f->activation == FBP_RELU;
@@ -349,7 +367,7 @@ static void panel_share(const struct fbp_gemm *g, const struct finish *f, const 
         const int ends = k + K == g->K, stores = !waits || (relu_backward && ends);
         struct strip s = { /* every member, or all would be zeroed first, which takes as long as a small tile */
             .tiles = 0, .K = K,
-            .a = (const real *)g->a + i * g->a_row + k * g->a_col, .a_row = g->a_row, .a_col = g->a_col,
+            .a = (const real *)g->a + i * g->a_row + k * g->a_col, .a_row = g->a_row, .a_col = g->a_col, .a_tile = 0,
             .b = now.b, .b_row = now.b_row,
             .bias = k ? NULL : bias,
             .sum = !k && !adds ? NULL : waits ? room->waiting : c, .sum_row = waits ? TILE_COLUMNS : g->c_row,
@@ -357,10 +375,13 @@ static void panel_share(const struct fbp_gemm *g, const struct finish *f, const 
             .saved = relu_backward ? f->saved + i * f->saved_row + j : NULL, .saved_row = f->saved_row,
             .c = stores ? c : room->waiting, .c_row = stores ? g->c_row : TILE_COLUMNS,
             .last = columns % LANES && !fills ? columns % LANES : LANES,
-            .copy = NULL,
+            .packed_a = 0, .copy = NULL,
         };
         size_t tile = first;
-        if (copies || fills) {
+        if (packed) {
+            s.b = packed->b, s.b_row = TILE_COLUMNS;
+            if (packed->a) s.a = packed->a, s.a_row = 1, s.a_tile = TILE_ROOM, s.packed_a = 1;
+        } else if (copies || fills) {
             if (!now.transposed && columns == TILE_COLUMNS && taller >= TILE_ROWS - 2) {
                 s.copy = room->near;
                 run_tiles(tiles, tile, tile + 1, columns, &s);
@@ -383,11 +404,121 @@ static void panel_share(const struct fbp_gemm *g, const struct finish *f, const 
                                    f->forward ? f->activation : FBP_IDENTITY, f->alpha, c, g->c_row, rows, columns);
 }
 
+/* A's tiles [first, end) of a block of k, packed: of A whose columns are contiguous, as x^T is. Whole rows of the block are
+ * read, so that each page and each cache line of A is visited once. */
+static void pack_tiles(const struct row_tiles *tiles, size_t first, size_t end, const real *a, size_t a_col, size_t K,
+                       real *to) {
+    for (size_t k = 0; k < K; k++, a += a_col) {
+        const real *from = a;
+        real *tile = to;
+        for (size_t t = first; t < end; t++, tile += TILE_ROOM) {
+            const size_t rows = rows_of(tiles, t);
+            if (rows == TILE_ROWS)
+                for (size_t r = 0; r < TILE_ROWS; r++) tile[k * TILE_ROWS + r] = from[r];
+            else
+                for (size_t r = 0; r < rows; r++) tile[k * rows + r] = from[r];
+            from += rows;
+        }
+    }
+}
+
+/* B's panels [first, end) of a block of k, packed one after the other, each as copy_block would leave it. */
+static void pack_panels(const struct fbp_gemm *g, size_t k, size_t first, size_t end, real *to) {
+    if (g->b_transposed) {
+        for (size_t panel = first; panel < end; panel++, to += PANEL_ROOM) {
+            const struct block block = block_of(g, k, panel * TILE_COLUMNS);
+            copy_block(&block, to);
+        }
+        return;
+    }
+    const struct block block = block_of(g, k, first * TILE_COLUMNS);
+    const size_t columns = (end * TILE_COLUMNS < g->N ? end * TILE_COLUMNS : g->N) - first * TILE_COLUMNS;
+    const real *b = block.b;
+    for (size_t r = 0; r < block.K; r++, b += block.b_row, to += TILE_COLUMNS) {
+        size_t j = 0;
+        for (; j + LANES <= columns; j += LANES) v_store(to + j / LANES * (PANEL_ROOM / TILE_VECTORS), v_load(b + j));
+        if (j < columns) v_store(to + j / LANES * (PANEL_ROOM / TILE_VECTORS), v_load_n(b + j, columns - j));
+    }
+}
+
+/* This part's share of `count` things. */
+static struct interval { size_t first, end; } interval_of(size_t count, int part, int parts) {
+    return (struct interval){count * part / parts, count * (part + 1) / parts};
+}
+
+/* A large product: a group of panels of B is packed, a block of k at a time, and used by chunk after chunk of rows, each with
+ * its part of A, which is packed too where it would be read down its columns. Each block of k is a product of its own, the
+ * second and later ones added to the first. */
+static void packed_share(const struct fbp_gemm *g, const struct finish *f, const struct fbp_room *memory, int part, int parts) {
+    const struct row_tiles tiles = row_tiles_of(g->M);
+    struct interval down = {0, tiles.count}, across = {0, (g->N + TILE_COLUMNS - 1) / TILE_COLUMNS};
+    if (down.end > across.end) down = interval_of(down.end, part, parts);
+    else across = interval_of(across.end, part, parts);
+
+    real *const a = memory->a, *const b = memory->b;
+    const int packs_a = g->a_col != 1;
+    /* C may be what f' is computed from: the sums of the blocks before the last then wait where A would be packed. */
+    const int waits = f->backward && g->K > FBP_BLOCK;
+    const size_t a_tiles = memory->a_bytes / sizeof(real) / TILE_ROOM, most_tiles = packs_a && a_tiles < CHUNK_TILES ? a_tiles : CHUNK_TILES;
+    const size_t b_panels = memory->b_bytes / sizeof(real) / PANEL_ROOM, a_panels = memory->a_bytes / sizeof(real) / WAITING_ROOM;
+    const size_t most_panels = waits && a_panels < b_panels ? a_panels : b_panels;
+    const size_t band = waits ? most_tiles : down.end; /* tiles whose sums wait at once */
+
+    struct room room;
+    for (size_t top = down.first; top < down.end; top += band) {
+        const size_t bottom = down.end - top < band ? down.end : top + band;
+        for (size_t left = across.first; left < across.end; left += most_panels) {
+            const size_t right = across.end - left < most_panels ? across.end : left + most_panels;
+            for (size_t k = 0; k < g->K; k += FBP_BLOCK) {
+                struct fbp_gemm block = *g;
+                struct finish finish = *f;
+                block.K = g->K - k < FBP_BLOCK ? g->K - k : FBP_BLOCK;
+                block.a = (const real *)g->a + k * g->a_col;
+                if (k) block.bias = NULL, block.accumulate = 1;
+                if (k + block.K < g->K) finish.forward = 0;
+                if (waits) block.c_row = TILE_COLUMNS, finish.backward = 0;
+                pack_panels(g, k, left, right, b);
+                for (size_t first = top; first < bottom; first += most_tiles) {
+                    const size_t end = bottom - first < most_tiles ? bottom : first + most_tiles;
+                    if (packs_a)
+                        pack_tiles(&tiles, first, end, (const real *)block.a + first_row(&tiles, first) * g->a_row, g->a_col,
+                                   block.K, a);
+                    for (size_t panel = left; panel < right; panel++) {
+                        const struct packed packed = {
+                            .b = b + (panel - left) * PANEL_ROOM, .a = packs_a ? a : NULL,
+                            .c = waits ? a + (panel - left) * WAITING_ROOM : NULL,
+                        };
+                        panel_share(&block, &finish, &tiles, first, end, panel * TILE_COLUMNS, 0, 0, &packed, &room);
+                    }
+                }
+            }
+            if (!waits) continue;
+            const size_t i = first_row(&tiles, top), rows = first_row(&tiles, bottom) - i;
+            for (size_t panel = left; panel < right; panel++) {
+                const size_t j = panel * TILE_COLUMNS, columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS;
+                finish_backward(f, a + (panel - left) * WAITING_ROOM, TILE_COLUMNS, i, j, (real *)g->c + i * g->c_row + j,
+                                g->c_row, rows, columns);
+            }
+        }
+    }
+}
+
+/* Whether packing pays. Of a product with few rows or columns it costs more than it saves, and so where all is near anyway. */
+static int is_large(const struct fbp_gemm *g, const struct finish *f) {
+    return TILE_PACKS && g->room && !f->transpose && (!f->backward || g->a_col == 1) && g->M >= PACKED_ROWS
+           && g->N >= PACKED_COLUMNS && (double)g->M * g->N * g->K >= PACKED_WORK;
+}
+
 /* Tiles are numbered down the rows of one panel, then the next panel, and each part takes a run of them. */
 static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     const struct row_tiles tiles = row_tiles_of(g->M);
     const size_t panels = (g->N + TILE_COLUMNS - 1) / TILE_COLUMNS;
     const size_t chunks = (tiles.count + CHUNK_TILES - 1) / CHUNK_TILES;
+    const struct fbp_room *memory = is_large(g, f) ? g->room() : NULL;
+    if (memory) {
+        packed_share(g, f, memory, part, parts);
+        return;
+    }
     size_t begin = 0, end = tiles.count * panels;
     if (parts > 1) begin = end * part / parts, end = end * (part + 1) / parts;
     struct room room;
@@ -403,7 +534,7 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
             if (number + count <= begin) continue;
             if (number >= end) return;
             const size_t first = begin > number ? begin - number : 0, last = end - number < count ? end - number : count;
-            panel_share(g, f, &tiles, top + first, top + last, panel * TILE_COLUMNS, copies, fetches, &room);
+            panel_share(g, f, &tiles, top + first, top + last, panel * TILE_COLUMNS, copies, fetches, NULL, &room);
         }
     }
 }
@@ -470,10 +601,10 @@ static void row_share(const struct fbp_gemm *g, const struct finish *f, int part
             }
             struct strip s = {
                 .tiles = 1, .K = blocks ? FBP_BLOCK : g->K - k,
-                .a = a, .a_row = 0, .a_col = g->a_col, .b = b, .b_row = g->b_row,
+                .a = a, .a_row = 0, .a_col = g->a_col, .a_tile = 0, .b = b, .b_row = g->b_row,
                 .bias = bias, .sum = k || g->accumulate ? c : NULL, .sum_row = 0,
                 .finish = relu && g->K - k <= FBP_BLOCK ? TILE_RELU : TILE_STORE, .saved = NULL, .saved_row = 0,
-                .c = c, .c_row = 0, .copy = NULL,
+                .c = c, .c_row = 0, .packed_a = 0, .copy = NULL,
                 .last = columns % LANES ? columns % LANES : LANES,
             };
             k += s.K;
@@ -545,7 +676,7 @@ FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const 
 static void narrow_dispatch(size_t columns, const struct narrow *n, const real *a, const real *b, const real *bias, size_t K,
                             real *out) {
     switch (columns) {
-#define COLUMNS(count) case count: narrow_run(count <= NARROW_PASS ? count : 1, n, a, b, bias, K, out); return
+#define COLUMNS(count) case count: if (count <= NARROW_PASS) narrow_run(count, n, a, b, bias, K, out); return
     COLUMNS(1); COLUMNS(2); COLUMNS(3); COLUMNS(4); COLUMNS(5); COLUMNS(6);
     COLUMNS(7); COLUMNS(8); COLUMNS(9); COLUMNS(10); COLUMNS(11); COLUMNS(12);
 #undef COLUMNS

@@ -13,6 +13,7 @@
 #define TILE_ROWS 6
 #define TILE_VECTORS 1
 #define TILE_ROWS_PARTIAL 4
+#define TILE_PACKS 1
 
 typedef struct { __m256i low, high; } vint;
 

@@ -10,6 +10,7 @@
 #define TILE_ROWS 14
 #define TILE_VECTORS 2
 #define TILE_ROWS_PARTIAL 14
+#define TILE_PACKS 0
 
 typedef __m512i vint;
 

@@ -13,6 +13,7 @@
 #define TILE_ROWS 6
 #define TILE_VECTORS 1
 #define TILE_ROWS_PARTIAL 1
+#define TILE_PACKS 1
 
 #if FBP_REAL == 32
 

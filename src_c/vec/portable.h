@@ -17,6 +17,7 @@
 #define TILE_ROWS 4
 #define TILE_VECTORS 1
 #define TILE_ROWS_PARTIAL 4
+#define TILE_PACKS 0
 
 typedef real quarter __attribute__((vector_size(16)));
 typedef int_real int_quarter __attribute__((vector_size(16)));

@@ -5,7 +5,7 @@
  * Prints a line for each kernel: real, name, hash of the bits of all outputs, a weighted sum of the outputs, and the
  * sum of their magnitudes. Instruction sets with fused multiply-add must agree on the hashes, all on the sums but for
  * rounding. On the way it checks what needs no other instruction set, and says FAIL where it does not hold:
- * - one part, or three: the same bits; B or its transpose: the same bits; in place or not: the same bits;
+ * - one part, or three that may pack their operands: the same bits; B or its transpose: the same bits; in place or not: the same bits;
  * - nothing is read past the end of an array (each ends at a page without access), nor used between two rows (nan lies
  *   there), and nothing is written there.
  * Prints "ok" and returns 0 when all is well. */
@@ -26,7 +26,15 @@ static const struct {
     {3, 50, 300},  {12, 33, 257}, {6, 16, 40},                                  /* few rows: rows of a transposed B in the lanes */
     {1, 300, 270}, {1, 10, 530},  {1, 32, 773},   {1, 7, 1290},                 /* one row: blocks of k side by side */
     {20, 33, 1},   {40, 64, 1},                                                 /* one term */
+    {97, 257, 513}, {270, 129, 520},                                            /* packed */
 };
+
+/* Memory to pack operands in: as little as there may be, up to a page without access. */
+static const struct fbp_room *least_room(void) {
+    static struct fbp_room room;
+    room = (struct fbp_room){array(FBP_ROOM_LEAST, 1), array(FBP_ROOM_LEAST, 1), FBP_ROOM_LEAST, FBP_ROOM_LEAST};
+    return &room;
+}
 
 static struct matrix transposed(struct matrix m, size_t gap) {
     struct matrix t = random_matrix(m.columns, m.rows, gap);
@@ -59,7 +67,7 @@ static void check_gemm(void) {
                     .c_row = c.row,
                 };
                 k->gemm(&g, 0, 1);
-                g.c = in_parts.at;
+                g.c = in_parts.at, g.room = least_room;
                 for (int part = 2; part >= 0; part--) k->gemm(&g, part, 3);
                 same(c, in_parts, "gemm depends on the number of parts");
                 g.c = turned.at, g.b = bt.at, g.b_row = bt.row, g.b_transposed = 1;
@@ -92,6 +100,7 @@ static const struct {
 } LAYERS[] = {
     {1, 1, 1},     {1, 33, 17},   {7, 5, 3},  {37, 16, 32}, {64, 130, 31}, {259, 19, 40},  {40, 270, 300}, {5, 3, 530},
     {300, 130, 3}, {21, 333, 10}, {2, 40, 1}, {3, 40, 300}, {11, 35, 20},  {70, 33, 1024}, {1, 100, 64},
+    {260, 170, 300}, /* packed */
 };
 
 static void check_dense_forward(void) {
@@ -116,7 +125,7 @@ static void check_dense_forward(void) {
                     .y_row = y.row,
                 };
                 k->dense_forward(&d, 0, 1);
-                d.y = in_parts.at;
+                d.y = in_parts.at, d.room = least_room;
                 for (int part = 0; part < 3; part++) k->dense_forward(&d, part, 3);
                 same(y, in_parts, "dense_forward depends on the number of parts");
                 take_matrix(y);
@@ -147,7 +156,7 @@ static void check_dense_backward_weights(void) {
                     .accumulate = accumulate,
                 };
                 k->dense_backward_weights(&d, 0, 1);
-                d.dW = dW3, d.db = bias ? db3 : NULL;
+                d.dW = dW3, d.db = bias ? db3 : NULL, d.room = least_room;
                 for (int part = 2; part >= 0; part--) k->dense_backward_weights(&d, part, 3);
                 same_vector(dW, dW3, I * O, "dW depends on the number of parts");
                 same_vector(db, db3, O, "db depends on the number of parts");
@@ -183,6 +192,7 @@ static void check_dense_backward_inputs(void) {
                     .dx_row = dx.row,
                 };
                 k->dense_backward_inputs(&d, 0, 1);
+                d.room = least_room;
                 d.x = d.dx = in_place.at, d.x_row = d.dx_row = in_place.row;
                 for (int part = 0; part < 3; part++) k->dense_backward_inputs(&d, part, 3);
                 same(dx, in_place, "dx depends on the number of parts, or on taking the place of x");
