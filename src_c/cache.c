@@ -21,8 +21,10 @@
 
 enum {
     LINE = 64,
-    DEFAULT_SECOND = 256 * 1024, DEFAULT_THIRD = 4 * 1024 * 1024, /* of a processor that does not say */
-    MOST_A = 256 * 1024, MOST_B = 512 * 1024,                     /* larger blocks bring nothing more */
+    DEFAULT_SECOND = 256 * 1024,
+    DEFAULT_THIRD = 4 * 1024 * 1024, /* of a processor that does not say */
+    MOST_A = 256 * 1024,
+    MOST_B = 512 * 1024, /* larger blocks bring nothing more */
     THIRD_SHARE = 16,
 };
 

@@ -105,6 +105,9 @@ typedef void fbp_optimizer_fn(const struct fbp_optimizer *o, void *w, const void
 
 /* ---------------------------------------------------------------------------------------------- products */
 
+/* An array and its row stride share a line. */
+/* clang-format off */
+
 /* Memory in which a thread packs blocks of a large product's operands, in lines of 64 bytes: of A, to be read from the
  * second-level cache, and of B, from the next. The sizes decide how C is cut, never a bit of it. */
 struct fbp_room { void *a, *b; size_t a_bytes, b_bytes; };
@@ -112,9 +115,6 @@ enum { FBP_ROOM_LEAST = 1 << 16 }; /* bytes of each, at least */
 
 /* That of the calling thread, or NULL: products then do without. */
 typedef const struct fbp_room *fbp_room_fn(void);
-
-/* An array and its row stride share a line. */
-/* clang-format off */
 
 /* C (M, N) = A (M, K) B (K, N), with A[i][k] = a[i * a_row + k * a_col]. All matrices of reals; c does not overlap a or b. */
 struct fbp_gemm {

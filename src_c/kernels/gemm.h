@@ -4,15 +4,16 @@
  *
  * Representation. C is cut into panels of TILE_VECTORS vectors of columns, and a panel into tiles of at most TILE_ROWS rows:
  * as many accumulators as the register file holds. They stay in registers while k runs: each k takes TILE_VECTORS loads from
- * B and, for each row, one element of A spread over a vector. A is read in place through (a_row, a_col), so x and x^T are the
- * same to it. B is read in place too, unless its rows are not contiguous (W^T), lie a multiple of 4 KiB apart, and so on few
- * cache sets, or would end in a part of a vector where loading that is dear: then a block of FBP_BLOCK rows of the panel is
- * copied close together, onto the stack, just before the tiles that use it, or by the first of them.
+ * B and, for each row, one element of A broadcast to a vector. A is read in place through (a_row, a_col), so x and x^T are
+ * the same to it. B is read in place too, unless its rows are not contiguous (W^T), lie a multiple of 4 KiB apart and so on
+ * few cache sets, or would end in a part of a vector where loading that is slow: then a block of FBP_BLOCK rows of the panel
+ * is copied close together, onto the stack, just before the tiles that use it, or by the first of them.
  *
- * Algorithm. Chunks of rows (so many that their part of A stays in the second-level cache) -> panels -> blocks of k -> tiles
- * down the rows. Between blocks of k the sums wait in C, or in a buffer where C is not to be written yet. Three shapes go
- * other ways, which the tiles would serve badly: few columns or few rows (narrow_share), one row (row_share), and one term
- * (outer_share).
+ * Algorithm. Chunks of rows (their part of A stays in the second-level cache) -> panels -> blocks of k -> tiles down the
+ * rows. Between blocks of k the sums wait in C, or in a buffer where C must not be written yet. A large product packs both
+ * operands in the order in which the tiles read them (packed_share): groups of panels -> blocks of k -> chunks of rows ->
+ * panels -> tiles. Three shapes go other ways, which the tiles would serve badly: few columns or few rows (narrow_share),
+ * one row (row_share), and one term (outer_share).
  *
  * Order of summation. Each element of C is a chain of fused multiply-adds over at most FBP_BLOCK values of k, started from
  * the bias or zero; the blocks are added in order. Tiles, panels, shares of threads and the way taken change nothing in that,
@@ -34,13 +35,17 @@ enum {
     ROW_GROUP = 3,
     ROW_GROUPS = (TILE_ROWS + ROW_GROUP - 1) / ROW_GROUP,
     CHUNK_TILES = (FBP_BLOCK + TILE_ROWS - 1) / TILE_ROWS, /* tiles in a chunk of rows */
-    COPY_TILES = 5,         /* with fewer tiles a copy of B costs more than it saves */
+    COPY_TILES = 5,                                        /* with fewer tiles a copy of B costs more than it saves */
     FETCH_TILES = 4,
     FAR_BYTES = 512 * 1024, /* B from this size on is fetched before it is copied */
-    TILE_ROOM = TILE_ROWS * FBP_BLOCK + LANES, /* reals of a packed tile of A, and what packing writes past its end */
-    PANEL_ROOM = FBP_BLOCK * TILE_COLUMNS,     /* of a packed panel of B */
-    WAITING_ROOM = CHUNK_TILES * TILE_ROWS * TILE_COLUMNS, /* of the sums of a chunk and a panel */
-    PACKED_ROWS = 96, PACKED_COLUMNS = 128, PACKED_WORK = 12 << 20, /* the least with which packing pays */
+    /* Reals of a packed tile of A (a line more, so that tiles do not share cache sets), of a packed panel of B, and of the
+     * sums of a panel in a chunk. */
+    TILE_ROOM = TILE_ROWS * FBP_BLOCK + LANES,
+    PANEL_ROOM = FBP_BLOCK * TILE_COLUMNS,
+    SUMS_ROOM = CHUNK_TILES * TILE_ROWS * TILE_COLUMNS,
+    PACKED_ROWS = 96,
+    PACKED_COLUMNS = 128,
+    PACKED_WORK = 12 << 20, /* the least for which packing pays */
 };
 
 /* What a tile does to its sums before it stores them. */
@@ -53,16 +58,21 @@ enum tile_finish {
 /* Tiles of the same size, one below the other, over one block of k. */
 struct strip {
     size_t tiles, K;
-    const real *a; size_t a_row, a_col, a_tile; /* a_tile: from one tile's rows to the next */
-    const real *b; size_t b_row;
-    const real *bias;            /* where the chains start, or NULL: from zero */
-    const real *sum; size_t sum_row; /* added to the chains, or NULL; may be c */
+    const real *a;
+    size_t a_row, a_col, a_tile; /* a_tile: from one tile's rows to the next */
+    const real *b;
+    size_t b_row;
+    const real *bias; /* where the chains start, or NULL: from zero */
+    const real *sum;
+    size_t sum_row; /* added to the chains, or NULL; may be c */
     int finish;
-    const real *saved; size_t saved_row; /* for TILE_SLOPE; may be c */
-    real *c; size_t c_row;
-    size_t last;                 /* columns in the last vector: LANES, or fewer when the tile is `partial` */
-    int packed_a;                /* a is packed, TILE_ROOM from tile to tile: a_row is 1, and a_col the number of rows */
-    real *copy;                  /* where the rows of B are to lie TILE_COLUMNS apart, or NULL: no copy */
+    const real *saved;
+    size_t saved_row; /* for TILE_SLOPE; may be c */
+    real *c;
+    size_t c_row;
+    size_t last;  /* columns in the last vector: LANES, or fewer when the tile is `partial` */
+    int packed_a; /* a is packed: a_row is 1, a_tile is TILE_ROOM, and run_tiles sets a_col to the number of rows */
+    real *copy;   /* where the rows of B are to lie TILE_COLUMNS apart, or NULL: no copy */
 };
 
 /* rows, vectors and partial are constants at every call, so that the loops over them unroll and acc lives in registers.
@@ -84,9 +94,8 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
             }
         } else {
             FBP_UNROLL
-            for (int i = 0; i < rows; i++)
-                FBP_UNROLL
-                for (int j = 0; j < vectors; j++) acc[i][j] = v_zero();
+            for (int i = 0; i < rows; i++) FBP_UNROLL
+            for (int j = 0; j < vectors; j++) acc[i][j] = v_zero();
         }
 
         const real *p[ROW_GROUPS];
@@ -119,12 +128,11 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
 
 #define EACH_VECTOR(body) \
     FBP_UNROLL \
-    for (int i = 0; i < rows; i++) \
-        FBP_UNROLL \
-        for (int j = 0; j < vectors; j++) { \
-            const size_t n = partial && j == vectors - 1 ? last : LANES; \
-            body \
-        }
+    for (int i = 0; i < rows; i++) FBP_UNROLL \
+    for (int j = 0; j < vectors; j++) { \
+        const size_t n = partial && j == vectors - 1 ? last : LANES; \
+        body \
+    }
         if (s->sum) {
             EACH_VECTOR(const real *at = s->sum + i * s->sum_row + j * LANES;
                         acc[i][j] = v_add(n < LANES ? v_load_n(at, n) : v_load(at), acc[i][j]);)
@@ -141,9 +149,7 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
         }
         real *const c = s->c;
         const size_t c_row = s->c_row;
-        EACH_VECTOR(real *at = c + i * c_row + j * LANES;
-                    if (n < LANES) v_store_n(at, acc[i][j], n);
-                    else v_store(at, acc[i][j]);)
+        EACH_VECTOR(real *at = c + i * c_row + j * LANES; if (n < LANES) v_store_n(at, acc[i][j], n); else v_store(at, acc[i][j]);)
         s->c += rows * c_row;
 #undef EACH_VECTOR
     }
@@ -151,9 +157,24 @@ FBP_SPECIALIZE void strip_run(const int rows, const int vectors, const int parti
 
 FBP_SPECIALIZE void strip_run_rows(int rows, const int vectors, const int partial, struct strip *s) {
     switch (rows) {
-#define ROWS(n) case n: if (n <= TILE_ROWS && (!partial || n <= TILE_ROWS_PARTIAL)) strip_run(n, vectors, partial, 0, s); return
-    ROWS(1); ROWS(2); ROWS(3); ROWS(4); ROWS(5); ROWS(6); ROWS(7);
-    ROWS(8); ROWS(9); ROWS(10); ROWS(11); ROWS(12); ROWS(13); ROWS(14);
+#define ROWS(n) \
+    case n: \
+        if (n <= TILE_ROWS && (!partial || n <= TILE_ROWS_PARTIAL)) strip_run(n, vectors, partial, 0, s); \
+        return
+        ROWS(1);
+        ROWS(2);
+        ROWS(3);
+        ROWS(4);
+        ROWS(5);
+        ROWS(6);
+        ROWS(7);
+        ROWS(8);
+        ROWS(9);
+        ROWS(10);
+        ROWS(11);
+        ROWS(12);
+        ROWS(13);
+        ROWS(14);
 #undef ROWS
     }
 }
@@ -164,8 +185,17 @@ _Static_assert(TILE_ROWS <= 14 && TILE_VECTORS <= 2, "strip_run_rows and strip_d
  * at a time instead, and reads longer runs of B's rows. */
 FBP_SPECIALIZE void strip_run_wide(size_t columns, const int partial, struct strip *s) {
     switch ((columns + LANES - 1) / LANES) {
-#define VECTORS(n) case n: if (n <= WIDE_VECTORS) strip_run(1, n, partial, 0, s); return
-    VECTORS(2); VECTORS(3); VECTORS(4); VECTORS(5); VECTORS(6); VECTORS(7); VECTORS(8);
+#define VECTORS(n) \
+    case n: \
+        if (n <= WIDE_VECTORS) strip_run(1, n, partial, 0, s); \
+        return
+        VECTORS(2);
+        VECTORS(3);
+        VECTORS(4);
+        VECTORS(5);
+        VECTORS(6);
+        VECTORS(7);
+        VECTORS(8);
 #undef VECTORS
     }
 }
@@ -190,7 +220,9 @@ static void strip_dispatch(size_t rows, size_t columns, struct strip *s) {
 
 /* Rows are shared out evenly among the fewest tiles that cover M, since a tile of 12 and one of 11 waste less than one of 14
  * and one of 9: the first `larger` tiles have `rows` + 1 rows, the others `rows`. */
-struct row_tiles { size_t count, rows, larger; };
+struct row_tiles {
+    size_t count, rows, larger;
+};
 
 static struct row_tiles row_tiles_of(size_t M) {
     const size_t count = (M + TILE_ROWS - 1) / TILE_ROWS, rows = count > 1 ? M / count : M;
@@ -220,18 +252,21 @@ static void run_tiles(const struct row_tiles *tiles, size_t first, size_t end, s
 
 /* What becomes of C = A B, besides being stored. */
 struct finish {
-    int forward;               /* C = f(C) */
-    int backward;              /* C = (A B + skip) * f'(saved) */
-    int activation; real alpha;
-    const real *skip; size_t skip_row;   /* (M, N) or NULL */
-    const real *saved; size_t saved_row; /* (M, N); may be C itself */
-    int transpose;             /* c is C transposed, (N, M), rows c_row apart; with `accumulate` only one block of k */
+    int forward;  /* C = f(C) */
+    int backward; /* C = (A B + skip) * f'(saved) */
+    int activation;
+    real alpha;
+    const real *skip;
+    size_t skip_row; /* (M, N) or NULL */
+    const real *saved;
+    size_t saved_row; /* (M, N); may be C itself */
+    int transpose;    /* c is C transposed, (N, M), rows c_row apart; with `accumulate` only one block of k */
 };
 
 /* c = (product + skip) * f'(saved), for rows from i, columns from j of C. product is changed, up to LANES - 1 elements past
  * the end of each row. */
-static void finish_backward(const struct finish *f, real *product, size_t product_row, size_t i, size_t j, real *c,
-                            size_t c_row, size_t rows, size_t columns) {
+static void finish_backward(const struct finish *f, real *product, size_t product_row, size_t i, size_t j, real *c, size_t c_row,
+                            size_t rows, size_t columns) {
     if (f->skip)
         for (size_t r = 0; r < rows; r++)
             for (size_t k = 0; k < columns; k += LANES) {
@@ -239,8 +274,8 @@ static void finish_backward(const struct finish *f, real *product, size_t produc
                 real *p = product + r * product_row + k;
                 v_store(p, v_add(v_load(p), skip));
             }
-    activation_backward_rows(product, product_row, f->saved + i * f->saved_row + j, f->saved_row, f->activation, f->alpha, c,
-                             c_row, rows, columns);
+    activation_backward_rows(product, product_row, f->saved + i * f->saved_row + j, f->saved_row, f->activation, f->alpha, c, c_row,
+                             rows, columns);
 }
 
 /* c[j][i] (+)= product[i][j]. product: rows TILE_COLUMNS apart, with room for a multiple of LANES of them. */
@@ -273,8 +308,7 @@ static void turn_edge(const real *from, size_t from_row, size_t rows, size_t col
             for (size_t j = 0; j < columns; j++) to[j * to_row + i] = i < rows ? from[i * from_row + j] : 0;
         return;
     }
-    for (size_t i = 0; i < LANES; i++)
-        v_store(edge + i * LANES, i < rows ? v_load_n(from + i * from_row, columns) : v_zero());
+    for (size_t i = 0; i < LANES; i++) v_store(edge + i * LANES, i < rows ? v_load_n(from + i * from_row, columns) : v_zero());
     v_transpose(edge, LANES, to, to_row);
 }
 
@@ -284,20 +318,26 @@ static void turn_rows(const real *b, size_t b_row, real *to, size_t K, size_t co
         for (size_t k = 0; k < K; k += LANES) {
             const real *from = b + j * b_row + k;
             real *block = to + k * TILE_COLUMNS + j;
-            if (columns - j < LANES || K - k < LANES)
-                turn_edge(from, b_row, columns - j, K - k, block, TILE_COLUMNS);
+            if (columns - j < LANES || K - k < LANES) turn_edge(from, b_row, columns - j, K - k, block, TILE_COLUMNS);
             else v_transpose(from, b_row, block, TILE_COLUMNS);
         }
 }
 
 /* A block of k of a panel of B. */
-struct block { const real *b; size_t b_row; int transposed; size_t K, columns; };
+struct block {
+    const real *b;
+    size_t b_row;
+    int transposed;
+    size_t K, columns;
+};
 
 static struct block block_of(const struct fbp_gemm *g, size_t k, size_t j) {
     return (struct block){
-        .b = (const real *)g->b + (g->b_transposed ? j * g->b_row + k : k * g->b_row + j), .b_row = g->b_row,
+        .b = (const real *)g->b + (g->b_transposed ? j * g->b_row + k : k * g->b_row + j),
+        .b_row = g->b_row,
         .transposed = g->b_transposed,
-        .K = g->K - k < FBP_BLOCK ? g->K - k : FBP_BLOCK, .columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS,
+        .K = g->K - k < FBP_BLOCK ? g->K - k : FBP_BLOCK,
+        .columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS,
     };
 }
 
@@ -333,17 +373,17 @@ struct room {
     real near[FBP_BLOCK * TILE_COLUMNS];
 };
 
-/* A packed block of k: of a panel of B, and of the tiles of A that are used with it. */
+/* A block of k whose operands are packed. */
 struct packed {
-    const real *b;      /* rows TILE_COLUMNS apart */
-    const real *a;      /* the first tile, in the order of strip.packed_a; NULL: A is read in place */
-    real *c;            /* where the tiles of C are stored; NULL: in C */
+    const real *b; /* of a panel: rows TILE_COLUMNS apart */
+    const real *a; /* tiles, TILE_ROOM apart, in each k after k; NULL: A is read in place */
+    real *c;       /* where the tiles of C are stored; NULL: in C */
 };
 
 /* Tiles [first, last) of the panel that begins at column j. `copies`: B is copied block by block; `fetches`: each is asked
  * for while the one before is used. With `packed` neither, and K is at most FBP_BLOCK. */
-static void panel_share(const struct fbp_gemm *g, const struct finish *f, const struct row_tiles *tiles, size_t first,
-                        size_t last, size_t j, int copies, int fetches, const struct packed *packed, struct room *room) {
+static void panel_share(const struct fbp_gemm *g, const struct finish *f, const struct row_tiles *tiles, size_t first, size_t last,
+                        size_t j, int copies, int fetches, const struct packed *packed, struct room *room) {
     const size_t i = first_row(tiles, first), rows = first_row(tiles, last) - i;
     const size_t columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS, taller = rows_of(tiles, first);
     real *const c = packed && packed->c ? packed->c : (real *)g->c + (f->transpose ? j * g->c_row + i : i * g->c_row + j);
@@ -365,17 +405,32 @@ static void panel_share(const struct fbp_gemm *g, const struct finish *f, const 
         const struct block now = block_of(g, k, j);
         const size_t K = now.K;
         const int ends = k + K == g->K, stores = !waits || (relu_backward && ends);
-        struct strip s = { /* every member, or all would be zeroed first, which takes as long as a small tile */
-            .tiles = 0, .K = K,
-            .a = (const real *)g->a + i * g->a_row + k * g->a_col, .a_row = g->a_row, .a_col = g->a_col, .a_tile = 0,
-            .b = now.b, .b_row = now.b_row,
+        struct strip s = {
+            /* every member, or all would be zeroed first, which takes as long as a small tile */
+            .tiles = 0,
+            .K = K,
+            .a = (const real *)g->a + i * g->a_row + k * g->a_col,
+            .a_row = g->a_row,
+            .a_col = g->a_col,
+            .a_tile = 0,
+            .b = now.b,
+            .b_row = now.b_row,
             .bias = k ? NULL : bias,
-            .sum = !k && !adds ? NULL : waits ? room->waiting : c, .sum_row = waits ? TILE_COLUMNS : g->c_row,
-            .finish = !ends ? TILE_STORE : relu_forward ? TILE_RELU : relu_backward ? TILE_SLOPE : TILE_STORE,
-            .saved = relu_backward ? f->saved + i * f->saved_row + j : NULL, .saved_row = f->saved_row,
-            .c = stores ? c : room->waiting, .c_row = stores ? g->c_row : TILE_COLUMNS,
+            .sum = !k && !adds ? NULL
+                 : waits       ? room->waiting
+                               : c,
+            .sum_row = waits ? TILE_COLUMNS : g->c_row,
+            .finish = !ends         ? TILE_STORE
+                    : relu_forward  ? TILE_RELU
+                    : relu_backward ? TILE_SLOPE
+                                    : TILE_STORE,
+            .saved = relu_backward ? f->saved + i * f->saved_row + j : NULL,
+            .saved_row = f->saved_row,
+            .c = stores ? c : room->waiting,
+            .c_row = stores ? g->c_row : TILE_COLUMNS,
             .last = columns % LANES && !fills ? columns % LANES : LANES,
-            .packed_a = 0, .copy = NULL,
+            .packed_a = 0,
+            .copy = NULL,
         };
         size_t tile = first;
         if (packed) {
@@ -397,8 +452,7 @@ static void panel_share(const struct fbp_gemm *g, const struct finish *f, const 
         } else run_tiles(tiles, tile, last, columns, &s);
     } while (k < g->K);
     if (f->transpose) finish_transposed(room->waiting, g->accumulate, c, g->c_row, rows, columns);
-    else if (f->backward && !relu_backward)
-        finish_backward(f, room->waiting, TILE_COLUMNS, i, j, c, g->c_row, rows, columns);
+    else if (f->backward && !relu_backward) finish_backward(f, room->waiting, TILE_COLUMNS, i, j, c, g->c_row, rows, columns);
     else if (fills || (f->forward && !relu_forward))
         activation_forward_strided(fills ? room->waiting : c, fills ? TILE_COLUMNS : g->c_row,
                                    f->forward ? f->activation : FBP_IDENTITY, f->alpha, c, g->c_row, rows, columns);
@@ -406,8 +460,7 @@ static void panel_share(const struct fbp_gemm *g, const struct finish *f, const 
 
 /* A's tiles [first, end) of a block of k, packed: of A whose columns are contiguous, as x^T is. Whole rows of the block are
  * read, so that each page and each cache line of A is visited once. */
-static void pack_tiles(const struct row_tiles *tiles, size_t first, size_t end, const real *a, size_t a_col, size_t K,
-                       real *to) {
+static void pack_tiles(const struct row_tiles *tiles, size_t first, size_t end, const real *a, size_t a_col, size_t K, real *to) {
     for (size_t k = 0; k < K; k++, a += a_col) {
         const real *from = a;
         real *tile = to;
@@ -441,72 +494,100 @@ static void pack_panels(const struct fbp_gemm *g, size_t k, size_t first, size_t
     }
 }
 
-/* This part's share of `count` things. */
-static struct interval { size_t first, end; } interval_of(size_t count, int part, int parts) {
-    return (struct interval){count * part / parts, count * (part + 1) / parts};
+/* How a part of a large product is cut, and where it is packed. */
+struct packing {
+    const struct fbp_gemm *g;
+    const struct finish *f;
+    struct row_tiles tiles;
+    real *a, *b;
+    int packs_a;         /* A would be read down its columns */
+    int waits;           /* C may be what f' is computed from: the sums of all blocks but the last wait where A would be packed */
+    size_t chunk, group; /* the most tiles and panels to use at once */
+    struct room *room;
+};
+
+static struct fbp_gemm block_product(const struct fbp_gemm *g, size_t k) {
+    struct fbp_gemm block = *g;
+    block.K = g->K - k < FBP_BLOCK ? g->K - k : FBP_BLOCK;
+    block.a = (const real *)g->a + k * g->a_col;
+    if (k) block.bias = NULL, block.accumulate = 1;
+    return block;
 }
 
-/* A large product: a group of panels of B is packed, a block of k at a time, and used by chunk after chunk of rows, each with
- * its part of A, which is packed too where it would be read down its columns. Each block of k is a product of its own, the
- * second and later ones added to the first. */
-static void packed_share(const struct fbp_gemm *g, const struct finish *f, const struct fbp_room *memory, int part, int parts) {
-    const struct row_tiles tiles = row_tiles_of(g->M);
-    struct interval down = {0, tiles.count}, across = {0, (g->N + TILE_COLUMNS - 1) / TILE_COLUMNS};
-    if (down.end > across.end) down = interval_of(down.end, part, parts);
-    else across = interval_of(across.end, part, parts);
-
-    real *const a = memory->a, *const b = memory->b;
-    const int packs_a = g->a_col != 1;
-    /* C may be what f' is computed from: the sums of the blocks before the last then wait where A would be packed. */
-    const int waits = f->backward && g->K > FBP_BLOCK;
-    const size_t a_tiles = memory->a_bytes / sizeof(real) / TILE_ROOM, most_tiles = packs_a && a_tiles < CHUNK_TILES ? a_tiles : CHUNK_TILES;
-    const size_t b_panels = memory->b_bytes / sizeof(real) / PANEL_ROOM, a_panels = memory->a_bytes / sizeof(real) / WAITING_ROOM;
-    const size_t most_panels = waits && a_panels < b_panels ? a_panels : b_panels;
-    const size_t band = waits ? most_tiles : down.end; /* tiles whose sums wait at once */
-
-    struct room room;
-    for (size_t top = down.first; top < down.end; top += band) {
-        const size_t bottom = down.end - top < band ? down.end : top + band;
-        for (size_t left = across.first; left < across.end; left += most_panels) {
-            const size_t right = across.end - left < most_panels ? across.end : left + most_panels;
-            for (size_t k = 0; k < g->K; k += FBP_BLOCK) {
-                struct fbp_gemm block = *g;
-                struct finish finish = *f;
-                block.K = g->K - k < FBP_BLOCK ? g->K - k : FBP_BLOCK;
-                block.a = (const real *)g->a + k * g->a_col;
-                if (k) block.bias = NULL, block.accumulate = 1;
-                if (k + block.K < g->K) finish.forward = 0;
-                if (waits) block.c_row = TILE_COLUMNS, finish.backward = 0;
-                pack_panels(g, k, left, right, b);
-                for (size_t first = top; first < bottom; first += most_tiles) {
-                    const size_t end = bottom - first < most_tiles ? bottom : first + most_tiles;
-                    if (packs_a)
-                        pack_tiles(&tiles, first, end, (const real *)block.a + first_row(&tiles, first) * g->a_row, g->a_col,
-                                   block.K, a);
-                    for (size_t panel = left; panel < right; panel++) {
-                        const struct packed packed = {
-                            .b = b + (panel - left) * PANEL_ROOM, .a = packs_a ? a : NULL,
-                            .c = waits ? a + (panel - left) * WAITING_ROOM : NULL,
-                        };
-                        panel_share(&block, &finish, &tiles, first, end, panel * TILE_COLUMNS, 0, 0, &packed, &room);
-                    }
-                }
-            }
-            if (!waits) continue;
-            const size_t i = first_row(&tiles, top), rows = first_row(&tiles, bottom) - i;
-            for (size_t panel = left; panel < right; panel++) {
-                const size_t j = panel * TILE_COLUMNS, columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS;
-                finish_backward(f, a + (panel - left) * WAITING_ROOM, TILE_COLUMNS, i, j, (real *)g->c + i * g->c_row + j,
-                                g->c_row, rows, columns);
-            }
+/* Block k of tiles [top, bottom) and panels [left, right), the panels packed. */
+static void packed_block(struct packing *p, size_t k, size_t top, size_t bottom, size_t left, size_t right) {
+    struct fbp_gemm block = block_product(p->g, k);
+    struct finish finish = *p->f;
+    if (k + block.K < p->g->K) finish.forward = 0;
+    if (p->waits) block.c_row = TILE_COLUMNS, finish.backward = 0;
+    for (size_t first = top; first < bottom; first += p->chunk) {
+        const size_t end = bottom - first < p->chunk ? bottom : first + p->chunk;
+        if (p->packs_a)
+            pack_tiles(&p->tiles, first, end, (const real *)block.a + first_row(&p->tiles, first) * block.a_row, block.a_col,
+                       block.K, p->a);
+        for (size_t panel = left; panel < right; panel++) {
+            const struct packed packed = {
+                .b = p->b + (panel - left) * PANEL_ROOM,
+                .a = p->packs_a ? p->a : NULL,
+                .c = p->waits ? p->a + (panel - left) * SUMS_ROOM : NULL,
+            };
+            panel_share(&block, &finish, &p->tiles, first, end, panel * TILE_COLUMNS, 0, 0, &packed, p->room);
         }
     }
 }
 
-/* Whether packing pays. Of a product with few rows or columns it costs more than it saves, and so where all is near anyway. */
+/* From the sums of tiles [top, bottom) and panels [left, right), which have waited, to C. */
+static void finish_sums(const struct packing *p, size_t top, size_t bottom, size_t left, size_t right) {
+    const struct fbp_gemm *g = p->g;
+    const size_t i = first_row(&p->tiles, top), rows = first_row(&p->tiles, bottom) - i;
+    for (size_t panel = left; panel < right; panel++) {
+        const size_t j = panel * TILE_COLUMNS, columns = g->N - j < TILE_COLUMNS ? g->N - j : TILE_COLUMNS;
+        finish_backward(p->f, p->a + (panel - left) * SUMS_ROOM, TILE_COLUMNS, i, j, (real *)g->c + i * g->c_row + j, g->c_row,
+                        rows, columns);
+    }
+}
+
+/* A large product: a group of panels of B is packed, a block of k at a time, and used by chunk after chunk of rows. Each
+ * block of k is a product of its own, added to those before it. A part has some of the tiles, or of the panels. */
+static void packed_share(const struct fbp_gemm *g, const struct finish *f, const struct fbp_room *memory, int part, int parts) {
+    struct room room;
+    struct packing p = {
+        .g = g,
+        .f = f,
+        .room = &room,
+        .tiles = row_tiles_of(g->M),
+        .a = memory->a,
+        .b = memory->b,
+        .packs_a = g->a_col != 1,
+        .waits = f->backward && g->K > FBP_BLOCK,
+        .chunk = CHUNK_TILES,
+        .group = memory->b_bytes / sizeof(real) / PANEL_ROOM,
+    };
+    const size_t a_tiles = memory->a_bytes / sizeof(real) / TILE_ROOM, a_panels = memory->a_bytes / sizeof(real) / SUMS_ROOM;
+    if (p.packs_a && p.chunk > a_tiles) p.chunk = a_tiles;
+    if (p.waits && p.group > a_panels) p.group = a_panels;
+
+    size_t top = 0, bottom = p.tiles.count, first = 0, last = (g->N + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    if (bottom > last) top = bottom * part / parts, bottom = bottom * (part + 1) / parts;
+    else first = last * part / parts, last = last * (part + 1) / parts;
+    const size_t band = p.waits ? p.chunk : bottom - top; /* sums of no more tiles can wait */
+    for (; top < bottom; top += band) {
+        const size_t end = bottom - top < band ? bottom : top + band;
+        for (size_t left = first; left < last; left += p.group) {
+            const size_t right = last - left < p.group ? last : left + p.group;
+            for (size_t k = 0; k < g->K; k += FBP_BLOCK) {
+                pack_panels(g, k, left, right, p.b);
+                packed_block(&p, k, top, end, left, right);
+            }
+            if (p.waits) finish_sums(&p, top, end, left, right);
+        }
+    }
+}
+
+/* Whether packing pays: with few rows or columns it costs more than it saves, and a small product is in cache anyway. */
 static int is_large(const struct fbp_gemm *g, const struct finish *f) {
     return TILE_PACKS && g->room && !f->transpose && (!f->backward || g->a_col == 1) && g->M >= PACKED_ROWS
-           && g->N >= PACKED_COLUMNS && (double)g->M * g->N * g->K >= PACKED_WORK;
+        && g->N >= PACKED_COLUMNS && (double)g->M * g->N * g->K >= PACKED_WORK;
 }
 
 /* Tiles are numbered down the rows of one panel, then the next panel, and each part takes a run of them. */
@@ -553,24 +634,21 @@ FBP_SPECIALIZE void row_blocks(const int vectors, const int blocks, const struct
     for (int n = 0; n < blocks; n++) {
         p[n] = a + n * FBP_BLOCK * a_col, q[n] = b + n * FBP_BLOCK * b_row;
         FBP_UNROLL
-        for (int v = 0; v < vectors; v++)
-            acc[n][v] = n || !bias ? v_zero() : v_load_n(bias + v * LANES, columns - v * LANES);
+        for (int v = 0; v < vectors; v++) acc[n][v] = n || !bias ? v_zero() : v_load_n(bias + v * LANES, columns - v * LANES);
     }
-    for (size_t k = 0; k < FBP_BLOCK; k++)
+    for (size_t k = 0; k < FBP_BLOCK; k++) FBP_UNROLL
+    for (int n = 0; n < blocks; n++) {
+        const vreal ak = v_set(*p[n]);
         FBP_UNROLL
-        for (int n = 0; n < blocks; n++) {
-            const vreal ak = v_set(*p[n]);
-            FBP_UNROLL
-            for (int v = 0; v < vectors; v++) {
-                const vreal bk = v == vectors - 1 ? v_load_n(q[n] + v * LANES, last) : v_load(q[n] + v * LANES);
-                acc[n][v] = v_fma(ak, bk, acc[n][v]);
-            }
-            p[n] += a_col, q[n] += b_row;
+        for (int v = 0; v < vectors; v++) {
+            const vreal bk = v == vectors - 1 ? v_load_n(q[n] + v * LANES, last) : v_load(q[n] + v * LANES);
+            acc[n][v] = v_fma(ak, bk, acc[n][v]);
         }
+        p[n] += a_col, q[n] += b_row;
+    }
     FBP_UNROLL
-    for (int n = 0; n < blocks; n++)
-        FBP_UNROLL
-        for (int v = 0; v < vectors; v++) v_store(sums[n] + v * LANES, acc[n][v]);
+    for (int n = 0; n < blocks; n++) FBP_UNROLL
+    for (int v = 0; v < vectors; v++) v_store(sums[n] + v * LANES, acc[n][v]);
 }
 
 /* C (1, N) = f(a B + bias): WIDE_VECTORS vectors of columns at a time. */
@@ -600,18 +678,30 @@ static void row_share(const struct fbp_gemm *g, const struct finish *f, int part
                 continue;
             }
             struct strip s = {
-                .tiles = 1, .K = blocks ? FBP_BLOCK : g->K - k,
-                .a = a, .a_row = 0, .a_col = g->a_col, .a_tile = 0, .b = b, .b_row = g->b_row,
-                .bias = bias, .sum = k || g->accumulate ? c : NULL, .sum_row = 0,
-                .finish = relu && g->K - k <= FBP_BLOCK ? TILE_RELU : TILE_STORE, .saved = NULL, .saved_row = 0,
-                .c = c, .c_row = 0, .packed_a = 0, .copy = NULL,
+                .tiles = 1,
+                .K = blocks ? FBP_BLOCK : g->K - k,
+                .a = a,
+                .a_row = 0,
+                .a_col = g->a_col,
+                .a_tile = 0,
+                .b = b,
+                .b_row = g->b_row,
+                .bias = bias,
+                .sum = k || g->accumulate ? c : NULL,
+                .sum_row = 0,
+                .finish = relu && g->K - k <= FBP_BLOCK ? TILE_RELU : TILE_STORE,
+                .saved = NULL,
+                .saved_row = 0,
+                .c = c,
+                .c_row = 0,
+                .packed_a = 0,
+                .copy = NULL,
                 .last = columns % LANES ? columns % LANES : LANES,
             };
             k += s.K;
             strip_dispatch(1, columns, &s);
         } while (k < g->K);
-        if (f->forward && (!relu || g->K % FBP_BLOCK == 0))
-            activation_forward_rows(c, 0, f->activation, f->alpha, 1, columns);
+        if (f->forward && (!relu || g->K % FBP_BLOCK == 0)) activation_forward_rows(c, 0, f->activation, f->alpha, 1, columns);
     }
 }
 
@@ -620,7 +710,7 @@ static void row_share(const struct fbp_gemm *g, const struct finish *f, int part
  * block before it run side by side, on different execution ports, so that x W with 10 columns takes little more than its
  * multiply-adds. The chains are those of the tiles. dz W^T of a few rows is such a product too, seen as (W dz^T)^T. */
 enum {
-    NARROW = 12,                                        /* columns at most, */
+    NARROW = 12,                                           /* columns at most, */
     NARROW_PASS = TILE_ROWS < NARROW ? TILE_ROWS : NARROW, /* and at once */
     NARROW_ROOM = (NARROW + LANES - 1) / LANES * LANES,
 };
@@ -628,10 +718,13 @@ enum {
 /* C (M, N) = f(A B + bias), with N <= NARROW, M >= LANES. */
 struct narrow {
     size_t M, N, K;
-    const real *a; size_t a_row;          /* A[i][k] = a[i * a_row + k] */
-    const real *b; size_t b_row, b_col;   /* B[k][j] = b[k * b_row + j * b_col] */
-    const real *bias;                     /* (N,) or NULL */
-    real *c; size_t c_row;                /* C[i][j] = c[i * c_row + j], or c[j * c_row + i] when `c_transposed` */
+    const real *a;
+    size_t a_row; /* A[i][k] = a[i * a_row + k] */
+    const real *b;
+    size_t b_row, b_col; /* B[k][j] = b[k * b_row + j * b_col] */
+    const real *bias;    /* (N,) or NULL */
+    real *c;
+    size_t c_row; /* C[i][j] = c[i * c_row + j], or c[j * c_row + i] when `c_transposed` */
     int c_transposed;
 };
 
@@ -647,14 +740,15 @@ static const real *narrow_tail(const real *a, size_t a_row, size_t k, size_t K, 
 
 /* out[j][r] = bias[j] + sum over k of a[r][k] b[k][j], for LANES rows of a, over one block of k. `columns` is a constant at
  * every call. Blocks of LANES k stay in registers, where there are enough. */
-FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const real *a, const real *b, const real *bias,
-                               size_t K, real *out) {
+FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const real *a, const real *b, const real *bias, size_t K,
+                               real *out) {
     const size_t a_row = n->a_row, b_row = n->b_row, b_col = n->b_col;
     vreal acc[NARROW_PASS];
     real block[LANES * LANES], tail[LANES * LANES]; /* two, since only one that no function sees can be all registers */
     FBP_UNROLL
     for (int j = 0; j < columns; j++) acc[j] = bias ? v_set(bias[j]) : v_zero();
-#define NARROW_STEP(from) { \
+#define NARROW_STEP(from) \
+    { \
         const vreal ak = v_load(from); \
         FBP_UNROLL \
         for (int j = 0; j < columns; j++) acc[j] = v_fma(ak, v_set(b[j * b_col]), acc[j]); \
@@ -676,9 +770,22 @@ FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const 
 static void narrow_dispatch(size_t columns, const struct narrow *n, const real *a, const real *b, const real *bias, size_t K,
                             real *out) {
     switch (columns) {
-#define COLUMNS(count) case count: if (count <= NARROW_PASS) narrow_run(count, n, a, b, bias, K, out); return
-    COLUMNS(1); COLUMNS(2); COLUMNS(3); COLUMNS(4); COLUMNS(5); COLUMNS(6);
-    COLUMNS(7); COLUMNS(8); COLUMNS(9); COLUMNS(10); COLUMNS(11); COLUMNS(12);
+#define COLUMNS(count) \
+    case count: \
+        if (count <= NARROW_PASS) narrow_run(count, n, a, b, bias, K, out); \
+        return
+        COLUMNS(1);
+        COLUMNS(2);
+        COLUMNS(3);
+        COLUMNS(4);
+        COLUMNS(5);
+        COLUMNS(6);
+        COLUMNS(7);
+        COLUMNS(8);
+        COLUMNS(9);
+        COLUMNS(10);
+        COLUMNS(11);
+        COLUMNS(12);
 #undef COLUMNS
     }
 }
@@ -700,8 +807,7 @@ static void narrow_share(const struct narrow *n, const struct finish *f, int par
                                 n->bias && !k ? n->bias + j : NULL, K, (k ? chain : sum) + j * LANES);
             }
             if (k)
-                for (size_t j = 0; j < n->N * LANES; j += LANES)
-                    v_store(sum + j, v_add(v_load(sum + j), v_load(chain + j)));
+                for (size_t j = 0; j < n->N * LANES; j += LANES) v_store(sum + j, v_add(v_load(sum + j), v_load(chain + j)));
             k += K;
         } while (k < n->K);
         if (n->c_transposed) {
@@ -723,12 +829,21 @@ static void narrow_share(const struct narrow *n, const struct finish *f, int par
 static int narrow_forward(const struct fbp_gemm *g, struct narrow *n) {
     enum { SHUFFLES = 2, TURNING = 150 };
     const size_t lanes = (g->N + LANES - 1) / LANES * LANES, passes = (g->N + NARROW_PASS - 1) / NARROW_PASS;
-    if (g->N > NARROW || g->M < LANES || g->a_col != 1 || g->b_transposed || g->accumulate ||
-        g->K * lanes < g->K * (g->N + passes * SHUFFLES) + TURNING)
+    if (g->N > NARROW || g->M < LANES || g->a_col != 1 || g->b_transposed || g->accumulate
+        || g->K * lanes < g->K * (g->N + passes * SHUFFLES) + TURNING)
         return 0;
     *n = (struct narrow){
-        .M = g->M, .N = g->N, .K = g->K, .a = g->a, .a_row = g->a_row, .b = g->b, .b_row = g->b_row, .b_col = 1,
-        .bias = g->bias, .c = g->c, .c_row = g->c_row,
+        .M = g->M,
+        .N = g->N,
+        .K = g->K,
+        .a = g->a,
+        .a_row = g->a_row,
+        .b = g->b,
+        .b_row = g->b_row,
+        .b_col = 1,
+        .bias = g->bias,
+        .c = g->c,
+        .c_row = g->c_row,
     };
     return 1;
 }
@@ -737,8 +852,17 @@ static int narrow_forward(const struct fbp_gemm *g, struct narrow *n) {
 static int narrow_backward(const struct fbp_gemm *g, struct narrow *n) {
     if (g->M > NARROW || g->N < LANES || g->a_col != 1 || !g->b_transposed || g->bias || g->accumulate) return 0;
     *n = (struct narrow){
-        .M = g->N, .N = g->M, .K = g->K, .a = g->b, .a_row = g->b_row, .b = g->a, .b_row = 1, .b_col = g->a_row,
-        .c = g->c, .c_row = g->c_row, .c_transposed = 1,
+        .M = g->N,
+        .N = g->M,
+        .K = g->K,
+        .a = g->b,
+        .a_row = g->b_row,
+        .b = g->a,
+        .b_row = 1,
+        .b_col = g->a_row,
+        .c = g->c,
+        .c_row = g->c_row,
+        .c_transposed = 1,
     };
     return 1;
 }

@@ -34,7 +34,7 @@
  *
  * TILE_ROWS x TILE_VECTORS vectors are the accumulators of a product's register tile: as many as leave room for the
  * operands. A tile of up to TILE_ROWS_PARTIAL rows may have v_load_n in its loop; where that takes registers or time, a
- * taller one is given whole vectors. */
+ * taller one is given whole vectors. TILE_PACKS: large products pack their operands. */
 #ifndef FBP_VEC_COMMON_H
 #define FBP_VEC_COMMON_H
 

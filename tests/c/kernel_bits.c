@@ -20,13 +20,13 @@
 static const struct {
     size_t M, N, K;
 } PRODUCTS[] = {
-    {1, 1, 1},     {5, 3, 7},     {14, 32, 16},   {15, 33, 17},    {6, 16, 256},   {29, 65, 257}, {131, 7, 20},
-    {43, 40, 530}, {3, 9, 0},     {112, 300, 33}, {60, 1022, 270}, {132, 1022, 5}, /* with the gap, rows of B are 4 KiB apart: copied */
-    {16, 1, 255},  {33, 10, 257}, {40, 3, 513},   {19, 12, 512},   {17, 6, 41}, /* narrow: rows of A in the lanes */
-    {3, 50, 300},  {12, 33, 257}, {6, 16, 40},                                  /* few rows: rows of a transposed B in the lanes */
-    {1, 300, 270}, {1, 10, 530},  {1, 32, 773},   {1, 7, 1290},                 /* one row: blocks of k side by side */
-    {20, 33, 1},   {40, 64, 1},                                                 /* one term */
-    {97, 257, 513}, {270, 129, 520},                                            /* packed */
+    {1, 1, 1},      {5, 3, 7},       {14, 32, 16},   {15, 33, 17},    {6, 16, 256},   {29, 65, 257}, {131, 7, 20},
+    {43, 40, 530},  {3, 9, 0},       {112, 300, 33}, {60, 1022, 270}, {132, 1022, 5}, /* with the gap, rows of B are 4 KiB apart: copied */
+    {16, 1, 255},   {33, 10, 257},   {40, 3, 513},   {19, 12, 512},   {17, 6, 41}, /* narrow: rows of A in the lanes */
+    {3, 50, 300},   {12, 33, 257},   {6, 16, 40},                  /* few rows: rows of a transposed B in the lanes */
+    {1, 300, 270},  {1, 10, 530},    {1, 32, 773},   {1, 7, 1290}, /* one row: blocks of k side by side */
+    {20, 33, 1},    {40, 64, 1},                                   /* one term */
+    {97, 257, 513}, {270, 129, 520},                               /* packed */
 };
 
 /* Memory to pack operands in: as little as there may be, up to a page without access. */
@@ -98,9 +98,9 @@ _Static_assert(COUNT(ACTIVATIONS) == FBP_ACTIVATIONS, "every activation has a ro
 static const struct {
     size_t B, I, O;
 } LAYERS[] = {
-    {1, 1, 1},     {1, 33, 17},   {7, 5, 3},  {37, 16, 32}, {64, 130, 31}, {259, 19, 40},  {40, 270, 300}, {5, 3, 530},
-    {300, 130, 3}, {21, 333, 10}, {2, 40, 1}, {3, 40, 300}, {11, 35, 20},  {70, 33, 1024}, {1, 100, 64},
-    {260, 170, 300}, /* packed */
+    {1, 1, 1},      {1, 33, 17},    {7, 5, 3},     {37, 16, 32},    {64, 130, 31}, {259, 19, 40},
+    {40, 270, 300}, {5, 3, 530},    {300, 130, 3}, {21, 333, 10},   {2, 40, 1},    {3, 40, 300},
+    {11, 35, 20},   {70, 33, 1024}, {1, 100, 64},  {260, 170, 300}, /* packed */
 };
 
 static void check_dense_forward(void) {
