@@ -167,11 +167,11 @@ struct fbp_norm {
     void *dx; size_t dx_row;           /* (B, N): may be x or dz */
 };
 
-/* y = x mask, where mask is 0 with probability `rate`, else 1 / (1 - rate): inverted dropout. Element (r, c) draws word
- * number p = (first_row + r) N + c of its minibatch, which is word (p % 64) / 16 of block
- *     (draw << 32) + p / 64 * 16 + p % 16
- * of the stream: sixteen blocks lie side by side in a vector of words. It is dropped when the word is below rate 2^32,
- * rounded to an integer. */
+/* y = x mask, where mask is 0 with probability `rate`, else 1 / (1 - rate): inverted dropout. Element (r, c) has number
+ * p = (first_row + r) N + c in its minibatch and is decided by word (p % 64) / 16 of block
+ *     (draw << 32) + p / 128 * 16 + p % 16
+ * of the stream of Philox4x32-7: by its upper half where p % 128 < 64, else by its lower half. It is dropped when the half is
+ * below rate 2^16, rounded to an integer of at most 2^16 - 1. */
 struct fbp_dropout {
     size_t B, N;
     const void *x; size_t x_row;       /* (B, N) */

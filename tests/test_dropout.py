@@ -30,13 +30,15 @@ each_shape = pytest.mark.parametrize("shape", SHAPES)
 
 
 @each_dtype
-def test_the_word_that_decides(isa, dtype):
-    # Elements 0, 16, 32 and 48 of draw 0 are decided by the four words of block 0: of the first known answer of Philox.
-    words = [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
-    x = np.ones((1, 64), dtype)
-    for word, place in zip(words, (0, 16, 32, 48), strict=True):
-        for limit, dropped in ((word, False), (word + 1, True)):
-            y, mask = ops.dropout_forward(x, limit / 2**32, 0, 0, 0)
+def test_the_half_that_decides(isa, dtype):
+    # Elements 0, 16, 32 and 48 of draw 0 are decided by the upper halves of the four words of block 0, and elements 64,
+    # 80, 96 and 112 by the lower halves. The words are Random123's known answer of Philox4x32-7 for zeros.
+    words = [0x5F6FB709, 0x0D893F64, 0x4F121F81, 0x4F730A48]
+    halves = [word >> 16 for word in words] + [word & 0xFFFF for word in words]
+    x = np.ones((1, 128), dtype)
+    for half, place in zip(halves, range(0, 128, 16), strict=True):
+        for limit, dropped in ((half, False), (half + 1, True)):
+            y, mask = ops.dropout_forward(x, limit / 2**16, 0, 0, 0)
             assert (y[0, place] == 0) == (mask[0, place] == 0) == dropped
 
 
@@ -48,9 +50,9 @@ def test_every_element_has_its_word(isa, dtype):
     for r in range(5):
         for c in range(131):
             p = (2 + r) * 131 + c
-            counter = np.array([[p // 64 * 16 + p % 16], [draw], [stream % 2**32], [stream >> 32]], "uint64")
-            word = int(philox4x32(counter, (seed % 2**32, seed >> 32))[p % 64 // 16, 0])
-            kept = word >= round(rate * 2**32)
+            counter = np.array([[p // 128 * 16 + p % 16], [draw], [stream % 2**32], [stream >> 32]], "uint64")
+            word = int(philox4x32(counter, (seed % 2**32, seed >> 32), 7)[p % 64 // 16, 0])
+            kept = (word >> 16 if p % 128 < 64 else word & 0xFFFF) >= round(rate * 2**16)
             assert mask[r, c] == (np.array(1 / (1 - rate), dtype) if kept else 0)
             assert y[r, c] == x[r, c] * mask[r, c]
 
@@ -73,7 +75,7 @@ def test_against_the_twin(isa, shape, dtype):
 @each_dtype
 def test_far_into_a_minibatch(isa, dtype):
     x = np.ones((3, 40), dtype)
-    for first_row in (2**32 // 40 - 1, 2**34 // 40 - 3):  # where p / 64 and p pass 32 bits, and to the end
+    for first_row in (2**32 // 40 - 1, 2**34 // 40 - 3):  # where p passes 32 bits, and to the end
         got = ops.dropout_forward(x, 0.5, 1, 2, 3, first_row)
         assert_same_bits(got, reference.dropout_forward(x, 0.5, 1, 2, 3, first_row))
 

@@ -37,17 +37,19 @@ def dropout_forward(
 
     Notes
     -----
-    Element number p of the minibatch takes word (p % 64) // 16 of block p // 64 * 16 + p % 16: sixteen blocks side by
-    side make 64 words, which vector registers hold. The blocks of draw d begin at d 2^32.
+    Element number p of the minibatch takes a half of word (p % 64) // 16 of block p // 128 * 16 + p % 16, the upper half
+    where p % 128 < 64, else the lower one: sixteen blocks side by side make 64 words, which vector registers hold. The
+    blocks of draw d begin at d 2^32. The generator is Philox4x32-7.
     """
     B, N = x.shape
     p = np.arange(first_row * N, (first_row + B) * N, dtype=np.uint64)
-    block = p // 64 * 16 + p % 16
+    block = p // 128 * 16 + p % 16
     counter = [block, *(np.full_like(p, word) for word in (draw, stream % 2**32, stream // 2**32))]
-    words = philox4x32(counter, (seed % 2**32, seed // 2**32))
-    word = words[p % 64 // 16, np.arange(B * N)].reshape(B, N)
-    limit = min(int(rate * 2**32 + 0.5), 2**32 - 1)
-    mask = np.where(word < limit, 0, 1 / (1 - rate)).astype(x.dtype)
+    words = philox4x32(counter, (seed % 2**32, seed // 2**32), rounds=7)
+    word = words[p % 64 // 16, np.arange(B * N)]
+    half = np.where(p % 128 < 64, word // 2**16, word % 2**16).reshape(B, N)
+    limit = min(int(rate * 2**16 + 0.5), 2**16 - 1)
+    mask = np.where(half < limit, 0, 1 / (1 - rate)).astype(x.dtype)
     return x * mask, mask
 
 

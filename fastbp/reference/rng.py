@@ -42,14 +42,15 @@ _QUANTILE_FAR = (
 )  # fmt: skip
 
 
-def philox4x32(counter: Any, key: tuple[int, int]) -> NDArray[np.uint64]:
-    """The four words of each block of Philox4x32-10.
+def philox4x32(counter: Any, key: tuple[int, int], rounds: int = 10) -> NDArray[np.uint64]:
+    """The four words of each block of Philox4x32.
 
     Parameters
     ----------
     counter : ndarray of uint64 (4, blocks)
         Each below 2^32.
     key : tuple of two ints below 2^32
+    rounds : int, default 10
 
     Returns
     -------
@@ -58,7 +59,7 @@ def philox4x32(counter: Any, key: tuple[int, int]) -> NDArray[np.uint64]:
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
-    for _ in range(10):
+    for _ in range(rounds):
         p0, p1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2  # 64-bit products of 32-bit words
         c0, c1, c2, c3 = (p1 >> _32) ^ c1 ^ np.uint64(k0), p1 & _LOW, (p0 >> _32) ^ c3 ^ np.uint64(k1), p0 & _LOW
         k0, k1 = (k0 + _KEY_STEPS[0]) % 2**32, (k1 + _KEY_STEPS[1]) % 2**32

@@ -1,8 +1,8 @@
 /* dropout.h: y = x mask, where an element of mask is 0 with probability `rate` and 1 / (1 - rate) otherwise.
  *
  * Whether an element is dropped depends on (seed, stream, draw) and its place in the minibatch alone, so masks have the
- * same bits however a minibatch is cut. fbp.h says which word decides: elements are numbered row by row, and 64 of them
- * take the sixteen blocks of a group. Backward is dx = dy mask: `multiply`. Source: Srivastava et al., "Dropout: A
+ * same bits however a minibatch is cut. fbp.h says which half of a word decides: elements are numbered row by row, and 128 of
+ * them take the sixteen blocks of a group. Backward is dx = dy mask: `multiply`. Source: Srivastava et al., "Dropout: A
  * Simple Way to Prevent Neural Networks from Overfitting", JMLR 15, 2014. */
 #ifndef FBP_DROPOUT_H
 #define FBP_DROPOUT_H
@@ -11,7 +11,8 @@
 #include "../vec/vec.h"
 #include "rng.h"
 
-/* Words made at a time, a multiple of RNG_GROUP: they stay in the first-level cache. */
+/* Words made at a time, a multiple of DROPOUT_GROUP: they stay in the first-level cache. */
+#define DROPOUT_GROUP (2 * RNG_GROUP) /* elements that a group of blocks decides */
 #define DROPOUT_WORDS 1024
 
 /* mask and y of n elements of a row, from as many words. */
@@ -33,8 +34,8 @@ FBP_INLINE void dropout_apply(const real *x, const uint32_t *words, uint32_t lim
  * elements in all. A dropped inf or nan gives a nan. */
 static void FBP(dropout_forward)(const struct fbp_dropout *d, int part, int parts) {
     const size_t N = d->N, begin = d->B * (size_t)part / (size_t)parts, end = d->B * (size_t)(part + 1) / (size_t)parts;
-    const uint64_t threshold = (uint64_t)(d->rate * 0x1p32 + 0.5);
-    const uint32_t limit = threshold > UINT32_MAX ? UINT32_MAX : (uint32_t)threshold;
+    const uint32_t threshold = (uint32_t)(d->rate * 0x1p16 + 0.5);
+    const uint32_t limit = (threshold > UINT16_MAX ? UINT16_MAX : threshold) << 16;
     const vreal keep = v_set((real)(1 / (1 - d->rate)));
     uint64_t p = (uint64_t)(d->first_row + begin) * N; /* of the next element */
     const uint64_t last = (uint64_t)(d->first_row + end) * N;
@@ -42,10 +43,10 @@ static void FBP(dropout_forward)(const struct fbp_dropout *d, int part, int part
     _Alignas(64) uint32_t words[DROPOUT_WORDS + LANES]; /* with room to read a vector from the last one on */
     for (size_t i = DROPOUT_WORDS; i < DROPOUT_WORDS + LANES; i++) words[i] = 0;
     while (p < last) {
-        const uint64_t group = p / RNG_GROUP, start = group * RNG_GROUP;
+        const uint64_t group = p / DROPOUT_GROUP, start = group * DROPOUT_GROUP;
         const uint64_t stop = last - start < DROPOUT_WORDS ? last : start + DROPOUT_WORDS;
-        for (uint64_t g = 0; start + g * RNG_GROUP < stop; g++)
-            random_group(d->seed, d->stream, (d->draw << 32) + (group + g) * 16, words + g * RNG_GROUP);
+        for (uint64_t g = 0; start + g * DROPOUT_GROUP < stop; g++)
+            random_halves(d->seed, d->stream, (d->draw << 32) + (group + g) * 16, words + g * DROPOUT_GROUP);
         while (p < stop) {
             const size_t n = stop - p < N - j ? (size_t)(stop - p) : N - j;
             dropout_apply((const real *)d->x + row * d->x_row + j, words + (p - start), limit, keep,

@@ -1,6 +1,6 @@
-/* rng.h: the random numbers of rng.c, sixteen blocks of them at a time.
+/* rng.h: random numbers by the generator of rng.c with seven rounds, sixteen blocks at a time.
  *
- * Philox4x32-10 turns a key (the seed) and a counter (the block's number and the stream) into four words of 32 bits;
+ * Philox4x32 turns a key (the seed) and a counter (the block's number and the stream) into four words of 32 bits;
  * see rng.c. Here a vector of words holds one word each of sixteen blocks whose numbers follow each other. Source:
  * Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011; constants from table 2. */
 #ifndef FBP_RNG_H
@@ -11,14 +11,16 @@
 /* Words in a group of sixteen blocks. */
 #define RNG_GROUP 64
 
-/* words (RNG_GROUP,): word 16 k + i is word k of block number first + i, for i < 16. first is a multiple of 16. */
-FBP_INLINE void random_group(uint64_t seed, uint64_t stream, uint64_t first, uint32_t *words) {
+/* words (2 RNG_GROUP,), of Philox4x32-7: word 16 k + i is word k of block number first + i, for i < 16, and word
+ * RNG_GROUP + 16 k + i is the lower half of that word times 2^16. first is a multiple of 16. Seven rounds are the fewest
+ * that pass BigCrush (table 2 of the source). */
+FBP_INLINE void random_halves(uint64_t seed, uint64_t stream, uint64_t first, uint32_t *words) {
     const vword multiplier0 = w_set(0xD2511F53u), multiplier1 = w_set(0xCD9E8D57u);
     uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
     vword c0 = w_add(w_set((uint32_t)first), w_index()), c1 = w_set((uint32_t)(first >> 32));
     vword c2 = w_set((uint32_t)stream), c3 = w_set((uint32_t)(stream >> 32));
     FBP_UNROLL
-    for (int round = 0; round < 10; round++) {
+    for (int round = 0; round < 7; round++) {
         vword high0, high1;
         const vword low0 = w_product(multiplier0, c0, &high0), low1 = w_product(multiplier1, c2, &high1);
         c0 = w_xor(w_xor(high1, c1), w_set(key0));
@@ -32,6 +34,10 @@ FBP_INLINE void random_group(uint64_t seed, uint64_t stream, uint64_t first, uin
     w_store(words + 16, c1);
     w_store(words + 32, c2);
     w_store(words + 48, c3);
+    w_store(words + RNG_GROUP, w_raised(c0));
+    w_store(words + RNG_GROUP + 16, w_raised(c1));
+    w_store(words + RNG_GROUP + 32, w_raised(c2));
+    w_store(words + RNG_GROUP + 48, w_raised(c3));
 }
 
 #if FBP_REAL == 64

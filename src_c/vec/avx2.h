@@ -57,6 +57,9 @@ FBP_INLINE vword w_product(vword a, vword b, vword *high) {
     return product;
 }
 
+FBP_INLINE vint w_raised_half(vint a) { return vi_pair(_mm256_slli_epi32(a.low, 16), _mm256_slli_epi32(a.high, 16)); }
+FBP_INLINE vword w_raised(vword a) { return w_pair(w_raised_half(a.even), w_raised_half(a.odd)); }
+
 FBP_INLINE void w_store(uint32_t *p, vword v) {
     __m256i *at = (__m256i *)(void *)p;
     _mm256_storeu_si256(at, _mm256_blend_epi32(v.even.low, _mm256_slli_epi64(v.odd.low, 32), 0xaa));

@@ -322,6 +322,8 @@ FBP_INLINE vword w_product(vword a, vword b, vword *high) {
     return product;
 }
 
+FBP_INLINE vword w_raised(vword a) { return w_pair(_mm512_slli_epi32(a.even, 16), _mm512_slli_epi32(a.odd, 16)); }
+
 FBP_INLINE void w_store(uint32_t *p, vword v) {
     _mm512_storeu_si512(p, _mm512_mask_mov_epi32(v.even, 0xaaaa, _mm512_slli_epi64(v.odd, 32)));
 }

@@ -29,6 +29,7 @@
  *
  *   w_set w_add w_xor w_store               w_store writes words 0 to 15 in order, at any alignment
  *   w_index                                 word i is i
+ *   w_raised(a)                             each word times 2^16: its lower half in the place of the upper one
  *   w_product(a, b, &high)                  the lower words of the products of 64 bits; their upper words go to high
  *   m_below(words, limit)                   mask: words[i] < limit, both unsigned, for LANES words at any alignment
  *

@@ -332,6 +332,7 @@ typedef struct { uint32x4_t part[4]; } vword;
 FBP_INLINE vword w_set(uint32_t x) { vword v; FBP_PARTS(i) v.part[i] = vdupq_n_u32(x); return v; }
 FBP_INLINE vword w_add(vword a, vword b) { FBP_PARTS(i) a.part[i] = vaddq_u32(a.part[i], b.part[i]); return a; }
 FBP_INLINE vword w_xor(vword a, vword b) { FBP_PARTS(i) a.part[i] = veorq_u32(a.part[i], b.part[i]); return a; }
+FBP_INLINE vword w_raised(vword a) { FBP_PARTS(i) a.part[i] = vshlq_n_u32(a.part[i], 16); return a; }
 FBP_INLINE void w_store(uint32_t *p, vword v) { FBP_PARTS(i) vst1q_u32(p + 4 * i, v.part[i]); }
 
 FBP_INLINE vword w_index(void) {

@@ -220,6 +220,7 @@ FBP_INLINE vword w_set(uint32_t x) { vword v; FBP_WORDS(i) v.lane[i] = x; return
 FBP_INLINE vword w_index(void) { vword v; FBP_WORDS(i) v.lane[i] = (uint32_t)i; return v; }
 FBP_INLINE vword w_add(vword a, vword b) { FBP_WORDS(i) a.lane[i] += b.lane[i]; return a; }
 FBP_INLINE vword w_xor(vword a, vword b) { FBP_WORDS(i) a.lane[i] ^= b.lane[i]; return a; }
+FBP_INLINE vword w_raised(vword a) { FBP_WORDS(i) a.lane[i] <<= 16; return a; }
 FBP_INLINE void w_store(uint32_t *p, vword v) { memcpy(p, v.lane, sizeof v.lane); }
 
 FBP_INLINE vword w_product(vword a, vword b, vword *high) {

@@ -263,6 +263,9 @@ static void check_words(void) {
         if (memcmp(got, a, sizeof a)) fail("w_set, w_add or the lower words of w_product", trial);
         store_words(got, w);
         if (memcmp(got, b, sizeof b)) fail("w_xor", trial);
+        store_words(got, w_raised(w));
+        for (int i = 0; i < 16; i++)
+            if (got[i] != b[i] << 16) fail("w_raised", trial);
         v = w_product(v, w, &high);
         store_words(got, v);
         for (int i = 0; i < 16; i++)
