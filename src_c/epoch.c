@@ -72,5 +72,7 @@ static void run_epoch(void *context, int part, int parts) {
 int fbp_plan_epoch(struct fbp_plan *plan, const struct fbp_vectors *vectors, struct fbp_epoch *epoch) {
     struct call call = {.plan = plan, .vectors = vectors, .epoch = epoch, .training = 1};
     const size_t most = epoch->batch * epoch->accumulate;
-    return run_call(&call, most < epoch->data.rows ? most : epoch->data.rows, run_epoch);
+    const int threads = fbp_plan_threads(plan, most < epoch->data.rows ? most : epoch->data.rows);
+    fbp_pool_run(epoch->threads > 0 && epoch->threads < threads ? epoch->threads : threads, run_epoch, &call);
+    return call.status;
 }

@@ -492,6 +492,7 @@ struct fbp_epoch {
     const int64_t *order;         /* (data.rows,): the rows to take, one after the other, or NULL: as they stand */
     const double *learning_rates; /* one an update */
     double seconds;               /* the time slice */
+    int threads;                  /* upper bound on their number in this slice; 0: that of the plan */
     size_t pause_step;            /* also pause when this many updates of the epoch are done; 0: no */
     double *layer_squares;        /* (fbp_plan_learned,): sums over updates of |gradient|^2, layer by layer; or NULL */
 

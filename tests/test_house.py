@@ -72,9 +72,11 @@ MAY_KNOW = {
     "training.history": {"_support.declarative"},
     "training.loss_function": {"_support.declarative"},
     "training.run": {"_support.declarative", "callbacks", "metrics", "training.history"},
+    "training.thread_tuner": set(),
     # The engine knows neither the run nor callbacks.
     "training.settings": DECLARED | {"network", "training.loss_function"},
-    "training.engine": DECLARED | {"_core", "_support.arguments", "network", "training.data", "training.settings"},
+    "training.engine": DECLARED
+    | {"_core", "_support.arguments", "network", "training.data", "training.settings", "training.thread_tuner"},
     "training.": DECLARED | TRAINING | {"_core", "_support.arguments", "_support.storage", "network"},
     "trainer": DECLARED | TRAINING | {"_support.arguments", "network"},
     "reference.": DECLARED | SHARED_TRAINING | {"reference."},

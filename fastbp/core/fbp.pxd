@@ -338,6 +338,7 @@ cdef extern from "fbp.h" nogil:
         const int64_t *order
         const double *learning_rates
         double seconds
+        int threads
         size_t pause_step
         double *layer_squares
         size_t step

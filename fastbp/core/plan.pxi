@@ -633,9 +633,9 @@ cdef class Plan:
             release(&args)
             release(&before)
 
-    def run(self, double seconds, size_t pause_step=0):
-        """Go on with the epoch for about so long, or until so many of its updates are done; return a status: PAUSED when
-        there is more to do."""
+    def run(self, double seconds, size_t pause_step=0, int threads=0):
+        """Go on with the epoch for about `seconds`, or until `pause_step` of its updates are done (0: no such bound), on at
+        most `threads` threads (0: the plan's bound). Return a status: PAUSED when there is more to do."""
         cdef int status
         cdef Arguments done
         done.count = 0
@@ -647,6 +647,7 @@ cdef class Plan:
                 raise RuntimeError("there is no epoch to run: begin_epoch comes first")
             self.epoch.seconds = seconds
             self.epoch.pause_step = pause_step
+            self.epoch.threads = threads
             with nogil:
                 status = fbp_plan_epoch(self.plan, &self.vectors, &self.epoch)
             self.epoch_on = status == FBP_PAUSED
@@ -662,6 +663,11 @@ cdef class Plan:
     def step_count(self):
         """Updates of the epoch done; after a failure, the number of the one that failed."""
         return self.epoch.step
+
+    @property
+    def rows_done(self):
+        """Rows of the epoch that have been processed."""
+        return min(self.epoch.step * self.epoch.batch * self.epoch.accumulate + self.epoch.block_start, self.epoch.data.rows)
 
     @property
     def updates(self):

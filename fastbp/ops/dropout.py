@@ -44,9 +44,10 @@ def dropout_forward(
 
     Notes
     -----
-    The element in row r of the minibatch and column c, number p = r N + c, takes a half of word (p % 64) // 16 of
-    block draw 2^32 + p // 128 * 16 + p % 16 of the stream of Philox4x32-7, the upper half where p % 128 < 64, else the
-    lower one. It is dropped when the half is below rate 2^16, rounded to an integer (at most 2^16 - 1). Source: Srivastava et al., Dropout, JMLR 15, 2014; scaled while training.
+    The element in row r of the minibatch and column c, number p = r N + c, takes a half of word (p % 64) // 16 of block
+    draw 2^32 + p // 128 * 16 + p % 16 of the stream of Philox4x32-7: the upper half where p % 128 < 64, else the lower
+    one. It is dropped when the half is below rate 2^16, rounded to an integer (at most 2^16 - 1). Source: Srivastava et
+    al., Dropout, JMLR 15, 2014; scaled while training.
     """
     return _core.dropout_forward(x, rate, seed, stream, draw, first_row)
 

@@ -37,9 +37,9 @@ def dropout_forward(
 
     Notes
     -----
-    Element number p of the minibatch takes a half of word (p % 64) // 16 of block p // 128 * 16 + p % 16, the upper half
-    where p % 128 < 64, else the lower one: sixteen blocks side by side make 64 words, which vector registers hold. The
-    blocks of draw d begin at d 2^32. The generator is Philox4x32-7.
+    Element number p of the minibatch takes a half of word (p % 64) // 16 of block p // 128 * 16 + p % 16, the upper
+    half where p % 128 < 64, else the lower one: sixteen blocks side by side make 64 words, which vector registers
+    hold. The blocks of draw d begin at d 2^32. The generator is Philox4x32-7.
     """
     B, N = x.shape
     p = np.arange(first_row * N, (first_row + B) * N, dtype=np.uint64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ from ..optimizers import Optimizer
 from ..schedules import Constant
 from .data import Data
 from .settings import Counts, Settings
+from .thread_tuner import ThreadTuner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,6 +140,7 @@ class Engine:
             self.averaged = aligned_vector(size, net.dtype)
             self.averaged[...] = net.parameters
         self.running: Any = None
+        self._tuner = ThreadTuner(1)
         self._whole_minibatches = whole
         self._set_constant_rate()
         self.drop_plans()
@@ -391,19 +394,35 @@ class Engine:
         )
         self.running = plan
         try:
-            status: int = plan.run(PAUSE, updates_to_pause())
+            status = self._run_slice(plan, minibatches, updates_to_pause())
             while status == _core.PAUSED:
                 updates.done = plan.t
                 if plan.step_count:
                     updates.last_loss = plan.last_loss
                 if paused():
                     return None
-                status = plan.run(PAUSE, plan.step_count + updates_to_pause())
+                status = self._run_slice(plan, minibatches, plan.step_count + updates_to_pause())
         finally:
             updates.done = plan.t  # no call stands here: a signal's handler could run after it
             self.running = None
         if plan.step_count:
             updates.last_loss = plan.last_loss
+        return status
+
+    def _run_slice(self, plan: Any, minibatches: Minibatches, pause_step: int) -> int:
+        """Go on with an epoch in the core for 50 ms at most, and return the status of the core.
+
+        Where the user sets no number of threads, the tuner chooses it.
+        """
+        most = 1 if self.settings.n_threads else plan.threads_for(minibatches.size * minibatches.accumulate)
+        if most == 1:
+            status: int = plan.run(PAUSE, pause_step)
+            return status
+        if self._tuner.most != most:
+            self._tuner = ThreadTuner(most)
+        tuner, before, started = self._tuner, plan.rows_done, time.perf_counter()
+        status = plan.run(min(PAUSE, tuner.seconds), pause_step, tuner.threads)
+        tuner.measured(plan.rows_done - before, time.perf_counter() - started)
         return status
 
     # ------------------------------------------------------------------------------------------------- losses
