@@ -97,11 +97,12 @@ struct fbp_optimizer {
     int decoupled;                                    /* Adam: weight_decay shrinks w itself rather than joining the gradient */
 };
 
-/* One update of N parameters, in place. t: the number of this step, from 1. moments, each (N,) or NULL:
+/* One update of w (rows, N), in place. The gradient of row r is x[r] g, with g (N,) and x (rows,); x NULL: it is g, and
+ * rows is 1. t: the number of this step, from 1. moments, each (rows, N) or NULL:
  * SGD {v}, NULL without momentum; Adam {m, v}; RMSprop {v, momentum buffer or NULL, mean gradient or NULL: not centred};
  * Adagrad {sum of squares}. */
-typedef void fbp_optimizer_fn(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
-                              double learning_rate, size_t N);
+typedef void fbp_optimizer_fn(const struct fbp_optimizer *o, void *w, const void *g, const void *x, void *const moments[3],
+                              uint64_t t, double learning_rate, size_t rows, size_t N);
 
 /* ---------------------------------------------------------------------------------------------- products */
 

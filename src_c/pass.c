@@ -369,6 +369,8 @@ static void backward_dense(const struct run *run, const struct step *step, void 
     struct fbp_dense d = dense_of(run, step);
     if (!step->frozen && squares) {
         dense_squares(run, &d, step->has_bias, squares);
+    } else if (!step->frozen && run->one_row) {
+        if (run->part == 0) memcpy(kept_x(plan, step), d.x, d.I * k->item), memcpy(kept_dz(plan, step), d.dz, d.O * k->item);
     } else if (!step->frozen) {
         d.dW = (void *)reals(plan, gradient, step->W);
         d.db = step->has_bias ? (void *)reals(plan, gradient, step->b) : NULL;

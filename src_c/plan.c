@@ -84,6 +84,7 @@ static void add_chunks(struct fbp_plan *plan, const struct fbp_layer *layer, siz
                                                                                               : CHUNK,
                                                         .l1 = layer->l1,
                                                         .l2 = layer->l2,
+                                                        .step = plan->n_steps - 1,
                                                         .layer = plan->learned};
     if (penalized) plan->penalizes = 1;
     if (plan->n_trained && plan->trained[plan->n_trained - 1].end == plan->parameters)
@@ -99,6 +100,8 @@ static void add_parameters(struct fbp_plan *plan, struct step *step, const struc
     if (!step->frozen) {
         add_chunks(plan, layer, weights, weights + biases);
         plan->values[plan->n_values - 1].learns = 1;
+        if (plan->trains && is_dense(step))
+            step->kept = take(plan, (padded_row(layer->inputs, plan->kernels->item) + layer->outputs) * plan->kernels->item);
     }
     plan->parameters += weights + biases;
     plan->learned++;
@@ -325,7 +328,7 @@ static void describe_dropout(const struct fbp_plan *plan, struct step *step, uin
 static void describe(struct fbp_plan *plan, const struct fbp_plan_spec *spec) {
     for (size_t s = 0; s < plan->n_steps; s++) {
         struct step *step = &plan->steps[s];
-        if (step->kind == FBP_DENSE || step->kind == FBP_PROJECTION) describe_dense(plan, step);
+        if (is_dense(step)) describe_dense(plan, step);
         else if (step->kind == FBP_LAYER_NORM || step->kind == FBP_BATCH_NORM) describe_norm(plan, step);
         else if (step->kind == FBP_DROPOUT) describe_dropout(plan, step, spec->seed);
     }

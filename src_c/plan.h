@@ -39,6 +39,7 @@ struct step {
     size_t statistics; /* BATCH_NORM: offset in the vector of running statistics, reals */
     double momentum;
     size_t pending;         /* BATCH_NORM: offset of the running statistics (2 N) that take effect with the next update */
+    size_t kept;            /* dense: offset of x (I,), then dz (O,), of an update of one row: see update.c */
     size_t saved;           /* offset of the data that forward saves for backward: DROPOUT the mask, SOFTMAX the output, norms the
                             statistics */
     struct fbp_dense dense; /* the kernel arguments that are fixed when the plan is created */
@@ -51,6 +52,7 @@ struct chunk {
     size_t start, size;
     size_t penalized; /* number of reals, from the first on, that have a penalty */
     double l1, l2;
+    size_t step;  /* whose parameters these are */
     size_t layer; /* index among the layers that have parameters */
 };
 
@@ -101,6 +103,7 @@ struct run {
     int part, parts;
 
     int training;         /* otherwise prediction */
+    int one_row;          /* the update has a single row, and dense layers keep x and dz in place of dW and db: see update.c */
     int moves_statistics; /* running statistics follow the minibatch's */
     int keeps;            /* values stay in the workspace for a backward pass in another call */
     uint64_t draw;        /* of dropout */
@@ -135,6 +138,14 @@ static inline void *at(const struct fbp_plan *plan, size_t offset) { return plan
 
 static inline const void *reals(const struct fbp_plan *plan, const void *base, size_t n) {
     return (const unsigned char *)base + n * plan->kernels->item;
+}
+
+static inline int is_dense(const struct step *step) { return step->kind == FBP_DENSE || step->kind == FBP_PROJECTION; }
+
+/* Of an update of one row: x (I,) and dz (O,) of a dense layer. */
+static inline unsigned char *kept_x(const struct fbp_plan *plan, const struct step *step) { return at(plan, step->kept); }
+static inline unsigned char *kept_dz(const struct fbp_plan *plan, const struct step *step) {
+    return kept_x(plan, step) + plan->values[step->in].row * plan->kernels->item;
 }
 
 static inline void barrier(const struct run *run) {

@@ -32,8 +32,8 @@ print(peak() - before)
 
 
 def workspace(widths, batch, item):
-    """Bytes of the values of a block of rows, and of the gradient at the outputs."""
-    return item * min(batch, 256) * (sum(widths) + widths[-1])
+    """Bytes of the values of a block of rows, of the gradient at the outputs, and of one row's x and dz of each layer."""
+    return item * (min(batch, 256) * (sum(widths) + widths[-1]) + 2 * sum(widths) - widths[0] - widths[-1])
 
 
 def count(widths):
@@ -79,7 +79,7 @@ def test_workspace(widths, dtype):
     for rows in (1, 32, 256, 5000):
         plan = trainer.engine.plan_for(trainer.loss.code_labels, rows)
         block = min(rows, 256)
-        padding = 128 * block * (len(widths) + 1)
+        padding = 128 * (block + 1) * (len(widths) + 1)
         targets = 16 * block + 64  # labels and losses
         norms = 8 * (plan.parameters_count // 4096 + 1)
         expected = workspace(widths, block, item)

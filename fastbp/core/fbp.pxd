@@ -60,8 +60,8 @@ cdef extern from "fbp.h" nogil:
         int nesterov
         int decoupled
 
-    ctypedef void fbp_optimizer_fn(const fbp_optimizer *o, void *w, const void *g, void **moments, uint64_t t,
-                                   double learning_rate, size_t N) noexcept nogil
+    ctypedef void fbp_optimizer_fn(const fbp_optimizer *o, void *w, const void *g, const void *x, void **moments,
+                                   uint64_t t, double learning_rate, size_t rows, size_t N) noexcept nogil
 
     struct fbp_norm:
         size_t B, N

@@ -54,7 +54,7 @@ cdef void make_update(Update *u) noexcept:
     kernels = kernels_for(u.args.item)
     if N:
         state = let_go(N)
-        kernels.optimizer[u.o.kind](&u.o, u.w.buf, u.g, u.moments, u.t, u.learning_rate, N)
+        kernels.optimizer[u.o.kind](&u.o, u.w.buf, u.g, NULL, u.moments, u.t, u.learning_rate, 1, N)
         take_back(state)
 
 

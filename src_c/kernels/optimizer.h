@@ -26,6 +26,17 @@ static real least_square(double eps, double correction) {
     return correction * sqrt((double)smallest_normal) < eps * ulp / 4 ? smallest_normal : 0;
 }
 
+/* The gradient in row r of w: x[r] g + 0, as an outer product computes it, or g itself where x is NULL: 1 g - 0 has its bits. */
+struct row_gradient {
+    vreal factor, zero;
+};
+
+FBP_INLINE struct row_gradient row_gradient_of(const real *x, size_t r) {
+    return x ? (struct row_gradient){v_set(x[r]), v_zero()} : (struct row_gradient){v_set(1), v_neg(v_zero())};
+}
+
+FBP_INLINE vreal row_gradient(const struct row_gradient *row, vreal g) { return v_fma(row->factor, g, row->zero); }
+
 /* g' = g + weight_decay w where weights decay; `decays` is a constant at every call. */
 FBP_INLINE vreal decayed(int decays, vreal weight_decay, vreal w, vreal g) { return decays ? v_fma(weight_decay, w, g) : g; }
 
@@ -48,42 +59,46 @@ FBP_INLINE vreal sgd_momentum(const struct sgd *s, int nesterov, vreal g, vreal 
 }
 
 /* `decays`, `nesterov`, and whether v is NULL are constants at every call. */
-FBP_INLINE void sgd_each(const struct sgd *s, int decays, int nesterov, real *w, const real *g, real *v, size_t N) {
-    size_t i = 0;
-    for (; i + LANES <= N; i += LANES) {
-        vreal wi = v_load(w + i), step = decayed(decays, s->weight_decay, wi, v_load(g + i));
-        if (v) {
-            vreal vi = v_load(v + i);
-            step = sgd_momentum(s, nesterov, step, &vi);
-            v_store(v + i, vi);
+FBP_INLINE void sgd_each(const struct sgd *s, int decays, int nesterov, real *w, const real *g, const real *x, real *v, size_t rows,
+                         size_t N) {
+    for (size_t r = 0; r < rows; r++, w += N, v = v ? v + N : NULL) {
+        const struct row_gradient row = row_gradient_of(x, r);
+        size_t i = 0;
+        for (; i + LANES <= N; i += LANES) {
+            vreal wi = v_load(w + i), step = decayed(decays, s->weight_decay, wi, row_gradient(&row, v_load(g + i)));
+            if (v) {
+                vreal vi = v_load(v + i);
+                step = sgd_momentum(s, nesterov, step, &vi);
+                v_store(v + i, vi);
+            }
+            v_store(w + i, v_fnma(s->learning_rate, step, wi));
         }
-        v_store(w + i, v_fnma(s->learning_rate, step, wi));
-    }
-    if (i < N) {
-        size_t n = N - i;
-        vreal wi = v_load_n(w + i, n), step = decayed(decays, s->weight_decay, wi, v_load_n(g + i, n));
-        if (v) {
-            vreal vi = v_load_n(v + i, n);
-            step = sgd_momentum(s, nesterov, step, &vi);
-            v_store_n(v + i, vi, n);
+        if (i < N) {
+            size_t n = N - i;
+            vreal wi = v_load_n(w + i, n), step = decayed(decays, s->weight_decay, wi, row_gradient(&row, v_load_n(g + i, n)));
+            if (v) {
+                vreal vi = v_load_n(v + i, n);
+                step = sgd_momentum(s, nesterov, step, &vi);
+                v_store_n(v + i, vi, n);
+            }
+            v_store_n(w + i, v_fnma(s->learning_rate, step, wi), n);
         }
-        v_store_n(w + i, v_fnma(s->learning_rate, step, wi), n);
     }
 }
 
-/* w, g, v: (N,), which do not overlap. Writes w and v. v: NULL without momentum. */
-static void FBP(sgd_step)(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
-                          double learning_rate, size_t N) {
+/* w, v: (rows, N), g: (N,), x: (rows,) or NULL, which do not overlap. Writes w and v. v: NULL without momentum. */
+static void FBP(sgd_step)(const struct fbp_optimizer *o, void *w, const void *g, const void *x, void *const moments[3], uint64_t t,
+                          double learning_rate, size_t rows, size_t N) {
     const struct sgd s = {v_set((real)learning_rate), v_set((real)o->momentum), v_set((real)o->weight_decay)};
     const int decays = o->weight_decay != 0;
     void *v = moments[0];
     (void)t;
-    if (v && o->nesterov && decays) sgd_each(&s, 1, 1, w, g, v, N);
-    else if (v && o->nesterov) sgd_each(&s, 0, 1, w, g, v, N);
-    else if (v && decays) sgd_each(&s, 1, 0, w, g, v, N);
-    else if (v) sgd_each(&s, 0, 0, w, g, v, N);
-    else if (decays) sgd_each(&s, 1, 0, w, g, NULL, N);
-    else sgd_each(&s, 0, 0, w, g, NULL, N);
+    if (v && o->nesterov && decays) sgd_each(&s, 1, 1, w, g, x, v, rows, N);
+    else if (v && o->nesterov) sgd_each(&s, 0, 1, w, g, x, v, rows, N);
+    else if (v && decays) sgd_each(&s, 1, 0, w, g, x, v, rows, N);
+    else if (v) sgd_each(&s, 0, 0, w, g, x, v, rows, N);
+    else if (decays) sgd_each(&s, 1, 0, w, g, x, NULL, rows, N);
+    else sgd_each(&s, 0, 0, w, g, x, NULL, rows, N);
 }
 
 /* --------------------------------------------------------------------------------------------------- Adam
@@ -120,20 +135,24 @@ FBP_INLINE vreal adam_of(const struct adam *s, enum adam_decay decay, vreal w, v
 }
 
 /* `decay` is a constant at every call. */
-FBP_INLINE void adam_each(const struct adam *s, enum adam_decay decay, real *w, const real *g, real *m, real *v, size_t N) {
-    size_t i = 0;
-    for (; i + LANES <= N; i += LANES) {
-        vreal mi = v_load(m + i), vi = v_load(v + i);
-        v_store(w + i, adam_of(s, decay, v_load(w + i), v_load(g + i), &mi, &vi));
-        v_store(m + i, mi);
-        v_store(v + i, vi);
-    }
-    if (i < N) {
-        size_t n = N - i;
-        vreal mi = v_load_n(m + i, n), vi = v_load_n(v + i, n);
-        v_store_n(w + i, adam_of(s, decay, v_load_n(w + i, n), v_load_n(g + i, n), &mi, &vi), n);
-        v_store_n(m + i, mi, n);
-        v_store_n(v + i, vi, n);
+FBP_INLINE void adam_each(const struct adam *s, enum adam_decay decay, real *w, const real *g, const real *x, real *m, real *v,
+                          size_t rows, size_t N) {
+    for (size_t r = 0; r < rows; r++, w += N, m += N, v += N) {
+        const struct row_gradient row = row_gradient_of(x, r);
+        size_t i = 0;
+        for (; i + LANES <= N; i += LANES) {
+            vreal mi = v_load(m + i), vi = v_load(v + i);
+            v_store(w + i, adam_of(s, decay, v_load(w + i), row_gradient(&row, v_load(g + i)), &mi, &vi));
+            v_store(m + i, mi);
+            v_store(v + i, vi);
+        }
+        if (i < N) {
+            size_t n = N - i;
+            vreal mi = v_load_n(m + i, n), vi = v_load_n(v + i, n);
+            v_store_n(w + i, adam_of(s, decay, v_load_n(w + i, n), row_gradient(&row, v_load_n(g + i, n)), &mi, &vi), n);
+            v_store_n(m + i, mi, n);
+            v_store_n(v + i, vi, n);
+        }
     }
 }
 
@@ -145,9 +164,9 @@ static double power(double base, uint64_t t) {
     return result;
 }
 
-/* w, g, m, v: (N,), which do not overlap. Writes w, m and v. t: the number of this step, from 1. */
-static void FBP(adam_step)(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
-                           double learning_rate, size_t N) {
+/* w, m, v: (rows, N), g: (N,), x: (rows,) or NULL, which do not overlap. Writes w, m and v. t: the number of this step, from 1. */
+static void FBP(adam_step)(const struct fbp_optimizer *o, void *w, const void *g, const void *x, void *const moments[3], uint64_t t,
+                           double learning_rate, size_t rows, size_t N) {
     const double correction = 1 / sqrt(1 - power(o->beta2, t));
     const struct adam s = {
         .beta1 = v_set((real)o->beta1),
@@ -160,9 +179,9 @@ static void FBP(adam_step)(const struct fbp_optimizer *o, void *w, const void *g
         .weight_decay = v_set((real)(o->decoupled ? learning_rate * o->weight_decay : o->weight_decay)),
         .least_v = v_set(least_square(o->eps, correction)),
     };
-    if (o->weight_decay != 0 && o->decoupled) adam_each(&s, DECAY_OF_WEIGHT, w, g, moments[0], moments[1], N);
-    else if (o->weight_decay != 0) adam_each(&s, DECAY_OF_GRADIENT, w, g, moments[0], moments[1], N);
-    else adam_each(&s, NO_DECAY, w, g, moments[0], moments[1], N);
+    if (o->weight_decay != 0 && o->decoupled) adam_each(&s, DECAY_OF_WEIGHT, w, g, x, moments[0], moments[1], rows, N);
+    else if (o->weight_decay != 0) adam_each(&s, DECAY_OF_GRADIENT, w, g, x, moments[0], moments[1], rows, N);
+    else adam_each(&s, NO_DECAY, w, g, x, moments[0], moments[1], rows, N);
 }
 
 /* ------------------------------------------------------------------------------------------------ RMSprop
@@ -197,41 +216,44 @@ FBP_INLINE vreal rmsprop_of(const struct rmsprop *s, int decays, vreal w, vreal 
 }
 
 /* `decays`, and whether buffer and mean are NULL, are constants at every call. */
-FBP_INLINE void rmsprop_each(const struct rmsprop *s, int decays, real *w, const real *g, real *v, real *buffer, real *mean,
-                             size_t N) {
-    size_t i = 0;
-    for (; i + LANES <= N; i += LANES) {
-        const vreal wi = v_load(w + i), gi = v_load(g + i);
-        vreal vi = v_load(v + i), bi = buffer ? v_load(buffer + i) : v_zero(), mi = mean ? v_load(mean + i) : v_zero();
-        v_store(w + i, rmsprop_of(s, decays, wi, gi, &vi, buffer ? &bi : NULL, mean ? &mi : NULL));
-        v_store(v + i, vi);
-        if (buffer) v_store(buffer + i, bi);
-        if (mean) v_store(mean + i, mi);
-    }
-    if (i < N) {
-        const size_t n = N - i;
-        const vreal wi = v_load_n(w + i, n), gi = v_load_n(g + i, n);
-        vreal vi = v_load_n(v + i, n), bi = buffer ? v_load_n(buffer + i, n) : v_zero();
-        vreal mi = mean ? v_load_n(mean + i, n) : v_zero();
-        v_store_n(w + i, rmsprop_of(s, decays, wi, gi, &vi, buffer ? &bi : NULL, mean ? &mi : NULL), n);
-        v_store_n(v + i, vi, n);
-        if (buffer) v_store_n(buffer + i, bi, n);
-        if (mean) v_store_n(mean + i, mi, n);
+FBP_INLINE void rmsprop_each(const struct rmsprop *s, int decays, real *w, const real *g, const real *x, real *v, real *buffer,
+                             real *mean, size_t rows, size_t N) {
+    for (size_t r = 0; r < rows; r++, w += N, v += N, buffer = buffer ? buffer + N : NULL, mean = mean ? mean + N : NULL) {
+        const struct row_gradient row = row_gradient_of(x, r);
+        size_t i = 0;
+        for (; i + LANES <= N; i += LANES) {
+            const vreal wi = v_load(w + i), gi = row_gradient(&row, v_load(g + i));
+            vreal vi = v_load(v + i), bi = buffer ? v_load(buffer + i) : v_zero(), mi = mean ? v_load(mean + i) : v_zero();
+            v_store(w + i, rmsprop_of(s, decays, wi, gi, &vi, buffer ? &bi : NULL, mean ? &mi : NULL));
+            v_store(v + i, vi);
+            if (buffer) v_store(buffer + i, bi);
+            if (mean) v_store(mean + i, mi);
+        }
+        if (i < N) {
+            const size_t n = N - i;
+            const vreal wi = v_load_n(w + i, n), gi = row_gradient(&row, v_load_n(g + i, n));
+            vreal vi = v_load_n(v + i, n), bi = buffer ? v_load_n(buffer + i, n) : v_zero();
+            vreal mi = mean ? v_load_n(mean + i, n) : v_zero();
+            v_store_n(w + i, rmsprop_of(s, decays, wi, gi, &vi, buffer ? &bi : NULL, mean ? &mi : NULL), n);
+            v_store_n(v + i, vi, n);
+            if (buffer) v_store_n(buffer + i, bi, n);
+            if (mean) v_store_n(mean + i, mi, n);
+        }
     }
 }
 
 /* Selects the loop for the state that exists; `decays` is a constant at every call. */
-FBP_INLINE void rmsprop_any(const struct rmsprop *s, int decays, real *w, const real *g, real *v, real *buffer, real *mean,
-                            size_t N) {
-    if (buffer && mean) rmsprop_each(s, decays, w, g, v, buffer, mean, N);
-    else if (buffer) rmsprop_each(s, decays, w, g, v, buffer, NULL, N);
-    else if (mean) rmsprop_each(s, decays, w, g, v, NULL, mean, N);
-    else rmsprop_each(s, decays, w, g, v, NULL, NULL, N);
+FBP_INLINE void rmsprop_any(const struct rmsprop *s, int decays, real *w, const real *g, const real *x, real *v, real *buffer,
+                            real *mean, size_t rows, size_t N) {
+    if (buffer && mean) rmsprop_each(s, decays, w, g, x, v, buffer, mean, rows, N);
+    else if (buffer) rmsprop_each(s, decays, w, g, x, v, buffer, NULL, rows, N);
+    else if (mean) rmsprop_each(s, decays, w, g, x, v, NULL, mean, rows, N);
+    else rmsprop_each(s, decays, w, g, x, v, NULL, NULL, rows, N);
 }
 
-/* w, g, v, buffer, mean: (N,), which do not overlap. Writes all but g. buffer: NULL without momentum; mean: NULL if not centred. */
-static void FBP(rmsprop_step)(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
-                              double learning_rate, size_t N) {
+/* w, v, buffer, mean: (rows, N), g: (N,), x: (rows,) or NULL, which do not overlap. Writes all but g and x. buffer: NULL without momentum; mean: NULL if not centred. */
+static void FBP(rmsprop_step)(const struct fbp_optimizer *o, void *w, const void *g, const void *x, void *const moments[3],
+                              uint64_t t, double learning_rate, size_t rows, size_t N) {
     const struct rmsprop s = {
         .learning_rate = v_set((real)learning_rate),
         .alpha = v_set((real)o->beta2),
@@ -242,8 +264,8 @@ static void FBP(rmsprop_step)(const struct fbp_optimizer *o, void *w, const void
         .least_v = v_set(least_square(o->eps, 1)),
     };
     (void)t;
-    if (o->weight_decay != 0) rmsprop_any(&s, 1, w, g, moments[0], moments[1], moments[2], N);
-    else rmsprop_any(&s, 0, w, g, moments[0], moments[1], moments[2], N);
+    if (o->weight_decay != 0) rmsprop_any(&s, 1, w, g, x, moments[0], moments[1], moments[2], rows, N);
+    else rmsprop_any(&s, 0, w, g, x, moments[0], moments[1], moments[2], rows, N);
 }
 
 /* ------------------------------------------------------------------------------------------------ Adagrad
@@ -267,32 +289,36 @@ FBP_INLINE vreal adagrad_of(const struct adagrad *s, int decays, vreal w, vreal 
 }
 
 /* `decays` is a constant at every call. */
-FBP_INLINE void adagrad_each(const struct adagrad *s, int decays, real *w, const real *g, real *v, size_t N) {
-    size_t i = 0;
-    for (; i + LANES <= N; i += LANES) {
-        vreal vi = v_load(v + i);
-        v_store(w + i, adagrad_of(s, decays, v_load(w + i), v_load(g + i), &vi));
-        v_store(v + i, vi);
-    }
-    if (i < N) {
-        const size_t n = N - i;
-        vreal vi = v_load_n(v + i, n);
-        v_store_n(w + i, adagrad_of(s, decays, v_load_n(w + i, n), v_load_n(g + i, n), &vi), n);
-        v_store_n(v + i, vi, n);
+FBP_INLINE void adagrad_each(const struct adagrad *s, int decays, real *w, const real *g, const real *x, real *v, size_t rows,
+                             size_t N) {
+    for (size_t r = 0; r < rows; r++, w += N, v += N) {
+        const struct row_gradient row = row_gradient_of(x, r);
+        size_t i = 0;
+        for (; i + LANES <= N; i += LANES) {
+            vreal vi = v_load(v + i);
+            v_store(w + i, adagrad_of(s, decays, v_load(w + i), row_gradient(&row, v_load(g + i)), &vi));
+            v_store(v + i, vi);
+        }
+        if (i < N) {
+            const size_t n = N - i;
+            vreal vi = v_load_n(v + i, n);
+            v_store_n(w + i, adagrad_of(s, decays, v_load_n(w + i, n), row_gradient(&row, v_load_n(g + i, n)), &vi), n);
+            v_store_n(v + i, vi, n);
+        }
     }
 }
 
-/* w, g, v: (N,), which do not overlap. Writes w and v. t: the number of this step, from 1. */
-static void FBP(adagrad_step)(const struct fbp_optimizer *o, void *w, const void *g, void *const moments[3], uint64_t t,
-                              double learning_rate, size_t N) {
+/* w, v: (rows, N), g: (N,), x: (rows,) or NULL, which do not overlap. Writes w and v. t: the number of this step, from 1. */
+static void FBP(adagrad_step)(const struct fbp_optimizer *o, void *w, const void *g, const void *x, void *const moments[3],
+                              uint64_t t, double learning_rate, size_t rows, size_t N) {
     const struct adagrad s = {
         .rate = v_set((real)(learning_rate / (1 + (double)(t - 1) * o->rate_decay))),
         .eps = v_set((real)o->eps),
         .weight_decay = v_set((real)o->weight_decay),
         .least_v = v_set(least_square(o->eps, 1)),
     };
-    if (o->weight_decay != 0) adagrad_each(&s, 1, w, g, moments[0], N);
-    else adagrad_each(&s, 0, w, g, moments[0], N);
+    if (o->weight_decay != 0) adagrad_each(&s, 1, w, g, x, moments[0], rows, N);
+    else adagrad_each(&s, 0, w, g, x, moments[0], rows, N);
 }
 
 /* -------------------------------------------------------------------- penalties, clipping and the moving average */

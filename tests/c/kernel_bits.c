@@ -494,7 +494,7 @@ static void check_optimizers(void) {
                 const size_t N = LENGTHS[l];
                 void *w = vector(N), *g = vector(N), *before = copy_vector(g, N), *moments[3];
                 for (int m = 0; m < 3; m++) moments[m] = moment(UPDATES[u].moments[m], N);
-                k->optimizer[UPDATES[u].kind](&UPDATES[u].o, w, g, moments, t, 0.1, N);
+                k->optimizer[UPDATES[u].kind](&UPDATES[u].o, w, g, NULL, moments, t, 0.1, 1, N);
                 same_vector(g, before, N, "an optimiser writes to the gradient");
                 take_vector(w, N);
                 for (int m = 0; m < 3; m++)
