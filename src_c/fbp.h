@@ -111,7 +111,10 @@ typedef void fbp_optimizer_fn(const struct fbp_optimizer *o, void *w, const void
 
 /* Memory in which a thread packs blocks of a large product's operands, in lines of 64 bytes: of A, to be read from the
  * second-level cache, and of B, from the next. The sizes decide how C is cut, never a bit of it. */
-struct fbp_room { void *a, *b; size_t a_bytes, b_bytes; };
+struct fbp_room {
+    void *a, *b;
+    size_t a_bytes, b_bytes;
+};
 enum { FBP_ROOM_LEAST = 1 << 16 }; /* bytes of each, at least */
 
 /* That of the calling thread, or NULL: products then do without. */

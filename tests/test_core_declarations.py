@@ -86,6 +86,12 @@ def c_text(text):
     return re.sub(r"^[ \t]*#.*$", "", text, flags=re.M)
 
 
+def constant(text):
+    """The value of an integer, or of a shift of one, in C."""
+    number, _, bits = text.partition("<<")
+    return int(number) << int(bits or 0)
+
+
 def read_header(text):
     """(enumerators, structs, others): {name: value}, {name: [(field, type)]} and {name: type} of a header."""
     values = {name: int(value) for name, value in re.findall(r"^#define (FBP_\w+) (\d+)$", text, re.M)}
@@ -94,7 +100,7 @@ def read_header(text):
         following = 0
         for entry in split(body):
             name, _, value = (part.strip() for part in entry.partition("="))
-            following = int(values.get(value, value)) if value else following
+            following = (int(values[value]) if value in values else constant(value)) if value else following
             values[name] = str(following)
             following += 1
     structs, others = {}, {}

@@ -100,7 +100,9 @@ cdef extern from "fbp.h" nogil:
         size_t y_row
 
     struct fbp_room:
-        pass
+        void *a, *b
+        size_t a_bytes, b_bytes
+
     ctypedef const fbp_room *fbp_room_fn() noexcept nogil
     struct fbp_gemm:
         size_t M, N, K
