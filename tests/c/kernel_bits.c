@@ -331,6 +331,19 @@ static void check_losses(void) {
     }
 }
 
+/* Word number `word` of a block of Philox4x32-7 (Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011). */
+static uint32_t philox7(uint64_t seed, uint64_t stream, uint64_t block, uint64_t word) {
+    uint32_t c[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)};
+    for (uint32_t round = 0; round < 7; round++) {
+        const uint32_t key0 = (uint32_t)seed + round * 0x9E3779B9u, key1 = (uint32_t)(seed >> 32) + round * 0xBB67AE85u;
+        const uint64_t first = (uint64_t)0xD2511F53u * c[0], second = (uint64_t)0xCD9E8D57u * c[2];
+        const uint32_t next[4] = {(uint32_t)(second >> 32) ^ c[1] ^ key0, (uint32_t)second, (uint32_t)(first >> 32) ^ c[3] ^ key1,
+                                  (uint32_t)first};
+        for (int i = 0; i < 4; i++) c[i] = next[i];
+    }
+    return c[word];
+}
+
 static void check_dropout(void) {
     static const double rates[] = {0, 0.3, 0.5, 0.999};
     begin("dropout_forward", "");
@@ -366,10 +379,11 @@ static void check_dropout(void) {
             same(mask, mask3, "a mask depends on how rows are cut");
             for (size_t i = 0; i < B; i++)
                 for (size_t j = 0; j < N; j++) {
-                    const uint64_t p = (7 * l + i) * N + j, block = ((0x3fffffffu - r) << 32) + p / 64 * 16 + p % 16;
-                    uint32_t word;
-                    fbp_random_bits(d.seed, d.stream, 4 * block + p % 64 / 16, &word, 1);
-                    if ((get(mask.at, i * mask.row + j) == 0) != (word < rates[r] * 0x1p32)) fail("dropout: another word decides");
+                    const uint64_t p = (7 * l + i) * N + j, block = ((0x3fffffffu - r) << 32) + p / 128 * 16 + p % 16;
+                    const uint32_t word = philox7(d.seed, d.stream, block, p % 64 / 16);
+                    const double half_word = p % 128 < 64 ? word >> 16 : word & 0xffff, limit = rates[r] * 0x1p16 + 0.5;
+                    const int dropped = half_word < (limit < 0xffff ? floor(limit) : 0xffff);
+                    if ((get(mask.at, i * mask.row + j) == 0) != dropped) fail("dropout: another half of a word decides");
                 }
             take_matrix(y);
             take_matrix(mask);
