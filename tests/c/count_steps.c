@@ -54,6 +54,7 @@ int main(int argc, char **argv) {
         .n_layers = nets[net].n,
         .rows = batch,
         .threads = 1,
+        .trains = 1,
         .loss = nets[net].loss,
         .optimizer = *nets[net].optimizer,
     };
