@@ -42,8 +42,6 @@ from .losses import (
 )
 from .network import Network, load
 from .optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop
-from .trainer import Trainer
-from .training.history import History
 
 if TYPE_CHECKING:
     from . import datasets, derivatives, reference, tabular
@@ -59,6 +57,8 @@ if TYPE_CHECKING:
     from .estimators import MLPClassifier as MLPClassifier
     from .estimators import MLPRegressor as MLPRegressor
     from .estimators import QuantileMLPRegressor as QuantileMLPRegressor
+    from .trainer import Trainer
+    from .training.history import History
 
 __version__ = "0.1.0"
 
@@ -123,13 +123,15 @@ __all__ = [
     "tabular",
 ]
 
-# Public names that most training scripts do without, and whose modules are imported on first use. Each with its module;
-# "" if it is one.
+# Public names whose modules are imported on first use: prediction and the operations need no trainer, and most training
+# scripts need none of the others. Each with its module; "" if it is one.
 _ON_FIRST_USE = {
     "check_gradient": "derivatives",
     "check_network": "derivatives",
     "datasets": "",
     "derivatives": "",
+    "History": "training.history",
+    "Trainer": "trainer",
     "hessian_vector_product": "derivatives",
     "load_digits": "datasets",
     "load_mnist": "datasets",
