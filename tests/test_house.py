@@ -413,22 +413,51 @@ def test_the_scan_of_private_names(source, found):
 # ------------------------------------------------------------------------------------------- Python: other rules
 
 
+def core_sources():
+    """The text of the Cython files, by their names within fastbp."""
+    paths = [PACKAGE / "_core.pyx", *(PACKAGE / "core").iterdir()]
+    return {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in paths}
+
+
+def wrong_in_core(sources):
+    """What the rules of the Cython files do not allow: C is declared in two .pxd files, all other files are included by
+    _core.pyx, which alone imports, and no file is long."""
+    found = []
+    included = set(re.findall(r"^include \"(.+)\"$", sources["_core.pyx"], re.M))
+    for name, source in sources.items():
+        headers = re.findall(r'cdef extern from "([^"]+)"', source)
+        if headers != {"core/fbp.pxd": ["fbp.h"], "core/python.pxd": ["Python.h"]}.get(name, []):
+            found.append(f"{name} declares {headers}")
+        if name.endswith(".pxi") != (name in included):
+            found.append(f"{name} is not included")
+        for imported in re.findall(r"^import (\S+)|^from (\S+) c?import|^cimport (\S+)", source, re.M):
+            module = "".join(imported)
+            own = name == "_core.pyx" and module in ("numpy", "os", "fastbp.core.fbp", "fastbp.core.python")
+            if not own and not (module.startswith("libc.") and not name.endswith(".pxi")):
+                found.append(f"{name} imports {module}")
+        if len(source.splitlines()) > 750:
+            found.append(f"{name} is longer than 750 lines")
+    return found
+
+
 def test_the_core_knows_c_by_its_header_alone():
-    """Declarations of C stand in two .pxd files; the files that _core.pyx includes import nothing."""
-    core = PACKAGE / "core"
-    text = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in [PACKAGE / "_core.pyx", *core.iterdir()]}
-    externs = {name: re.findall(r'cdef extern from "([^"]+)"', source) for name, source in text.items()}
-    assert {name: headers for name, headers in externs.items() if headers} == {
-        "core/fbp.pxd": ["fbp.h"],
-        "core/python.pxd": ["Python.h"],
-    }
-    assert set(re.findall(r"^include \"(.+)\"$", text["_core.pyx"], re.M)) == {n for n in text if n.endswith(".pxi")}
-    assert set(re.findall(r"^import (\S+)", "\n".join(text.values()), re.M)) == {"numpy", "os"}
-    cimported = set(re.findall(r"^from (\S+) cimport", "\n".join(text.values()), re.M))
-    assert {name for name in cimported if not name.startswith("libc.")} == {"fastbp.core.fbp", "fastbp.core.python"}
-    for name, source in text.items():
-        assert len(source.splitlines()) <= 750, name
-        assert name == "_core.pyx" or not re.search(r"^(import|include|from \S+ import)\b", source, re.M), name
+    assert wrong_in_core(core_sources()) == []
+
+
+@pytest.mark.parametrize(
+    "name, text, wrong",
+    [
+        ("core/loss.pxi", 'cdef extern from "plan.h":\n    pass\n', "core/loss.pxi declares ['plan.h']"),
+        ("core/loss.pxi", "from libc.math cimport sqrt\n", "core/loss.pxi imports libc.math"),
+        ("core/loss.pxi", "import numpy\n", "core/loss.pxi imports numpy"),
+        ("core/new.pxi", "", "core/new.pxi is not included"),
+        ("_core.pyx", "from fastbp.layers import Dense\n", "_core.pyx imports fastbp.layers"),
+        ("core/loss.pxi", "\n" * 751, "core/loss.pxi is longer than 750 lines"),
+    ],
+)
+def test_the_scan_of_the_core(name, text, wrong):
+    sources = core_sources()
+    assert wrong_in_core({**sources, name: sources.get(name, "") + text}) == [wrong]
 
 
 def test_nothing_imports_tests_or_benches():

@@ -158,14 +158,14 @@ cdef extern from "fbp.h" nogil:
         void (*softmax_forward)(const void *x, size_t x_row, void *y, size_t y_row, size_t B, size_t C) noexcept nogil
         void (*softmax_backward)(const void *dy, size_t dy_row, const void *y, size_t y_row, void *dx, size_t dx_row,
                                  size_t B, size_t C) noexcept nogil
-        fbp_loss_fn *loss[9]
+        fbp_loss_fn *loss[FBP_LOSSES]
         void (*smooth_targets)(void *t, size_t t_row, double smoothing, const double *class_weights, size_t B,
                                size_t C) noexcept nogil
         void (*smooth_labels)(const int64_t *labels, double smoothing, const double *class_weights, void *t,
                               size_t t_row, size_t B, size_t C) noexcept nogil
         void (*scale_rows)(const double *weights, void *dz, size_t dz_row, double *row_loss, size_t B,
                            size_t C) noexcept nogil
-        fbp_optimizer_fn *optimizer[4]
+        fbp_optimizer_fn *optimizer[FBP_OPTIMIZERS]
         double (*penalty)(const void *w, void *g, double l1, double l2, size_t N) noexcept nogil
         void (*scale)(void *g, double factor, size_t N) noexcept nogil
         void (*clip)(void *g, double limit, size_t N) noexcept nogil
