@@ -1,25 +1,34 @@
-"""Fixtures that all tests share, and the files whose tests are slow."""
+"""Fixtures that all tests share, and the choice of the quick tests: those without the mark `slow`."""
 
+import collections
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from fastbp import cpu
 
-# Files in which every test has the mark `slow`: a fixture that they share takes long, or most of them do.
+# Files in which every test has the mark `slow`: they start processes, train for long or measure speed.
 SLOW = {
     "test_board",
     "test_c",
+    "test_checkpoint",
+    "test_cli",
     "test_docs",
+    "test_estimators",
     "test_examples",
     "test_growth",
     "test_instructions",
     "test_latency",
     "test_memory",
     "test_site",
+    "test_sklearn_mlp",
     "test_sweep",
     "test_trajectories",
+    "test_typing",
 }
+# Of a test with many parameter sets, about this many are quick. Which ones depends on their names alone.
+QUICK_PARAMETER_SETS = 12
 
 
 @pytest.fixture(params=cpu.available())
@@ -32,8 +41,11 @@ def isa(request):
 
 
 def pytest_collection_modifyitems(items):
+    functions = collections.Counter((item.path, item.nodeid.partition("[")[0]) for item in items)
     for item in items:
-        if Path(item.fspath).stem in SLOW:
+        sets = functions[item.path, item.nodeid.partition("[")[0]]
+        sampled = crc32(item.name.encode()) % sets < QUICK_PARAMETER_SETS
+        if Path(item.path).stem in SLOW or not sampled or item.get_closest_marker("torch"):
             item.add_marker(pytest.mark.slow)
 
 
