@@ -23,13 +23,19 @@ OPTIMIZERS = [
 ]
 NETS = {
     "wide": lambda: [Dense(300, "relu"), Dense(70, "tanh"), Dense(3)],
-    "narrow": lambda: [Dense(5, "relu"), Dense(17, "sigmoid", bias=False), Dense(3)],
+    "narrow": lambda: [Dense(5, "relu"), Dense(4000, "sigmoid", bias=False), Dense(3)],
     "long rows": lambda: [Dense(2500, "relu"), Dense(3)],
-    "norms and dropout": lambda: [Dense(40), LayerNorm(), Tanh(), Dropout(0.3), Dense(33, "gelu"), Dense(3)],
-    "residual": lambda: [Residual([Dense(30, "relu"), Dense(20)]), Residual([Dense(20, "elu")]), Dense(3)],
-    "frozen": lambda: [Dense(20, "relu", frozen=True), Dense(30, "relu"), BatchNorm(frozen=True), Dense(3)],
+    "norms and dropout": lambda: [Dense(300), LayerNorm(), Tanh(), Dropout(0.3), Dense(100, "gelu"), Dense(3)],
+    "residual": lambda: [Residual([Dense(200, "relu"), Dense(90)]), Residual([Dense(90, "elu")]), Dense(3)],
+    "frozen": lambda: [Dense(200, "relu", frozen=True), Dense(100, "relu"), BatchNorm(frozen=True), Dense(3)],
 }
 EXTRAS = [{}, {"clip_value": 1e-3}, {"average": 0.9}, {"clip_value": 2e-3, "average": 0.5}]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_the_nets_are_large_enough(net):
+    """Of a small net the gradient is formed in memory: ONE_ROW_PARAMETERS of src_c/epoch.c."""
+    assert len(fb.Network(11, NETS[net]()).parameters) >= 16384
 
 
 def trainer_of(layers, optimizer, dtype="float32", **settings):
