@@ -10,7 +10,7 @@ C kernels do the forward pass, the backward pass and the update; `fastbp.referen
 
 from typing import TYPE_CHECKING
 
-from . import callbacks, cpu, errors, initializers, layers, losses, metrics, ops, optimizers, schedules
+from . import cpu, errors, initializers, layers, losses, ops, optimizers
 from .errors import DivergenceError, GradientError
 from .layers import (
     ELU,
@@ -44,7 +44,7 @@ from .network import Network, load
 from .optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop
 
 if TYPE_CHECKING:
-    from . import datasets, derivatives, reference, tabular
+    from . import callbacks, datasets, derivatives, metrics, reference, schedules, tabular
     from . import estimators as estimators
     from .datasets import load_digits, load_mnist
     from .derivatives import (
@@ -126,6 +126,7 @@ __all__ = [
 # Public names whose modules are imported on first use: prediction and the operations need no trainer, and most training
 # scripts need none of the others. Each with its module; "" if it is one.
 _ON_FIRST_USE = {
+    "callbacks": "",
     "check_gradient": "derivatives",
     "check_network": "derivatives",
     "datasets": "",
@@ -135,9 +136,11 @@ _ON_FIRST_USE = {
     "hessian_vector_product": "derivatives",
     "load_digits": "datasets",
     "load_mnist": "datasets",
+    "metrics": "",
     "numerical_gradient": "derivatives",
     "numerical_jacobian": "derivatives",
     "reference": "",
+    "schedules": "",
     "tabular": "",
     # These need scikit-learn. They are not in __all__, so that `from fastbp import *` does not.
     "MLPClassifier": "estimators",
