@@ -86,10 +86,12 @@ class _Step:
         self.gradients: Sequence[Any] = (None, None)
 
     def forward(self, x: Any, past: list[Any]) -> Any:
-        raise NotImplementedError
+        """The output for x. past: a stack of what open residual blocks keep."""
+        raise NotImplementedError  # abstract: each kind of step has its own
 
     def backward(self, dy: Any, past: list[Any]) -> Any:
-        raise NotImplementedError
+        """The gradient at x, from the one at the output."""
+        raise NotImplementedError  # abstract: each kind of step has its own
 
 
 class _Dense(_Step):
