@@ -11,9 +11,6 @@
  * long as a layer of a tiny net. */
 static const double MULTIPLY_ADDS_A_READING = 2e7;
 
-/* Parameters from which an update of one row forms no gradient in memory: see update.c. With fewer it costs more to begin than it saves. */
-enum { ONE_ROW_PARAMETERS = 16384 };
-
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -47,7 +44,7 @@ static void run_epoch(void *context, int part, int parts) {
         if (e.block_start == 0) e.mass = fbp_loss_mass(&plan->loss, e.data.weights, e.data.target, e.order, start, rows);
         run.rows = rows_of_block(plan, e.batch, e.block_start, rows);
         run.first_row = e.block_start, run.draw = e.t;
-        run.one_row = rows == 1 && !plan->penalizes && plan->parameters >= ONE_ROW_PARAMETERS;
+        run.one_row = rows == 1 && plan->keeps_rows;
         fbp_pass_gather(&run, &e.data, start + e.block_start);
         barrier(&run);
         fbp_pass_forward(&run, NULL);

@@ -30,6 +30,8 @@
 enum {
     CHUNK = 8192, /* upper bound on the reals in a partial sum of |gradient|^2 */
     HUGE_PAGE = 2 * 1024 * 1024,
+    ONE_ROW_PARAMETERS = 16384, /* fewest parameters for which an update of one row forms no gradient: for fewer, updating layer by
+                                   layer costs more than dW, which stays in the first-level cache */
 };
 static const double MOST_REALS = 0x1p56; /* upper bound on the size of any vector: sizes in bytes do not overflow */
 
@@ -100,8 +102,6 @@ static void add_parameters(struct fbp_plan *plan, struct step *step, const struc
     if (!step->frozen) {
         add_chunks(plan, layer, weights, weights + biases);
         plan->values[plan->n_values - 1].learns = 1;
-        if (plan->trains && is_dense(step))
-            step->kept = take(plan, (padded_row(layer->inputs, plan->kernels->item) + layer->outputs) * plan->kernels->item);
     }
     plan->parameters += weights + biases;
     plan->learned++;
@@ -350,6 +350,16 @@ static void take_norm_rooms(struct fbp_plan *plan) {
     plan->row_gradient = take(plan, 2 * widest * plan->kernels->item);
 }
 
+/* What backward keeps of each dense layer for an update of one row: see update.c. */
+static void take_kept_rooms(struct fbp_plan *plan) {
+    plan->keeps_rows = plan->trains && !plan->penalizes && plan->parameters >= ONE_ROW_PARAMETERS;
+    for (size_t s = 0; s < plan->n_steps && plan->keeps_rows; s++) {
+        struct step *step = &plan->steps[s];
+        if (is_dense(step) && !step->frozen)
+            step->kept = take(plan, (plan->values[step->in].row + plan->values[step->out].width) * plan->kernels->item);
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------- the whole */
 
 static void take_loss_rooms(struct fbp_plan *plan) {
@@ -465,6 +475,7 @@ static int build(struct fbp_plan *plan, const struct fbp_plan_spec *spec, size_t
     if (error->flaw != FBP_NO_FLAW) return FBP_BAD_PLAN;
     route_skips(plan);
     take_norm_rooms(plan);
+    take_kept_rooms(plan);
     if (!set_loss(plan, spec)) return FBP_NO_MEMORY;
     if (spec->trains || spec->loss >= 0) take_loss_rooms(plan);
     if (spec->trains) {

@@ -3,11 +3,10 @@
  * The norm also shows whether the gradient is finite, before anything is changed. A sum over the gradient is a sum of sums over
  * fixed chunks, added in order: its bits do not depend on the number of parts.
  *
- * An update of one row needs no gradient in memory. That of a dense layer is the outer product dW = x dz, whose norm is |x| |dz|:
- * the backward pass keeps x and dz, and the optimiser multiplies them as it reads W. So W is read by forward and backward, and
- * read and written once by the update; dW would be written and read twice. Every element of W gets the bits that it would get from
- * dW in memory, except where the norm clips: its last bits may differ.
- */
+ * An update of one row needs no gradient in memory, except in small nets (see ONE_ROW_PARAMETERS in plan.c). That of a dense layer
+ * is the outer product dW = x dz, whose norm is |x| |dz|: the backward pass keeps x and dz, and the optimiser multiplies them as it
+ * reads W. So W is read by forward and backward, and read and written once by the update; dW would be written and read twice. Every
+ * element of W gets the bits that it would get from dW in memory, except where the norm clips: its last bits may differ. */
 #include "plan.h"
 
 #include <math.h>

@@ -33,7 +33,8 @@ print(peak() - before)
 
 def workspace(widths, batch, item):
     """Bytes of the values of a block, of the gradient at the outputs, and of one row's x and dz of each layer."""
-    return item * (min(batch, 256) * (sum(widths) + widths[-1]) + 2 * sum(widths) - widths[0] - widths[-1])
+    kept = 2 * sum(widths) - widths[0] - widths[-1] if count(widths) >= 16384 else 0
+    return item * (min(batch, 256) * (sum(widths) + widths[-1]) + kept)
 
 
 def count(widths):

@@ -34,7 +34,7 @@ EXTRAS = [{}, {"clip_value": 1e-3}, {"average": 0.9}, {"clip_value": 2e-3, "aver
 
 @pytest.mark.parametrize("net", NETS)
 def test_the_nets_are_large_enough(net):
-    """Of a small net the gradient is formed in memory: ONE_ROW_PARAMETERS of src_c/epoch.c."""
+    """Of a small net the gradient is formed in memory: ONE_ROW_PARAMETERS of src_c/plan.c."""
     assert len(fb.Network(11, NETS[net]()).parameters) >= 16384
 
 

@@ -100,7 +100,8 @@ cdef extern from "fbp.h" nogil:
         size_t y_row
 
     struct fbp_room:
-        void *a, *b
+        void *a
+        void *b
         size_t a_bytes, b_bytes
 
     ctypedef const fbp_room *fbp_room_fn() noexcept nogil

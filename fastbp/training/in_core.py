@@ -19,8 +19,6 @@ from .way import MinibatchWay
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-OF_PROBABILITIES = ("softmax_cross_entropy", "binary_cross_entropy")  # float targets must lie in [0, 1]
-
 
 class InCore(MinibatchWay):
     """Epochs whose loss the core computes."""
@@ -28,6 +26,7 @@ class InCore(MinibatchWay):
     def __init__(self, net: Network, settings: Settings, loss: Loss, counts: Counts | None = None) -> None:
         self.engine = Engine(net, settings, loss, whole=False, counts=counts)
         self.loss = loss
+        self._of_probabilities = _core.loss_traits()[loss.code]["probabilities"]  # float targets are in [0, 1]
         self._sizes = (net.dtype.itemsize, net.inputs, net.outputs)
 
     def checked(self, x_name: str, y_name: str, x: Any, y: Any, allow_nonfinite: bool | None) -> Data:
@@ -44,7 +43,7 @@ class InCore(MinibatchWay):
             return Data(x, arguments.labels(y_name, y, rows, net.outputs, x_name), labels, None)
         target = arguments.targets(y_name, self._for_levels(y), rows, net.outputs, net.dtype, x_name)
         arguments.finite(y_name, target, "targets must be finite")
-        if loss.name in OF_PROBABILITIES and not (target.min() >= 0 and target.max() <= 1):
+        if self._of_probabilities and not (target.min() >= 0 and target.max() <= 1):
             where = np.unravel_index(np.argmax((target < 0) | (target > 1)), target.shape)
             raise ValueError(
                 f"{y_name} must hold probabilities in [0, 1], got {target[where]} in row {where[0]}, column {where[1]}"

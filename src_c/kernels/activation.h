@@ -153,8 +153,8 @@ static FBP_NOINLINE void activation_forward_others(const real *x, size_t x_row, 
 }
 
 /* y = f(x). x: (rows, columns), rows x_row apart. y: the same, y_row apart; may be x. */
-static void activation_forward_strided(const real *x, size_t x_row, int activation, real alpha, real *y, size_t y_row, size_t rows,
-                                       size_t columns) {
+FBP_INLINE void activation_forward_strided(const real *x, size_t x_row, int activation, real alpha, real *y, size_t y_row,
+                                           size_t rows, size_t columns) {
     if (activation == FBP_RELU) activation_forward_each(x, x_row, FBP_RELU, alpha, y, y_row, rows, columns);
     else if (activation != FBP_IDENTITY) activation_forward_others(x, x_row, activation, alpha, y, y_row, rows, columns);
     else if (x != y) activation_forward_each(x, x_row, FBP_IDENTITY, alpha, y, y_row, rows, columns);

@@ -26,16 +26,9 @@ static real least_square(double eps, double correction) {
     return correction * sqrt((double)smallest_normal) < eps * ulp / 4 ? smallest_normal : 0;
 }
 
-/* The gradient in row r of w: x[r] g + 0, as an outer product computes it, or g itself where x is NULL: 1 g - 0 has its bits. */
-struct row_gradient {
-    vreal factor, zero;
-};
-
-FBP_INLINE struct row_gradient row_gradient_of(const real *x, size_t r) {
-    return x ? (struct row_gradient){v_set(x[r]), v_zero()} : (struct row_gradient){v_set(1), v_neg(v_zero())};
-}
-
-FBP_INLINE vreal row_gradient(const struct row_gradient *row, vreal g) { return v_fma(row->factor, g, row->zero); }
+/* The gradient in a row of w: x g + 0, as an outer product computes it, or g itself without x. Whether x is NULL is a constant at
+ * every call. */
+FBP_INLINE vreal row_gradient(const real *x, vreal x_r, vreal g) { return x ? v_fma(x_r, g, v_zero()) : g; }
 
 /* g' = g + weight_decay w where weights decay; `decays` is a constant at every call. */
 FBP_INLINE vreal decayed(int decays, vreal weight_decay, vreal w, vreal g) { return decays ? v_fma(weight_decay, w, g) : g; }
@@ -58,14 +51,14 @@ FBP_INLINE vreal sgd_momentum(const struct sgd *s, int nesterov, vreal g, vreal 
     return nesterov ? v_fma(s->momentum, *v, g) : *v;
 }
 
-/* `decays`, `nesterov`, and whether v is NULL are constants at every call. */
+/* `decays`, `nesterov`, and whether x and v are NULL are constants at every call. */
 FBP_INLINE void sgd_each(const struct sgd *s, int decays, int nesterov, real *w, const real *g, const real *x, real *v, size_t rows,
                          size_t N) {
     for (size_t r = 0; r < rows; r++, w += N, v = v ? v + N : NULL) {
-        const struct row_gradient row = row_gradient_of(x, r);
+        const vreal x_r = x ? v_set(x[r]) : v_zero();
         size_t i = 0;
         for (; i + LANES <= N; i += LANES) {
-            vreal wi = v_load(w + i), step = decayed(decays, s->weight_decay, wi, row_gradient(&row, v_load(g + i)));
+            vreal wi = v_load(w + i), step = decayed(decays, s->weight_decay, wi, row_gradient(x, x_r, v_load(g + i)));
             if (v) {
                 vreal vi = v_load(v + i);
                 step = sgd_momentum(s, nesterov, step, &vi);
@@ -75,7 +68,7 @@ FBP_INLINE void sgd_each(const struct sgd *s, int decays, int nesterov, real *w,
         }
         if (i < N) {
             size_t n = N - i;
-            vreal wi = v_load_n(w + i, n), step = decayed(decays, s->weight_decay, wi, row_gradient(&row, v_load_n(g + i, n)));
+            vreal wi = v_load_n(w + i, n), step = decayed(decays, s->weight_decay, wi, row_gradient(x, x_r, v_load_n(g + i, n)));
             if (v) {
                 vreal vi = v_load_n(v + i, n);
                 step = sgd_momentum(s, nesterov, step, &vi);
@@ -86,19 +79,25 @@ FBP_INLINE void sgd_each(const struct sgd *s, int decays, int nesterov, real *w,
     }
 }
 
+/* Selects the loop; whether x is NULL is a constant at every call. */
+FBP_INLINE void sgd_any(const struct sgd *s, int decays, int nesterov, real *w, const real *g, const real *x, real *v, size_t rows,
+                        size_t N) {
+    if (v && nesterov && decays) sgd_each(s, 1, 1, w, g, x, v, rows, N);
+    else if (v && nesterov) sgd_each(s, 0, 1, w, g, x, v, rows, N);
+    else if (v && decays) sgd_each(s, 1, 0, w, g, x, v, rows, N);
+    else if (v) sgd_each(s, 0, 0, w, g, x, v, rows, N);
+    else if (decays) sgd_each(s, 1, 0, w, g, x, NULL, rows, N);
+    else sgd_each(s, 0, 0, w, g, x, NULL, rows, N);
+}
+
 /* w, v: (rows, N), g: (N,), x: (rows,) or NULL, which do not overlap. Writes w and v. v: NULL without momentum. */
 static void FBP(sgd_step)(const struct fbp_optimizer *o, void *w, const void *g, const void *x, void *const moments[3], uint64_t t,
                           double learning_rate, size_t rows, size_t N) {
     const struct sgd s = {v_set((real)learning_rate), v_set((real)o->momentum), v_set((real)o->weight_decay)};
     const int decays = o->weight_decay != 0;
-    void *v = moments[0];
     (void)t;
-    if (v && o->nesterov && decays) sgd_each(&s, 1, 1, w, g, x, v, rows, N);
-    else if (v && o->nesterov) sgd_each(&s, 0, 1, w, g, x, v, rows, N);
-    else if (v && decays) sgd_each(&s, 1, 0, w, g, x, v, rows, N);
-    else if (v) sgd_each(&s, 0, 0, w, g, x, v, rows, N);
-    else if (decays) sgd_each(&s, 1, 0, w, g, x, NULL, rows, N);
-    else sgd_each(&s, 0, 0, w, g, x, NULL, rows, N);
+    if (x) sgd_any(&s, decays, o->nesterov, w, g, x, moments[0], rows, N);
+    else sgd_any(&s, decays, o->nesterov, w, g, NULL, moments[0], rows, N);
 }
 
 /* --------------------------------------------------------------------------------------------------- Adam
@@ -134,25 +133,35 @@ FBP_INLINE vreal adam_of(const struct adam *s, enum adam_decay decay, vreal w, v
     return v_fnma(s->rate, v_div(*m, v_fma(v_sqrt(*v), s->correction, s->eps)), w);
 }
 
-/* `decay` is a constant at every call. */
+/* `decay`, and whether x is NULL, are constants at every call. */
 FBP_INLINE void adam_each(const struct adam *s, enum adam_decay decay, real *w, const real *g, const real *x, real *m, real *v,
                           size_t rows, size_t N) {
     for (size_t r = 0; r < rows; r++, w += N, m += N, v += N) {
-        const struct row_gradient row = row_gradient_of(x, r);
+        const vreal x_r = x ? v_set(x[r]) : v_zero();
         size_t i = 0;
         for (; i + LANES <= N; i += LANES) {
             vreal mi = v_load(m + i), vi = v_load(v + i);
-            v_store(w + i, adam_of(s, decay, v_load(w + i), row_gradient(&row, v_load(g + i)), &mi, &vi));
+            v_store(w + i, adam_of(s, decay, v_load(w + i), row_gradient(x, x_r, v_load(g + i)), &mi, &vi));
             v_store(m + i, mi);
             v_store(v + i, vi);
         }
         if (i < N) {
             size_t n = N - i;
             vreal mi = v_load_n(m + i, n), vi = v_load_n(v + i, n);
-            v_store_n(w + i, adam_of(s, decay, v_load_n(w + i, n), row_gradient(&row, v_load_n(g + i, n)), &mi, &vi), n);
+            v_store_n(w + i, adam_of(s, decay, v_load_n(w + i, n), row_gradient(x, x_r, v_load_n(g + i, n)), &mi, &vi), n);
             v_store_n(m + i, mi, n);
             v_store_n(v + i, vi, n);
         }
+    }
+}
+
+/* Selects the loop; whether x is NULL is a constant at every call. */
+FBP_INLINE void adam_any(const struct adam *s, enum adam_decay decay, real *w, const real *g, const real *x, real *m, real *v,
+                         size_t rows, size_t N) {
+    switch (decay) {
+    case NO_DECAY: adam_each(s, NO_DECAY, w, g, x, m, v, rows, N); break;
+    case DECAY_OF_GRADIENT: adam_each(s, DECAY_OF_GRADIENT, w, g, x, m, v, rows, N); break;
+    case DECAY_OF_WEIGHT: adam_each(s, DECAY_OF_WEIGHT, w, g, x, m, v, rows, N); break;
     }
 }
 
@@ -179,9 +188,9 @@ static void FBP(adam_step)(const struct fbp_optimizer *o, void *w, const void *g
         .weight_decay = v_set((real)(o->decoupled ? learning_rate * o->weight_decay : o->weight_decay)),
         .least_v = v_set(least_square(o->eps, correction)),
     };
-    if (o->weight_decay != 0 && o->decoupled) adam_each(&s, DECAY_OF_WEIGHT, w, g, x, moments[0], moments[1], rows, N);
-    else if (o->weight_decay != 0) adam_each(&s, DECAY_OF_GRADIENT, w, g, x, moments[0], moments[1], rows, N);
-    else adam_each(&s, NO_DECAY, w, g, x, moments[0], moments[1], rows, N);
+    const enum adam_decay decay = o->weight_decay == 0 ? NO_DECAY : o->decoupled ? DECAY_OF_WEIGHT : DECAY_OF_GRADIENT;
+    if (x) adam_any(&s, decay, w, g, x, moments[0], moments[1], rows, N);
+    else adam_any(&s, decay, w, g, NULL, moments[0], moments[1], rows, N);
 }
 
 /* ------------------------------------------------------------------------------------------------ RMSprop
@@ -215,14 +224,14 @@ FBP_INLINE vreal rmsprop_of(const struct rmsprop *s, int decays, vreal w, vreal 
     return v_fnma(s->learning_rate, step, w);
 }
 
-/* `decays`, and whether buffer and mean are NULL, are constants at every call. */
+/* `decays`, and whether x, buffer and mean are NULL, are constants at every call. */
 FBP_INLINE void rmsprop_each(const struct rmsprop *s, int decays, real *w, const real *g, const real *x, real *v, real *buffer,
                              real *mean, size_t rows, size_t N) {
     for (size_t r = 0; r < rows; r++, w += N, v += N, buffer = buffer ? buffer + N : NULL, mean = mean ? mean + N : NULL) {
-        const struct row_gradient row = row_gradient_of(x, r);
+        const vreal x_r = x ? v_set(x[r]) : v_zero();
         size_t i = 0;
         for (; i + LANES <= N; i += LANES) {
-            const vreal wi = v_load(w + i), gi = row_gradient(&row, v_load(g + i));
+            const vreal wi = v_load(w + i), gi = row_gradient(x, x_r, v_load(g + i));
             vreal vi = v_load(v + i), bi = buffer ? v_load(buffer + i) : v_zero(), mi = mean ? v_load(mean + i) : v_zero();
             v_store(w + i, rmsprop_of(s, decays, wi, gi, &vi, buffer ? &bi : NULL, mean ? &mi : NULL));
             v_store(v + i, vi);
@@ -231,7 +240,7 @@ FBP_INLINE void rmsprop_each(const struct rmsprop *s, int decays, real *w, const
         }
         if (i < N) {
             const size_t n = N - i;
-            const vreal wi = v_load_n(w + i, n), gi = row_gradient(&row, v_load_n(g + i, n));
+            const vreal wi = v_load_n(w + i, n), gi = row_gradient(x, x_r, v_load_n(g + i, n));
             vreal vi = v_load_n(v + i, n), bi = buffer ? v_load_n(buffer + i, n) : v_zero();
             vreal mi = mean ? v_load_n(mean + i, n) : v_zero();
             v_store_n(w + i, rmsprop_of(s, decays, wi, gi, &vi, buffer ? &bi : NULL, mean ? &mi : NULL), n);
@@ -242,7 +251,7 @@ FBP_INLINE void rmsprop_each(const struct rmsprop *s, int decays, real *w, const
     }
 }
 
-/* Selects the loop for the state that exists; `decays` is a constant at every call. */
+/* Selects the loop for the state that exists; `decays`, and whether x is NULL, are constants at every call. */
 FBP_INLINE void rmsprop_any(const struct rmsprop *s, int decays, real *w, const real *g, const real *x, real *v, real *buffer,
                             real *mean, size_t rows, size_t N) {
     if (buffer && mean) rmsprop_each(s, decays, w, g, x, v, buffer, mean, rows, N);
@@ -251,7 +260,8 @@ FBP_INLINE void rmsprop_any(const struct rmsprop *s, int decays, real *w, const 
     else rmsprop_each(s, decays, w, g, x, v, NULL, NULL, rows, N);
 }
 
-/* w, v, buffer, mean: (rows, N), g: (N,), x: (rows,) or NULL, which do not overlap. Writes all but g and x. buffer: NULL without momentum; mean: NULL if not centred. */
+/* w, v, buffer, mean: (rows, N), g: (N,), x: (rows,) or NULL, which do not overlap. Writes all but g and x. buffer: NULL without
+ * momentum; mean: NULL if not centred. */
 static void FBP(rmsprop_step)(const struct fbp_optimizer *o, void *w, const void *g, const void *x, void *const moments[3],
                               uint64_t t, double learning_rate, size_t rows, size_t N) {
     const struct rmsprop s = {
@@ -264,8 +274,11 @@ static void FBP(rmsprop_step)(const struct fbp_optimizer *o, void *w, const void
         .least_v = v_set(least_square(o->eps, 1)),
     };
     (void)t;
-    if (o->weight_decay != 0) rmsprop_any(&s, 1, w, g, x, moments[0], moments[1], moments[2], rows, N);
-    else rmsprop_any(&s, 0, w, g, x, moments[0], moments[1], moments[2], rows, N);
+    const int decays = o->weight_decay != 0;
+    if (decays && x) rmsprop_any(&s, 1, w, g, x, moments[0], moments[1], moments[2], rows, N);
+    else if (decays) rmsprop_any(&s, 1, w, g, NULL, moments[0], moments[1], moments[2], rows, N);
+    else if (x) rmsprop_any(&s, 0, w, g, x, moments[0], moments[1], moments[2], rows, N);
+    else rmsprop_any(&s, 0, w, g, NULL, moments[0], moments[1], moments[2], rows, N);
 }
 
 /* ------------------------------------------------------------------------------------------------ Adagrad
@@ -288,21 +301,21 @@ FBP_INLINE vreal adagrad_of(const struct adagrad *s, int decays, vreal w, vreal 
     return v_fnma(s->rate, v_div(g, v_add(v_sqrt(*v), s->eps)), w);
 }
 
-/* `decays` is a constant at every call. */
+/* `decays`, and whether x is NULL, are constants at every call. */
 FBP_INLINE void adagrad_each(const struct adagrad *s, int decays, real *w, const real *g, const real *x, real *v, size_t rows,
                              size_t N) {
     for (size_t r = 0; r < rows; r++, w += N, v += N) {
-        const struct row_gradient row = row_gradient_of(x, r);
+        const vreal x_r = x ? v_set(x[r]) : v_zero();
         size_t i = 0;
         for (; i + LANES <= N; i += LANES) {
             vreal vi = v_load(v + i);
-            v_store(w + i, adagrad_of(s, decays, v_load(w + i), row_gradient(&row, v_load(g + i)), &vi));
+            v_store(w + i, adagrad_of(s, decays, v_load(w + i), row_gradient(x, x_r, v_load(g + i)), &vi));
             v_store(v + i, vi);
         }
         if (i < N) {
             const size_t n = N - i;
             vreal vi = v_load_n(v + i, n);
-            v_store_n(w + i, adagrad_of(s, decays, v_load_n(w + i, n), row_gradient(&row, v_load_n(g + i, n)), &vi), n);
+            v_store_n(w + i, adagrad_of(s, decays, v_load_n(w + i, n), row_gradient(x, x_r, v_load_n(g + i, n)), &vi), n);
             v_store_n(v + i, vi, n);
         }
     }
@@ -317,8 +330,11 @@ static void FBP(adagrad_step)(const struct fbp_optimizer *o, void *w, const void
         .weight_decay = v_set((real)o->weight_decay),
         .least_v = v_set(least_square(o->eps, 1)),
     };
-    if (o->weight_decay != 0) adagrad_each(&s, 1, w, g, x, moments[0], rows, N);
-    else adagrad_each(&s, 0, w, g, x, moments[0], rows, N);
+    const int decays = o->weight_decay != 0;
+    if (decays && x) adagrad_each(&s, 1, w, g, x, moments[0], rows, N);
+    else if (decays) adagrad_each(&s, 1, w, g, NULL, moments[0], rows, N);
+    else if (x) adagrad_each(&s, 0, w, g, x, moments[0], rows, N);
+    else adagrad_each(&s, 0, w, g, NULL, moments[0], rows, N);
 }
 
 /* -------------------------------------------------------------------- penalties, clipping and the moving average */
