@@ -69,34 +69,45 @@ static void column_sums(const real *dz, size_t dz_row, int accumulate, real *db,
     for (; j < end; j += LANES) column_sums_of(1, dz + j, dz_row, accumulate, db + j, B, end - j);
 }
 
-/* dW (I, O) = x^T (I, B) dz (B, O) and db (O,) = column sums of dz; added to them when `accumulate`. db may be NULL. */
-static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int parts) {
-    struct fbp_gemm product = {
-        .M = d->I,
-        .N = d->O,
+/* Whether `columns` columns of dW are quicker as rows of dW^T = dz^T x, which has the same chains with I in the lanes: few columns
+ * leave lanes idle. Turning the result costs about as much as TURNING terms of k, and a tile of fewer than ROWS rows as much as
+ * one of ROWS, since each multiply-add waits for the one before. */
+static int turns(const struct fbp_dense *d, size_t columns) {
+    enum { TURNING = 8, ROWS = 4 };
+    const size_t upright = d->I * ((columns + LANES - 1) / LANES);
+    const size_t turned = (columns < ROWS ? ROWS : columns) * ((d->I + LANES - 1) / LANES);
+    return turned * (d->B + TURNING) < upright * d->B && d->B > 1 && (d->B <= FBP_BLOCK || !d->accumulate);
+}
+
+/* Columns [first, end) of dW, upright or turned. */
+static void weight_columns(const struct fbp_dense *d, size_t first, size_t end, int turn, int part, int parts) {
+    const real *dz = (const real *)d->dz + first;
+    const struct fbp_gemm product = {
+        .M = turn ? end - first : d->I,
+        .N = turn ? d->I : end - first,
         .K = d->B,
-        .a = d->x,
+        .a = turn ? dz : d->x,
         .a_row = 1,
-        .a_col = d->x_row,
-        .b = d->dz,
-        .b_row = d->dz_row,
+        .a_col = turn ? d->dz_row : d->x_row,
+        .b = turn ? d->x : dz,
+        .b_row = turn ? d->x_row : d->dz_row,
         .accumulate = d->accumulate,
-        .c = d->dW,
+        .c = (real *)d->dW + first,
         .c_row = d->O,
         .room = d->room,
     };
-    /* A narrow O would leave lanes idle. dW^T = dz^T x has the same chains with I in the lanes; turning it costs about as
-     * much as TURNING terms of k. */
-    enum { TURNING = 8 };
-    const size_t upright = d->I * ((d->O + LANES - 1) / LANES), turned = d->O * ((d->I + LANES - 1) / LANES);
-    const int turn = turned * (d->B + TURNING) < upright * d->B && d->B > 1 && (d->B <= FBP_BLOCK || !d->accumulate);
-    if (turn) {
-        product.M = d->O, product.N = d->I;
-        product.a = d->dz, product.a_col = d->dz_row;
-        product.b = d->x, product.b_row = d->x_row;
-    }
     const struct finish finish = {.transpose = turn};
     product_share(&product, &finish, part, parts);
+}
+
+/* dW (I, O) = x^T (I, B) dz (B, O) and db (O,) = column sums of dz; added to them when `accumulate`. db may be NULL. */
+static void FBP(dense_backward_weights)(const struct fbp_dense *d, int part, int parts) {
+    const size_t rest = d->O % LANES, whole = d->O - rest;
+    if (turns(d, d->O)) weight_columns(d, 0, d->O, 1, part, parts);
+    else if (whole && rest && turns(d, rest)) {
+        weight_columns(d, 0, whole, 0, part, parts);
+        weight_columns(d, whole, d->O, 1, part, parts);
+    } else weight_columns(d, 0, d->O, 0, part, parts);
     if (d->db) {
         const size_t vectors = (d->O + LANES - 1) / LANES;
         const size_t first = vectors * part / parts * LANES, end = vectors * (part + 1) / parts * LANES;

@@ -817,35 +817,40 @@ static void narrow_share(const struct narrow *n, const struct finish *f, int par
         }
         if (f->forward) activation_forward_rows(sum, LANES, f->activation, f->alpha, n->N, LANES);
         for (size_t j = 0; j < n->N; j += LANES) {
+            real *const from = turned + (first - i) * LANES, *const c = n->c + first * n->c_row + j;
+            const size_t rows = i + LANES - first;
             v_transpose(sum + j * LANES, LANES, turned, LANES);
-            for (size_t r = first; r < i + LANES; r++)
-                v_store_n(n->c + r * n->c_row + j, v_load(turned + (r - i) * LANES), n->N - j);
+            if (f->backward) finish_backward(f, from, LANES, first, j, c, n->c_row, rows, n->N - j < LANES ? n->N - j : LANES);
+            else
+                for (size_t r = 0; r < rows; r++) v_store_n(c + r * n->c_row, v_load(from + r * LANES), n->N - j);
         }
     }
 }
 
-/* A product as a narrow one, when that is the quicker way. A tile's row costs a multiply-add for each k and LANES columns;
- * here it is N / LANES of one, the shuffles, and the turning back of C. */
-static int narrow_forward(const struct fbp_gemm *g, struct narrow *n) {
+/* Whether the narrow way is the quicker one for `columns` columns, fewer than those of a panel. A tile's row costs a multiply-add
+ * for each k and LANES columns; here it is columns / LANES of one, the shuffles, and the turning back of C. */
+static int is_narrow(const struct fbp_gemm *g, size_t columns) {
     enum { SHUFFLES = 2, TURNING = 150 };
-    const size_t lanes = (g->N + LANES - 1) / LANES * LANES, passes = (g->N + NARROW_PASS - 1) / NARROW_PASS;
-    if (g->N > NARROW || g->M < LANES || g->a_col != 1 || g->b_transposed || g->accumulate
-        || g->K * lanes < g->K * (g->N + passes * SHUFFLES) + TURNING)
-        return 0;
-    *n = (struct narrow){
+    const size_t lanes = (columns + LANES - 1) / LANES * LANES, passes = (columns + NARROW_PASS - 1) / NARROW_PASS;
+    return columns <= NARROW && g->M >= LANES && g->a_col == 1 && !g->accumulate
+        && g->K * lanes >= g->K * (columns + passes * SHUFFLES) + TURNING;
+}
+
+/* A product of few columns as a narrow one. */
+static struct narrow narrow_columns(const struct fbp_gemm *g) {
+    return (struct narrow){
         .M = g->M,
         .N = g->N,
         .K = g->K,
         .a = g->a,
         .a_row = g->a_row,
         .b = g->b,
-        .b_row = g->b_row,
-        .b_col = 1,
+        .b_row = g->b_transposed ? 1 : g->b_row,
+        .b_col = g->b_transposed ? g->b_row : 1,
         .bias = g->bias,
         .c = g->c,
         .c_row = g->c_row,
     };
-    return 1;
 }
 
 /* The same for few rows and B transposed. */
@@ -885,15 +890,37 @@ static void outer_share(const struct fbp_gemm *g, int part, int parts) {
     }
 }
 
+/* A product whose last columns, fewer than LANES, would cost as much as LANES of them: those take the narrow way, if it is the
+ * quicker one. */
+static void split_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
+    const size_t rest = g->N % LANES, whole = g->N - rest;
+    if (!whole || !rest || f->transpose || !is_narrow(g, rest)) {
+        gemm_share(g, f, part, parts);
+        return;
+    }
+    struct fbp_gemm first = *g, last = *g;
+    struct finish end = *f;
+    first.N = whole;
+    last.N = rest;
+    last.b = (const real *)g->b + (g->b_transposed ? whole * g->b_row : whole);
+    last.bias = g->bias ? (const real *)g->bias + whole : NULL;
+    last.c = (real *)g->c + whole;
+    end.skip = f->skip ? f->skip + whole : NULL;
+    end.saved = f->saved ? f->saved + whole : NULL;
+    gemm_share(&first, f, part, parts);
+    const struct narrow n = narrow_columns(&last);
+    narrow_share(&n, &end, part, parts);
+}
+
 /* C = A B by the quickest way. */
 static void product_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     struct narrow n;
     if (g->M == 1 && !g->b_transposed && !f->transpose && !f->backward) row_share(g, f, part, parts);
     else if (g->K == 1 && g->N >= LANES && !g->bias && !g->b_transposed && !f->forward && !f->backward && !f->transpose)
         outer_share(g, part, parts);
-    else if (!f->transpose && (f->backward ? narrow_backward(g, &n) : narrow_forward(g, &n) || narrow_backward(g, &n)))
-        narrow_share(&n, f, part, parts);
-    else gemm_share(g, f, part, parts);
+    else if (!f->transpose && narrow_backward(g, &n)) narrow_share(&n, f, part, parts);
+    else if (!f->transpose && is_narrow(g, g->N)) n = narrow_columns(g), narrow_share(&n, f, part, parts);
+    else split_share(g, f, part, parts);
 }
 
 /* C (M, N) = A (M, K) B (K, N), plus the bias, added to C when `accumulate`. nan and inf as the multiply-adds give. */
