@@ -623,7 +623,7 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
 /* sums[n][j] = the chain over block n of k, for several whole blocks at once and one or two vectors of columns, from the bias
  * in the first: each chain by itself would wait for its own multiply-adds. With more than these the loads of B, which cross
  * cache lines, are what takes the time. `vectors` and `blocks` are constants at every call. */
-enum { MOST_BLOCKS = 3, FEW_VECTORS = 2 };
+enum { MOST_BLOCKS = 3, FEW_VECTORS = 2, ROW_TERMS = 4, STREAM_COLUMNS = 1024 };
 
 FBP_SPECIALIZE void row_blocks(const int vectors, const int blocks, const struct fbp_gemm *g, const real *a, const real *b,
                                const real *bias, size_t columns, real (*sums)[FEW_VECTORS * LANES]) {
@@ -651,10 +651,69 @@ FBP_SPECIALIZE void row_blocks(const int vectors, const int blocks, const struct
     for (int v = 0; v < vectors; v++) v_store(sums[n] + v * LANES, acc[n][v]);
 }
 
+/* to[j] = sum[j] + (from[j] + sum of a[k] b[k][j] over k < terms), without sum or from where they are NULL. `terms` is a constant at
+ * every call. to may be from or sum. */
+FBP_SPECIALIZE void row_terms(const int terms, const real *a, size_t a_col, const real *b, size_t b_row, const real *from,
+                              const real *sum, real *to, size_t N) {
+    vreal ak[ROW_TERMS];
+    FBP_UNROLL
+    for (int k = 0; k < terms; k++) ak[k] = v_set(a[k * a_col]);
+    size_t j = 0;
+    for (; j + LANES <= N; j += LANES) {
+        vreal acc = from ? v_load(from + j) : v_zero();
+        FBP_UNROLL
+        for (int k = 0; k < terms; k++) acc = v_fma(ak[k], v_load(b + k * b_row + j), acc);
+        v_store(to + j, sum ? v_add(v_load(sum + j), acc) : acc);
+    }
+    if (j < N) {
+        const size_t n = N - j;
+        vreal acc = from ? v_load_n(from + j, n) : v_zero();
+        FBP_UNROLL
+        for (int k = 0; k < terms; k++) acc = v_fma(ak[k], v_load_n(b + k * b_row + j, n), acc);
+        v_store_n(to + j, sum ? v_add(v_load_n(sum + j, n), acc) : acc, n);
+    }
+}
+
+/* C (1, N) = f(a B + bias) for many columns: ROW_TERMS rows of B are read side by side from end to end, as the hardware prefetches
+ * best, and the sums of a stretch of columns stay in the first-level cache. */
+static void row_streams(const struct fbp_gemm *g, const struct finish *f, size_t first, size_t end) {
+    real chain[STREAM_COLUMNS];
+    for (size_t j = first; j < end; j += STREAM_COLUMNS) {
+        const size_t N = end - j < STREAM_COLUMNS ? end - j : STREAM_COLUMNS;
+        const real *bias = g->bias ? (const real *)g->bias + j : NULL;
+        real *c = (real *)g->c + j;
+        size_t k = 0;
+        do { /* once even when K is 0 */
+            const size_t stop = g->K - k < FBP_BLOCK ? g->K : k + FBP_BLOCK;
+            const real *sum = k || g->accumulate ? c : NULL, *from = k ? NULL : bias;
+            do {
+                const size_t terms = stop - k < ROW_TERMS ? stop - k : ROW_TERMS;
+                const real *a = (const real *)g->a + k * g->a_col, *b = (const real *)g->b + k * g->b_row + j;
+                k += terms;
+                const real *add = k == stop ? sum : NULL;
+                real *to = sum && k < stop ? chain : c;
+                switch (terms) {
+                case 0: row_terms(0, a, g->a_col, b, g->b_row, from, add, to, N); break;
+                case 1: row_terms(1, a, g->a_col, b, g->b_row, from, add, to, N); break;
+                case 2: row_terms(2, a, g->a_col, b, g->b_row, from, add, to, N); break;
+                case 3: row_terms(3, a, g->a_col, b, g->b_row, from, add, to, N); break;
+                default: row_terms(ROW_TERMS, a, g->a_col, b, g->b_row, from, add, to, N);
+                }
+                from = to;
+            } while (k < stop);
+        } while (k < g->K);
+        if (f->forward) activation_forward_rows(c, 0, f->activation, f->alpha, 1, N);
+    }
+}
+
 /* C (1, N) = f(a B + bias): WIDE_VECTORS vectors of columns at a time. */
 static void row_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     const size_t width = WIDE_VECTORS * LANES, panels = (g->N + width - 1) / width, end = panels * (part + 1) / parts;
     const int relu = f->forward && f->activation == FBP_RELU;
+    if (panels > 2) {
+        row_streams(g, f, panels * part / parts * width, end * width < g->N ? end * width : g->N);
+        return;
+    }
     for (size_t panel = panels * part / parts; panel < end; panel++) {
         const size_t j = panel * width, columns = g->N - j < width ? g->N - j : width;
         real *c = (real *)g->c + j;
