@@ -29,6 +29,8 @@
 #include "../vec/vec.h"
 #include "activation.h"
 
+#include <string.h>
+
 enum {
     TILE_COLUMNS = TILE_VECTORS * LANES,
     WIDE_VECTORS = TILE_ROWS * TILE_VECTORS > 8 ? 8 : 4, /* of a tile of one row */
@@ -772,6 +774,7 @@ enum {
     NARROW = 12,                                           /* columns at most, */
     NARROW_PASS = TILE_ROWS < NARROW ? TILE_ROWS : NARROW, /* and at once */
     NARROW_ROOM = (NARROW + LANES - 1) / LANES * LANES,
+    NEAR_ROW = FBP_BLOCK + LANES, /* from one copied row to the next: not a multiple of 4 KiB */
 };
 
 /* C (M, N) = f(A B + bias), with N <= NARROW, M >= LANES. */
@@ -799,9 +802,9 @@ static const real *narrow_tail(const real *a, size_t a_row, size_t k, size_t K, 
 
 /* out[j][r] = bias[j] + sum over k of a[r][k] b[k][j], for LANES rows of a, over one block of k. `columns` is a constant at
  * every call. Blocks of LANES k stay in registers, where there are enough. */
-FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const real *a, const real *b, const real *bias, size_t K,
-                               real *out) {
-    const size_t a_row = n->a_row, b_row = n->b_row, b_col = n->b_col;
+FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const real *a, size_t a_row, const real *b,
+                               const real *bias, size_t K, real *out) {
+    const size_t b_row = n->b_row, b_col = n->b_col;
     vreal acc[NARROW_PASS];
     real block[LANES * LANES], tail[LANES * LANES]; /* two, since only one that no function sees can be all registers */
     FBP_UNROLL
@@ -826,12 +829,12 @@ FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const 
     for (int j = 0; j < columns; j++) v_store(out + j * LANES, acc[j]);
 }
 
-static void narrow_dispatch(size_t columns, const struct narrow *n, const real *a, const real *b, const real *bias, size_t K,
-                            real *out) {
+static void narrow_dispatch(size_t columns, const struct narrow *n, const real *a, size_t a_row, const real *b, const real *bias,
+                            size_t K, real *out) {
     switch (columns) {
 #define COLUMNS(count) \
     case count: \
-        if (count <= NARROW_PASS) narrow_run(count, n, a, b, bias, K, out); \
+        if (count <= NARROW_PASS) narrow_run(count, n, a, a_row, b, bias, K, out); \
         return
         COLUMNS(1);
         COLUMNS(2);
@@ -852,18 +855,25 @@ static void narrow_dispatch(size_t columns, const struct narrow *n, const real *
 static void narrow_share(const struct narrow *n, const struct finish *f, int part, int parts) {
     const size_t groups = (n->M + LANES - 1) / LANES, end = groups * (part + 1) / parts;
     const size_t passes = (n->N + NARROW_PASS - 1) / NARROW_PASS;
-    real sum[NARROW_ROOM * LANES], chain[NARROW_ROOM * LANES], turned[LANES * LANES];
+    real sum[NARROW_ROOM * LANES], chain[NARROW_ROOM * LANES], turned[LANES * LANES], near[LANES * NEAR_ROW];
+    /* Rows a multiple of 4 KiB apart share few cache sets, and each line would be read from far away several times. */
+    const int copies = n->a_row * sizeof(real) % 4096 == 0 && n->K > LANES;
     for (size_t j = n->N; j < NARROW_ROOM; j++) v_store(sum + j * LANES, v_zero()); /* turned along, never stored */
     for (size_t group = groups * part / parts; group < end; group++) {
         /* The last group reads some rows of the one before again, rather than past the end. */
         const size_t first = group * LANES, i = first + LANES <= n->M ? first : n->M - LANES;
         size_t k = 0;
         do { /* once even when K is 0 */
-            const size_t K = n->K - k < FBP_BLOCK ? n->K - k : FBP_BLOCK;
+            const size_t K = n->K - k < FBP_BLOCK ? n->K - k : FBP_BLOCK, a_row = copies ? NEAR_ROW : n->a_row;
+            const real *a = n->a + i * n->a_row + k;
+            if (copies) {
+                for (size_t r = 0; r < LANES; r++) memcpy(near + r * NEAR_ROW, a + r * n->a_row, K * sizeof(real));
+                a = near;
+            }
             for (size_t pass = 0; pass < passes; pass++) {
                 const size_t j = n->N * pass / passes, columns = n->N * (pass + 1) / passes - j;
-                narrow_dispatch(columns, n, n->a + i * n->a_row + k, n->b + k * n->b_row + j * n->b_col,
-                                n->bias && !k ? n->bias + j : NULL, K, (k ? chain : sum) + j * LANES);
+                narrow_dispatch(columns, n, a, a_row, n->b + k * n->b_row + j * n->b_col, n->bias && !k ? n->bias + j : NULL, K,
+                                (k ? chain : sum) + j * LANES);
             }
             if (k)
                 for (size_t j = 0; j < n->N * LANES; j += LANES) v_store(sum + j, v_add(v_load(sum + j), v_load(chain + j)));
