@@ -32,6 +32,9 @@ TERMS = (0, 1, 2, 7, 8, 9, 15, 16, 17, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2
 LARGE = [(65, 31, 300), (130, 257, 129), (127, 300, 300), (128, 300, 300), (200, 300, 513), (15, 1000, 300)]
 LARGE += [(58, 1024, 270)]  # the rows of B are a multiple of 4 KiB apart
 LARGE += [(97, 257, 513), (270, 129, 520), (130, 528, 300)]  # packed
+LARGE += [(1, 259, 517), (2, 300, 600), (2, 1029, 3), (530, 516, 2), (520, 531, 3), (512, 530, 4)]  # by streams
+LARGE += [(40, 5, 1024), (19, 1, 2048), (3, 21, 1024)]  # narrow, with rows of A or B that lie 4 KiB apart
+LARGE += [(37, 67, 80), (35, 50, 300), (64, 33, 257)]  # the last columns go the narrow way
 # Many rows and few columns, or the other way round: there one side lies across the lanes.
 NARROW = [(M, N, K) for M in (8, 16, 17, 33) for N in (1, 3, 6, 9, 10, 12, 13) for K in TERMS]
 NARROW += [(N, M, K) for M, N, K in NARROW]

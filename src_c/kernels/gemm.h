@@ -12,8 +12,9 @@
  * Algorithm. Chunks of rows (their part of A stays in the second-level cache) -> panels -> blocks of k -> tiles down the
  * rows. Between blocks of k the sums wait in C, or in a buffer where C must not be written yet. A large product packs both
  * operands in the order in which the tiles read them (packed_share): groups of panels -> blocks of k -> chunks of rows ->
- * panels -> tiles. Three shapes go other ways, which the tiles would serve badly: few columns or few rows (narrow_share),
- * one row (row_share), and one term (outer_share).
+ * panels -> tiles. Some shapes go other ways, which the tiles would serve badly: few columns, or few rows of dz W^T (narrow_share),
+ * also the last few of more columns (split_share); one row (row_share) and one term (outer_share); one or two rows of many columns,
+ * and few terms of a large C (stream_share).
  *
  * Order of summation. Each element of C is a chain of fused multiply-adds over at most FBP_BLOCK values of k, started from
  * the bias or zero; the blocks are added in order. Tiles, panels, shares of threads and the way taken change nothing in that,
@@ -625,7 +626,7 @@ static void gemm_share(const struct fbp_gemm *g, const struct finish *f, int par
 /* sums[n][j] = the chain over block n of k, for several whole blocks at once and one or two vectors of columns, from the bias
  * in the first: each chain by itself would wait for its own multiply-adds. With more than these the loads of B, which cross
  * cache lines, are what takes the time. `vectors` and `blocks` are constants at every call. */
-enum { MOST_BLOCKS = 3, FEW_VECTORS = 2, ROW_TERMS = 4, STREAM_COLUMNS = 1024 };
+enum { MOST_BLOCKS = 3, FEW_VECTORS = 2 };
 
 FBP_SPECIALIZE void row_blocks(const int vectors, const int blocks, const struct fbp_gemm *g, const real *a, const real *b,
                                const real *bias, size_t columns, real (*sums)[FEW_VECTORS * LANES]) {
@@ -653,69 +654,109 @@ FBP_SPECIALIZE void row_blocks(const int vectors, const int blocks, const struct
     for (int v = 0; v < vectors; v++) v_store(sums[n] + v * LANES, acc[n][v]);
 }
 
-/* to[j] = sum[j] + (from[j] + sum of a[k] b[k][j] over k < terms), without sum or from where they are NULL. `terms` is a constant at
- * every call. to may be from or sum. */
-FBP_SPECIALIZE void row_terms(const int terms, const real *a, size_t a_col, const real *b, size_t b_row, const real *from,
-                              const real *sum, real *to, size_t N) {
-    vreal ak[ROW_TERMS];
+/* A product that memory limits: few rows of A, where each row of B is read once, or few terms, where each row of C is written once.
+ * STREAM_TERMS rows of B, or a row of C, are read or written from end to end, as the hardware prefetches best, and the chains of a
+ * stretch of columns wait in the first-level cache. */
+enum {
+    STREAM_ROWS = 2,
+    STREAM_TERMS = 4,
+    STREAM_COLUMNS = 1024,
+    STREAM_BYTES = 1 << 20, /* of C, from which on it is in no second-level cache that tiles could write to */
+};
+
+/* to = sum + (from + a b) for `rows` rows of A and `terms` rows of B, without sum or from where they are NULL. `rows` and `terms` are
+ * constants at every call. to may be from or sum, whose rows are those of C. */
+FBP_SPECIALIZE void stream_run(const int rows, const int terms, const struct fbp_gemm *g, const real *a, const real *b,
+                               const real *from, size_t from_row, const real *sum, real *to, size_t to_row, size_t N) {
+    const size_t b_row = g->b_row, sum_row = g->c_row;
+    vreal ak[STREAM_ROWS][STREAM_TERMS];
     FBP_UNROLL
-    for (int k = 0; k < terms; k++) ak[k] = v_set(a[k * a_col]);
+    for (int i = 0; i < rows; i++) FBP_UNROLL
+    for (int k = 0; k < terms; k++) ak[i][k] = v_set(a[i * g->a_row + k * g->a_col]);
+#define EACH_VECTOR(LOAD, STORE) \
+    { \
+        vreal acc[STREAM_ROWS]; \
+        FBP_UNROLL \
+        for (int i = 0; i < rows; i++) acc[i] = from ? LOAD(from + i * from_row + j) : v_zero(); \
+        FBP_UNROLL \
+        for (int k = 0; k < terms; k++) { \
+            const vreal bk = LOAD(b + k * b_row + j); \
+            FBP_UNROLL \
+            for (int i = 0; i < rows; i++) acc[i] = v_fma(ak[i][k], bk, acc[i]); \
+        } \
+        FBP_UNROLL \
+        for (int i = 0; i < rows; i++) STORE(to + i * to_row + j, sum ? v_add(LOAD(sum + i * sum_row + j), acc[i]) : acc[i]); \
+    }
+#define LOAD_REST(p) v_load_n(p, N - j)
+#define STORE_REST(p, v) v_store_n(p, v, N - j)
     size_t j = 0;
-    for (; j + LANES <= N; j += LANES) {
-        vreal acc = from ? v_load(from + j) : v_zero();
-        FBP_UNROLL
-        for (int k = 0; k < terms; k++) acc = v_fma(ak[k], v_load(b + k * b_row + j), acc);
-        v_store(to + j, sum ? v_add(v_load(sum + j), acc) : acc);
-    }
-    if (j < N) {
-        const size_t n = N - j;
-        vreal acc = from ? v_load_n(from + j, n) : v_zero();
-        FBP_UNROLL
-        for (int k = 0; k < terms; k++) acc = v_fma(ak[k], v_load_n(b + k * b_row + j, n), acc);
-        v_store_n(to + j, sum ? v_add(v_load_n(sum + j, n), acc) : acc, n);
-    }
+    for (; j + LANES <= N; j += LANES) EACH_VECTOR(v_load, v_store)
+    if (j < N) EACH_VECTOR(LOAD_REST, STORE_REST)
+#undef EACH_VECTOR
+#undef LOAD_REST
+#undef STORE_REST
 }
 
-/* C (1, N) = f(a B + bias) for many columns: ROW_TERMS rows of B are read side by side from end to end, as the hardware prefetches
- * best, and the sums of a stretch of columns stay in the first-level cache. */
-static void row_streams(const struct fbp_gemm *g, const struct finish *f, size_t first, size_t end) {
-    real chain[STREAM_COLUMNS];
+/* Rows [i, i + rows), STREAM_ROWS of them at most, and columns [first, end) of C. */
+static void stream_rows(const struct fbp_gemm *g, const struct finish *f, size_t i, size_t rows, size_t first, size_t end) {
+    real chain[STREAM_ROWS * STREAM_COLUMNS];
     for (size_t j = first; j < end; j += STREAM_COLUMNS) {
         const size_t N = end - j < STREAM_COLUMNS ? end - j : STREAM_COLUMNS;
-        const real *bias = g->bias ? (const real *)g->bias + j : NULL;
-        real *c = (real *)g->c + j;
+        real *const c = (real *)g->c + i * g->c_row + j;
         size_t k = 0;
         do { /* once even when K is 0 */
             const size_t stop = g->K - k < FBP_BLOCK ? g->K : k + FBP_BLOCK;
-            const real *sum = k || g->accumulate ? c : NULL, *from = k ? NULL : bias;
+            const int adds = k || g->accumulate;
+            const real *from = k || !g->bias ? NULL : (const real *)g->bias + j;
+            size_t from_row = 0;
             do {
-                const size_t terms = stop - k < ROW_TERMS ? stop - k : ROW_TERMS;
-                const real *a = (const real *)g->a + k * g->a_col, *b = (const real *)g->b + k * g->b_row + j;
+                size_t terms = STREAM_TERMS;
+                while (terms > stop - k) terms /= 2;
+                const real *a = (const real *)g->a + i * g->a_row + k * g->a_col, *b = (const real *)g->b + k * g->b_row + j;
                 k += terms;
-                const real *add = k == stop ? sum : NULL;
-                real *to = sum && k < stop ? chain : c;
-                switch (terms) {
-                case 0: row_terms(0, a, g->a_col, b, g->b_row, from, add, to, N); break;
-                case 1: row_terms(1, a, g->a_col, b, g->b_row, from, add, to, N); break;
-                case 2: row_terms(2, a, g->a_col, b, g->b_row, from, add, to, N); break;
-                case 3: row_terms(3, a, g->a_col, b, g->b_row, from, add, to, N); break;
-                default: row_terms(ROW_TERMS, a, g->a_col, b, g->b_row, from, add, to, N);
+                const real *sum = adds && k == stop ? c : NULL;
+                real *const to = adds && k < stop ? chain : c;
+                const size_t to_row = to == chain ? STREAM_COLUMNS : g->c_row;
+                switch (rows * 8 + terms) {
+#define STREAM(rows, terms) \
+    case rows * 8 + terms: stream_run(rows, terms, g, a, b, from, from_row, sum, to, to_row, N); break
+                    STREAM(1, 0);
+                    STREAM(1, 1);
+                    STREAM(1, 2);
+                    STREAM(1, 4);
+                    STREAM(2, 0);
+                    STREAM(2, 1);
+                    STREAM(2, 2);
+                    STREAM(2, 4);
+#undef STREAM
                 }
-                from = to;
+                from = to, from_row = to_row;
             } while (k < stop);
         } while (k < g->K);
-        if (f->forward) activation_forward_rows(c, 0, f->activation, f->alpha, 1, N);
+        if (f->forward) activation_forward_rows(c, g->c_row, f->activation, f->alpha, rows, N);
     }
+}
+
+/* Parts have runs of columns of few rows, and else runs of rows. */
+static void stream_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
+    if (g->M <= STREAM_ROWS) {
+        const size_t vectors = (g->N + LANES - 1) / LANES, end = vectors * (part + 1) / parts * LANES;
+        stream_rows(g, f, 0, g->M, vectors * part / parts * LANES, end < g->N ? end : g->N);
+        return;
+    }
+    for (size_t i = g->M * part / parts; i < g->M * (part + 1) / parts; i++) stream_rows(g, f, i, 1, 0, g->N);
+}
+
+static int is_stream(const struct fbp_gemm *g, const struct finish *f) {
+    if (g->b_transposed || f->transpose || f->backward || g->N <= 2 * WIDE_VECTORS * LANES) return 0;
+    return g->M <= STREAM_ROWS
+        || (g->K > 1 && g->K <= STREAM_TERMS && g->N >= STREAM_COLUMNS / 2 && g->M * g->N * sizeof(real) >= STREAM_BYTES);
 }
 
 /* C (1, N) = f(a B + bias): WIDE_VECTORS vectors of columns at a time. */
 static void row_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     const size_t width = WIDE_VECTORS * LANES, panels = (g->N + width - 1) / width, end = panels * (part + 1) / parts;
     const int relu = f->forward && f->activation == FBP_RELU;
-    if (panels > 2) {
-        row_streams(g, f, panels * part / parts * width, end * width < g->N ? end * width : g->N);
-        return;
-    }
     for (size_t panel = panels * part / parts; panel < end; panel++) {
         const size_t j = panel * width, columns = g->N - j < width ? g->N - j : width;
         real *c = (real *)g->c + j;
@@ -984,7 +1025,8 @@ static void split_share(const struct fbp_gemm *g, const struct finish *f, int pa
 /* C = A B by the quickest way. */
 static void product_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     struct narrow n;
-    if (g->M == 1 && !g->b_transposed && !f->transpose && !f->backward) row_share(g, f, part, parts);
+    if (is_stream(g, f)) stream_share(g, f, part, parts);
+    else if (g->M == 1 && !g->b_transposed && !f->transpose && !f->backward) row_share(g, f, part, parts);
     else if (g->K == 1 && g->N >= LANES && !g->bias && !g->b_transposed && !f->forward && !f->backward && !f->transpose)
         outer_share(g, part, parts);
     else if (!f->transpose && narrow_backward(g, &n)) narrow_share(&n, f, part, parts);
