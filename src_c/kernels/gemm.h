@@ -815,6 +815,7 @@ enum {
     NARROW = 12,                                           /* columns at most, */
     NARROW_PASS = TILE_ROWS < NARROW ? TILE_ROWS : NARROW, /* and at once */
     NARROW_ROOM = (NARROW + LANES - 1) / LANES * LANES,
+    FEW_COLUMNS = LANES / 4,
     NEAR_ROW = FBP_BLOCK + LANES, /* from one copied row to the next: not a multiple of 4 KiB */
 };
 
@@ -893,10 +894,45 @@ static void narrow_dispatch(size_t columns, const struct narrow *n, const real *
     }
 }
 
+/* to[j][r] = from[r][j]. to: (N, LANES). */
+static void few_to_lanes(const real *from, size_t from_row, size_t rows, size_t N, real *to) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < N; j++) to[j * LANES + r] = from[r * from_row + j];
+}
+
+/* Rows [first, end) of C, fewer than LANES or as many, from sum[j][r]: element by element, and f' in the lanes. */
+static void finish_few(const struct narrow *n, const struct finish *f, real *sum, size_t first, size_t end) {
+    const size_t rows = end - first;
+    if (f->backward) {
+        real saved[FEW_COLUMNS * LANES], skip[FEW_COLUMNS * LANES];
+        struct finish lanes = *f;
+        few_to_lanes(f->saved + first * f->saved_row, f->saved_row, rows, n->N, saved);
+        if (f->skip) few_to_lanes(f->skip + first * f->skip_row, f->skip_row, rows, n->N, skip), lanes.skip = skip;
+        lanes.saved = saved, lanes.saved_row = lanes.skip_row = LANES;
+        finish_backward(&lanes, sum, LANES, 0, 0, sum, LANES, n->N, rows);
+    }
+    real *c = n->c + first * n->c_row;
+    for (size_t r = 0; r < rows; r++, c += n->c_row)
+        for (size_t j = 0; j < n->N; j++) c[j] = sum[j * LANES + r];
+}
+
+/* Rows [first, end) of C from sum[j][from + r]: blocks of LANES columns are transposed. */
+static void finish_columns(const struct narrow *n, const struct finish *f, const real *sum, size_t from, size_t first, size_t end) {
+    real turned[LANES * LANES], *const rows = turned + from * LANES;
+    for (size_t j = 0; j < n->N; j += LANES) {
+        const size_t columns = n->N - j < LANES ? n->N - j : LANES;
+        real *const c = n->c + first * n->c_row + j;
+        v_transpose(sum + j * LANES, LANES, turned, LANES);
+        if (f->backward) finish_backward(f, rows, LANES, first, j, c, n->c_row, end - first, columns);
+        else
+            for (size_t r = 0; r < end - first; r++) v_store_n(c + r * n->c_row, v_load(rows + r * LANES), columns);
+    }
+}
+
 static void narrow_share(const struct narrow *n, const struct finish *f, int part, int parts) {
     const size_t groups = (n->M + LANES - 1) / LANES, end = groups * (part + 1) / parts;
     const size_t passes = (n->N + NARROW_PASS - 1) / NARROW_PASS;
-    real sum[NARROW_ROOM * LANES], chain[NARROW_ROOM * LANES], turned[LANES * LANES], near[LANES * NEAR_ROW];
+    real sum[NARROW_ROOM * LANES], chain[NARROW_ROOM * LANES], near[LANES * NEAR_ROW];
     /* Rows a multiple of 4 KiB apart share few cache sets, and each line would be read from far away several times. */
     const int copies = n->a_row * sizeof(real) % 4096 == 0 && n->K > LANES;
     for (size_t j = n->N; j < NARROW_ROOM; j++) v_store(sum + j * LANES, v_zero()); /* turned along, never stored */
@@ -926,24 +962,18 @@ static void narrow_share(const struct narrow *n, const struct finish *f, int par
             continue;
         }
         if (f->forward) activation_forward_rows(sum, LANES, f->activation, f->alpha, n->N, LANES);
-        for (size_t j = 0; j < n->N; j += LANES) {
-            real *const from = turned + (first - i) * LANES, *const c = n->c + first * n->c_row + j;
-            const size_t rows = i + LANES - first;
-            v_transpose(sum + j * LANES, LANES, turned, LANES);
-            if (f->backward) finish_backward(f, from, LANES, first, j, c, n->c_row, rows, n->N - j < LANES ? n->N - j : LANES);
-            else
-                for (size_t r = 0; r < rows; r++) v_store_n(c + r * n->c_row, v_load(from + r * LANES), n->N - j);
-        }
+        if (n->N <= FEW_COLUMNS) finish_few(n, f, sum + (first - i), first, i + LANES);
+        else finish_columns(n, f, sum, first - i, first, i + LANES);
     }
 }
 
 /* Whether the narrow way is the quicker one for `columns` columns, fewer than those of a panel. A tile's row costs a multiply-add
  * for each k and LANES columns; here it is columns / LANES of one, the shuffles, and the turning back of C. */
 static int is_narrow(const struct fbp_gemm *g, size_t columns) {
-    enum { SHUFFLES = 2, TURNING = 150 };
+    enum { SHUFFLES = 2, TURNING = 150, TURNING_FEW = 60 };
     const size_t lanes = (columns + LANES - 1) / LANES * LANES, passes = (columns + NARROW_PASS - 1) / NARROW_PASS;
     return columns <= NARROW && g->M >= LANES && g->a_col == 1 && !g->accumulate
-        && g->K * lanes >= g->K * (columns + passes * SHUFFLES) + TURNING;
+        && g->K * lanes >= g->K * (columns + passes * SHUFFLES) + (columns > FEW_COLUMNS ? TURNING : TURNING_FEW);
 }
 
 /* A product of few columns as a narrow one. */
