@@ -832,28 +832,18 @@ struct narrow {
     int c_transposed;
 };
 
-/* The last k of a block, fewer than LANES of them from `k` on: where their rows begin. */
-static const real *narrow_tail(const real *a, size_t a_row, size_t k, size_t K, real *block) {
-    if (K < LANES) {
-        turn_edge(a, a_row, LANES, K, block, LANES);
-        return block;
-    }
-    v_transpose(a + K - LANES, a_row, block, LANES); /* whole, since the k before are there to be read */
-    return block + (LANES - (K - k)) * LANES;
-}
-
 /* out[j][r] = bias[j] + sum over k of a[r][k] b[k][j], for LANES rows of a, over one block of k. `columns` is a constant at
  * every call. Blocks of LANES k stay in registers, where there are enough. */
 FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const real *a, size_t a_row, const real *b,
                                const real *bias, size_t K, real *out) {
     const size_t b_row = n->b_row, b_col = n->b_col;
-    vreal acc[NARROW_PASS];
-    real block[LANES * LANES], tail[LANES * LANES]; /* two, since only one that no function sees can be all registers */
+    vreal acc[NARROW_PASS], last[QUARTER];
+    real block[LANES * LANES];
     FBP_UNROLL
     for (int j = 0; j < columns; j++) acc[j] = bias ? v_set(bias[j]) : v_zero();
 #define NARROW_STEP(from) \
     { \
-        const vreal ak = v_load(from); \
+        const vreal ak = from; \
         FBP_UNROLL \
         for (int j = 0; j < columns; j++) acc[j] = v_fma(ak, v_set(b[j * b_col]), acc[j]); \
         b += b_row; \
@@ -862,10 +852,12 @@ FBP_SPECIALIZE void narrow_run(const int columns, const struct narrow *n, const 
     for (; k + LANES <= K; k += LANES) {
         v_transpose(a + k, a_row, block, LANES);
         FBP_UNROLL
-        for (int l = 0; l < LANES; l++) NARROW_STEP(block + l * LANES)
+        for (int l = 0; l < LANES; l++) NARROW_STEP(v_load(block + l * LANES))
     }
-    if (k < K)
-        for (const real *at = narrow_tail(a, a_row, k, K, tail); k < K; k++, at += LANES) NARROW_STEP(at)
+    for (; k < K; k += QUARTER) {
+        v_load_columns(a + k, a_row, K - k < QUARTER ? K - k : QUARTER, last);
+        for (size_t l = 0; l < QUARTER && k + l < K; l++) NARROW_STEP(last[l])
+    }
 #undef NARROW_STEP
     FBP_UNROLL
     for (int j = 0; j < columns; j++) v_store(out + j * LANES, acc[j]);
