@@ -4,6 +4,9 @@
 
 #include "../fbp.h"
 #include "activation.h"
+#include "tiles.h"
+#include "narrow.h"
+#include "streams.h"
 #include "gemm.h"
 #include "dense.h"
 #include "softmax.h"
