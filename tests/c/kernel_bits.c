@@ -23,10 +23,13 @@ static const struct {
     {1, 1, 1},      {5, 3, 7},       {14, 32, 16},   {15, 33, 17},    {6, 16, 256},   {29, 65, 257}, {131, 7, 20},
     {43, 40, 530},  {3, 9, 0},       {112, 300, 33}, {60, 1022, 270}, {132, 1022, 5}, /* with the gap, rows of B are 4 KiB apart: copied */
     {16, 1, 255},   {33, 10, 257},   {40, 3, 513},   {19, 12, 512},   {17, 6, 41}, /* narrow: rows of A in the lanes */
-    {3, 50, 300},   {12, 33, 257},   {6, 16, 40},                  /* few rows: rows of a transposed B in the lanes */
-    {1, 300, 270},  {1, 10, 530},    {1, 32, 773},   {1, 7, 1290}, /* one row: blocks of k side by side */
-    {20, 33, 1},    {40, 64, 1},                                   /* one term */
-    {97, 257, 513}, {270, 129, 520},                               /* packed */
+    {3, 50, 300},   {12, 33, 257},   {6, 16, 40},                   /* few rows: rows of a transposed B in the lanes */
+    {1, 300, 270},  {1, 10, 530},    {1, 32, 773},   {1, 7, 1290},  /* one row: blocks of k side by side */
+    {2, 300, 270},  {2, 1030, 6},    {1, 1029, 13},  {515, 517, 3}, /* by streams */
+    {18, 5, 1023},                                                  /* narrow, with rows of A 4 KiB apart: copied */
+    {37, 67, 80},   {20, 33, 300},                                  /* the last columns are narrow */
+    {20, 33, 1},    {40, 64, 1},                                    /* one term */
+    {97, 257, 513}, {270, 129, 520},                                /* packed */
 };
 
 /* Memory to pack operands in: as little as there may be, up to a page without access. */
