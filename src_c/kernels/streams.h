@@ -42,9 +42,8 @@ FBP_SPECIALIZE void row_blocks(const int vectors, const int blocks, const struct
     for (int v = 0; v < vectors; v++) v_store(sums[n] + v * LANES, acc[n][v]);
 }
 
-/* A product that memory limits: few rows of A, where each row of B is read once, or few terms, where each row of C is written once.
- * STREAM_TERMS rows of B, or a row of C, are read or written from end to end, as the hardware prefetches best, and the chains of a
- * stretch of columns wait in the first-level cache. */
+/* STREAM_TERMS rows of B, or a row of C, are read or written from end to end; meanwhile the chains of a stretch of columns wait in the
+ * first-level cache. */
 enum {
     STREAM_ROWS = 2,
     STREAM_TERMS = 4,
@@ -135,6 +134,7 @@ static void stream_share(const struct fbp_gemm *g, const struct finish *f, int p
     for (size_t i = g->M * part / parts; i < g->M * (part + 1) / parts; i++) stream_rows(g, f, i, 1, 0, g->N);
 }
 
+/* Whether memory limits the product, rather than multiply-adds. */
 static int is_stream(const struct fbp_gemm *g, const struct finish *f) {
     if (g->b_transposed || f->transpose || f->backward || g->N <= 2 * WIDE_VECTORS * LANES) return 0;
     return g->M <= STREAM_ROWS
