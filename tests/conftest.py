@@ -21,6 +21,8 @@ SLOW = {
     "test_instructions",
     "test_latency",
     "test_memory",
+    "test_packaging",
+    "test_public_names",
     "test_site",
     "test_sklearn_mlp",
     "test_sweep",
@@ -28,7 +30,7 @@ SLOW = {
     "test_typing",
 }
 # Of a test with many parameter sets, about this many are quick. Which ones depends on their names alone.
-QUICK_PARAMETER_SETS = 12
+QUICK_PARAMETER_SETS = 4
 
 
 @pytest.fixture(params=cpu.available())
