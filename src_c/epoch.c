@@ -44,7 +44,7 @@ static void run_epoch(void *context, int part, int parts) {
         if (e.block_start == 0) e.mass = fbp_loss_mass(&plan->loss, e.data.weights, e.data.target, e.order, start, rows);
         run.rows = rows_of_block(plan, e.batch, e.block_start, rows);
         run.first_row = e.block_start, run.draw = e.t;
-        run.one_row = rows == 1 && plan->keeps_rows;
+        run.one_row = rows == 1 && plan->outer_updates;
         fbp_pass_gather(&run, &e.data, start + e.block_start);
         barrier(&run);
         fbp_pass_forward(&run, NULL);

@@ -352,8 +352,8 @@ static void take_norm_rooms(struct fbp_plan *plan) {
 
 /* What backward keeps of each dense layer for an update of one row: see update.c. */
 static void take_kept_rooms(struct fbp_plan *plan) {
-    plan->keeps_rows = plan->trains && !plan->penalizes && plan->parameters >= ONE_ROW_PARAMETERS;
-    for (size_t s = 0; s < plan->n_steps && plan->keeps_rows; s++) {
+    plan->outer_updates = plan->trains && !plan->penalizes && plan->parameters >= ONE_ROW_PARAMETERS;
+    for (size_t s = 0; s < plan->n_steps && plan->outer_updates; s++) {
         struct step *step = &plan->steps[s];
         if (is_dense(step) && !step->frozen)
             step->kept = take(plan, (plan->values[step->in].row + plan->values[step->out].width) * plan->kernels->item);

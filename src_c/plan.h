@@ -80,7 +80,7 @@ struct fbp_plan {
     struct fbp_weighted_loss loss;
     struct fbp_optimizer optimizer;
     int penalizes;
-    int keeps_rows; /* an update of one row keeps x and dz in place of dW and db: see update.c */
+    int outer_updates; /* an update of one row keeps x and dz in place of dW and db: see update.c */
     double clip_norm, clip_value, average_decay;
 
     unsigned char *memory, *workspace; /* the allocation; the first aligned byte in it */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,7 +66,7 @@ class Training(NamedTuple):
     first_row: int
 
 
-class _Step:
+class _Step(ABC):
     """One step of one pass.
 
     Attributes
@@ -85,13 +86,13 @@ class _Step:
         self.training = training
         self.gradients: Sequence[Any] = (None, None)
 
+    @abstractmethod
     def forward(self, x: Any, past: list[Any]) -> Any:
         """The output for x. past: a stack of what open residual blocks keep."""
-        raise NotImplementedError  # abstract: each kind of step has its own
 
+    @abstractmethod
     def backward(self, dy: Any, past: list[Any]) -> Any:
         """The gradient at x, from the one at the output."""
-        raise NotImplementedError  # abstract: each kind of step has its own
 
 
 class _Dense(_Step):

@@ -21,7 +21,7 @@
  * quicker one. */
 static void split_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     const size_t rest = g->N % LANES, whole = g->N - rest;
-    if (!whole || !rest || f->transpose || !is_narrow(g, rest)) {
+    if (!whole || !rest || f->transpose || !columns_are_narrow(g, rest)) {
         gemm_share(g, f, part, parts);
         return;
     }
@@ -43,11 +43,10 @@ static void split_share(const struct fbp_gemm *g, const struct finish *f, int pa
 static void product_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     struct narrow n;
     if (is_stream(g, f)) stream_share(g, f, part, parts);
-    else if (g->M == 1 && !g->b_transposed && !f->transpose && !f->backward) row_share(g, f, part, parts);
-    else if (g->K == 1 && g->N >= LANES && !g->bias && !g->b_transposed && !f->forward && !f->backward && !f->transpose)
-        outer_share(g, part, parts);
-    else if (!f->transpose && narrow_backward(g, &n)) narrow_share(&n, f, part, parts);
-    else if (!f->transpose && is_narrow(g, g->N)) n = narrow_columns(g), narrow_share(&n, f, part, parts);
+    else if (is_row(g, f)) row_share(g, f, part, parts);
+    else if (is_outer(g, f)) outer_share(g, part, parts);
+    else if (!f->transpose && rows_are_narrow(g)) n = narrow_rows(g), narrow_share(&n, f, part, parts);
+    else if (!f->transpose && columns_are_narrow(g, g->N)) n = narrow_columns(g), narrow_share(&n, f, part, parts);
     else split_share(g, f, part, parts);
 }
 

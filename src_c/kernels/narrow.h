@@ -165,14 +165,13 @@ static void narrow_share(const struct narrow *n, const struct finish *f, int par
 
 /* Whether the narrow way is the quicker one for `columns` columns, fewer than those of a panel. A tile's row costs a multiply-add
  * for each k and LANES columns; here it is columns / LANES of one, the shuffles, and the turning back of C. */
-static int is_narrow(const struct fbp_gemm *g, size_t columns) {
+static int columns_are_narrow(const struct fbp_gemm *g, size_t columns) {
     enum { SHUFFLES = 2, TURNING = 150, TURNING_FEW = 60 };
     const size_t lanes = (columns + LANES - 1) / LANES * LANES, passes = (columns + NARROW_PASS - 1) / NARROW_PASS;
     return columns <= NARROW && g->M >= LANES && g->a_col == 1 && !g->accumulate
         && g->K * lanes >= g->K * (columns + passes * SHUFFLES) + (columns > FEW_COLUMNS ? TURNING : TURNING_FEW);
 }
 
-/* A product of few columns as a narrow one. */
 static struct narrow narrow_columns(const struct fbp_gemm *g) {
     return (struct narrow){
         .M = g->M,
@@ -189,10 +188,13 @@ static struct narrow narrow_columns(const struct fbp_gemm *g) {
     };
 }
 
-/* The same for few rows and B transposed. */
-static int narrow_backward(const struct fbp_gemm *g, struct narrow *n) {
-    if (g->M > NARROW || g->N < LANES || g->a_col != 1 || !g->b_transposed || g->bias || g->accumulate) return 0;
-    *n = (struct narrow){
+/* Whether it is for few rows and B transposed: C^T = B^T A^T. */
+static int rows_are_narrow(const struct fbp_gemm *g) {
+    return g->M <= NARROW && g->N >= LANES && g->a_col == 1 && g->b_transposed && !g->bias && !g->accumulate;
+}
+
+static struct narrow narrow_rows(const struct fbp_gemm *g) {
+    return (struct narrow){
         .M = g->N,
         .N = g->M,
         .K = g->K,
@@ -205,7 +207,6 @@ static int narrow_backward(const struct fbp_gemm *g, struct narrow *n) {
         .c_row = g->c_row,
         .c_transposed = 1,
     };
-    return 1;
 }
 
 #endif

@@ -141,6 +141,10 @@ static int is_stream(const struct fbp_gemm *g, const struct finish *f) {
         || (g->K > 1 && g->K <= STREAM_TERMS && g->N >= STREAM_COLUMNS / 2 && g->M * g->N * sizeof(real) >= STREAM_BYTES);
 }
 
+static int is_row(const struct fbp_gemm *g, const struct finish *f) {
+    return g->M == 1 && !g->b_transposed && !f->transpose && !f->backward;
+}
+
 /* C (1, N) = f(a B + bias): WIDE_VECTORS vectors of columns at a time. */
 static void row_share(const struct fbp_gemm *g, const struct finish *f, int part, int parts) {
     const size_t width = WIDE_VECTORS * LANES, panels = (g->N + width - 1) / width, end = panels * (part + 1) / parts;
@@ -193,6 +197,10 @@ static void row_share(const struct fbp_gemm *g, const struct finish *f, int part
         } while (k < g->K);
         if (f->forward && (!relu || g->K % FBP_BLOCK == 0)) activation_forward_rows(c, 0, f->activation, f->alpha, 1, columns);
     }
+}
+
+static int is_outer(const struct fbp_gemm *g, const struct finish *f) {
+    return g->K == 1 && g->N >= LANES && !g->bias && !g->b_transposed && !f->forward && !f->backward && !f->transpose;
 }
 
 /* C (M, N) (+)= a (M) b (N), a product with one term: its time is that of its stores, which go along the rows. */
