@@ -10,7 +10,7 @@ C kernels do the forward pass, the backward pass and the update; `fastbp.referen
 
 from typing import TYPE_CHECKING
 
-from . import cpu, errors, initializers, layers, losses, ops, optimizers
+from . import cpu, errors, initializers, layers, losses, optimizers
 from .errors import DivergenceError, GradientError
 from .layers import (
     ELU,
@@ -44,7 +44,7 @@ from .network import Network, load
 from .optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop
 
 if TYPE_CHECKING:
-    from . import callbacks, datasets, derivatives, metrics, reference, schedules, tabular
+    from . import callbacks, datasets, derivatives, metrics, ops, reference, schedules, tabular
     from . import estimators as estimators
     from .datasets import load_digits, load_mnist
     from .derivatives import (
@@ -123,8 +123,8 @@ __all__ = [
     "tabular",
 ]
 
-# Public names whose modules are imported on first use: prediction and the operations need no trainer, and most training
-# scripts need none of the others. Each with its module; "" if it is one.
+# Public names whose modules are imported on first use: prediction needs no trainer, and most training scripts need none
+# of the others. Each with its module; "" if it is one.
 _ON_FIRST_USE = {
     "callbacks": "",
     "check_gradient": "derivatives",
@@ -139,6 +139,7 @@ _ON_FIRST_USE = {
     "metrics": "",
     "numerical_gradient": "derivatives",
     "numerical_jacobian": "derivatives",
+    "ops": "",
     "reference": "",
     "schedules": "",
     "tabular": "",

@@ -117,17 +117,22 @@ def test_public_names():
 # --------------------------------------------------------------------------------------------------- importing
 
 
-def test_import_is_quick(tmp_path):
+def test_import_is_quick():
+    # Counted, not timed: 5,500 calls of functions took 12 ms when this was written, and NumPy takes ten times that.
     code = """
-from time import process_time
+import sys
 import numpy
-start = process_time()
+calls = 0
+def count(frame, event, argument):
+    global calls
+    calls += event in ("call", "c_call")
+sys.setprofile(count)
 import fastbp
-print(process_time() - start)
+sys.setprofile(None)
+print(calls)
 """
-    cache = {"PYTHONPYCACHEPREFIX": str(tmp_path)}
-    python(code, **cache)  # writes the byte code
-    assert min(float(python(code, **cache)) for _ in range(5)) < 0.020
+    python(code)  # writes the byte code
+    assert int(python(code)) < 8000
 
 
 def test_import_brings_nothing_that_is_not_needed():
