@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import EllipsisType
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ OK: int
 NO_MEMORY: int
 LOSS_NOT_FINITE: int
 GRADIENT_NOT_FINITE: int
+UPDATE_NOT_FINITE: int
 PAUSED: int
 
 # machine.pxi
@@ -241,14 +242,22 @@ def random_uniform(seed: int, stream: int, n: int) -> Doubles: ...
 def random_normal(seed: int, stream: int, n: int) -> Doubles: ...
 def random_permutation(seed: int, stream: int, n: int) -> NDArray[np.int64]: ...
 
-# counter.pxi
+# locks.pxi
 
-class Updates:
+class Lock:
+    changes: int
+    def __init__(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+    def copies(self, *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]: ...
+    def assign(self, *pairs: tuple[NDArray[Any], NDArray[Any]]) -> None: ...
+
+class Updates(Lock):
     done: int
     last_loss: float | None
+    running: Plan | None
     def __init__(self, done: int) -> None: ...
-    def __enter__(self) -> Updates: ...
-    def __exit__(self, *exception: object) -> None: ...
+    def moments_have_changed(self) -> None: ...
 
 # plan.pxi
 
@@ -282,10 +291,21 @@ class Plan:
     def backward(self, dy: Reals, accumulate: bool = False, dx: Reals | None = None) -> None: ...
     def add_penalties(self) -> float: ...
     def update(
-        self, loss: float, mass: float, learning_rate: float, t: int, own: bool, layer_squares: Doubles | None = None
+        self,
+        loss: float,
+        mass: float,
+        learning_rate: float,
+        updates: Updates,
+        own: bool,
+        layer_squares: Doubles | None = None,
     ) -> tuple[int, float, float]: ...
     def step(
-        self, x: NDArray[Any], target: NDArray[Any], learning_rate: float, t: int, weights: Doubles | None = None
+        self,
+        x: NDArray[Any],
+        target: NDArray[Any],
+        learning_rate: float,
+        updates: Updates,
+        weights: Doubles | None = None,
     ) -> tuple[int, float]: ...
     def try_predict(self, x: Any) -> Reals | None: ...
     def try_step(self, x: Any, target: Any, learning_rate: float, updates: Updates) -> float | None: ...
@@ -296,7 +316,7 @@ class Plan:
         batch: int,
         order: NDArray[np.int64] | None,
         learning_rates: Doubles,
-        t: int,
+        updates: Updates,
         weights: Doubles | None = None,
         accumulate: int = 1,
         layer_squares: Doubles | None = None,
@@ -307,15 +327,9 @@ class Plan:
     @property
     def rows_done(self) -> int: ...
     @property
-    def updates(self) -> int: ...
-    @property
-    def t(self) -> int: ...
-    @property
     def mean_loss(self) -> float: ...
     @property
     def mass_sum(self) -> float: ...
-    @property
-    def last_loss(self) -> float: ...
     @property
     def failed_loss(self) -> float: ...
     @property

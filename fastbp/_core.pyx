@@ -17,6 +17,7 @@ from fastbp.core.fbp cimport *
 from fastbp.core.python cimport *
 
 import os
+import weakref
 
 import numpy
 
@@ -24,6 +25,7 @@ OK = FBP_OK
 NO_MEMORY = FBP_NO_MEMORY
 LOSS_NOT_FINITE = FBP_LOSS_NOT_FINITE
 GRADIENT_NOT_FINITE = FBP_GRADIENT_NOT_FINITE
+UPDATE_NOT_FINITE = FBP_UPDATE_NOT_FINITE
 PAUSED = FBP_PAUSED
 
 include "core/machine.pxi"
@@ -34,7 +36,7 @@ include "core/loss.pxi"
 include "core/norm_dropout.pxi"
 include "core/optimizer.pxi"
 include "core/reduce_rng.pxi"
-include "core/counter.pxi"
+include "core/locks.pxi"
 include "core/copies.pxi"
 include "core/plan_spec.pxi"
 include "core/plan.pxi"

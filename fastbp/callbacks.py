@@ -139,8 +139,7 @@ class EarlyStopping(Callback):
 
     def train_end(self, run: Run) -> None:
         if run.failed is None:
-            for name, vector in self._weights.items():  # a file holds no statistics of a net without batch norms
-                getattr(run.net, name)[...] = vector
+            run.net.set_vectors(self._weights)  # a file holds no statistics of a net without batch norms
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         best = self.best if self.best is None or math.isfinite(self.best) else repr(self.best)  # JSON has no inf

@@ -4,14 +4,15 @@ from typing import Any
 
 
 class DivergenceError(ArithmeticError):
-    """A loss or gradient in training was nan or infinite.
+    """A loss or gradient in training was nan or infinite, or an update would have made parameters or state so.
 
     Parameters and optimiser state are those from before the step that failed.
 
     Parameters
     ----------
-    what : {"loss", "gradient"}
-        The quantity that was not finite.
+    what : {"loss", "gradient", "update"}
+        What was not finite; "update": a parameter, an element of the optimiser's state or of the running statistics of a
+        batch norm, after the update.
     epoch : int or None
         The epoch that failed, numbered from 0 over the trainer's life; None in ``Trainer.step``.
     step : int
@@ -54,8 +55,13 @@ class DivergenceError(ArithmeticError):
         where = f"at step {self.step}" if self.epoch is None else f"in epoch {self.epoch}, minibatch {self.step}"
         if self.what == "loss":
             met = f"the loss became {self.loss} {where}"
-        else:
+        elif self.what == "gradient":
             met = f"the gradient became nan or infinite {where}, at a loss of {self.loss:g}"
+        else:
+            met = (
+                f"the update {where}, at a loss of {self.loss:g}, would make parameters or the state of the optimizer "
+                "nan or infinite"
+            )
         if self.last_loss is None:
             last = "no loss came before it"
         else:

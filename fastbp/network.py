@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +79,8 @@ class Network:
 
     Notes
     -----
-    A net may be used from several threads. It can be copied and pickled.
+    A net may be used from several threads, also while a trainer trains it in one of them: predictions, copies and files
+    are those of the parameters after a whole update. It can be copied and pickled.
     """
 
     def __init__(self, inputs: int, layers: Sequence[Layer], dtype: Any = "float32", seed: int = 0) -> None:
@@ -120,7 +120,7 @@ class Network:
         self._plan: Any = None
         self._plan_rows = 0
         self._n_threads: int | None = None
-        self._lock = threading.Lock()
+        self._lock = _core.Lock()
 
     inputs: int = _read_only("_inputs")
     outputs: int = _read_only("_outputs")
@@ -133,6 +133,8 @@ class Network:
     # their records for the core. `Trainer.step` reads the steps in each call: an attrgetter is the fastest property.
     steps: tuple[Step, ...] = _read_only("_steps")
     records: list[LayerRecord] = _read_only("_records")
+    # Is held whenever the core reads or writes the vectors: who holds it finds them as they are after a whole update.
+    lock: _core.Lock = _read_only("_lock")
 
     @property
     def parameters(self) -> NDArray[Any]:
@@ -146,7 +148,7 @@ class Network:
         if vector.shape != self._parameters.shape:
             raise ValueError(f"parameters has {len(vector)} elements; the network has {len(self._parameters)}")
         arguments.finite("parameters", vector, "parameters must be finite")
-        self._parameters[...] = vector
+        self._lock.assign((self._parameters, vector))
 
     @property
     def n_threads(self) -> int | None:
@@ -237,10 +239,11 @@ class Network:
         x = self.checked_inputs("X", X, declarative.flag("allow_nonfinite", allow_nonfinite))
         rows = len(x)
         y = np.empty((rows, self._outputs), self._dtype)
-        plan = self._plan_for(rows)
-        at_once = self.rows_in_a_slice()
-        for start in range(0, rows, at_once):
-            plan.forward(x[start : start + at_once], y[start : start + at_once])
+
+        def forward(plan: Any, part: slice) -> None:
+            plan.forward(x[part], y[part])
+
+        self.in_slices(rows, self.rows_in_a_slice(), lambda vectors: self._plan_for(rows, vectors), forward)
         return y
 
     def jacobian(self, X: ArrayLike) -> NDArray[Any]:
@@ -274,27 +277,73 @@ class Network:
         x = self.checked_inputs("X", X)
         rows, outputs = len(x), self._outputs
         gradients = np.empty((rows * outputs, self._inputs), self._dtype)  # of output o of row r, for each pair (r, o)
-        plan = _core.Plan(
-            self._plan_spec(plan_rows(rows * outputs), [record._replace(frozen=True) for record in self._records]),
-            # The gradient is not written, since all steps are frozen.
-            PlanVectors(self._parameters, np.empty_like(self._parameters), statistics=self._statistics),
-        )
+        spec = self._plan_spec(plan_rows(rows * outputs), [record._replace(frozen=True) for record in self._records])
         y = np.empty((min(rows * outputs, BLOCK), outputs), self._dtype)
-        for start in range(0, rows * outputs, BLOCK):
-            part = gradients[start : start + BLOCK]
-            numbers = np.arange(start, start + len(part))
-            plan.forward_kept(x[numbers // outputs], y[: len(part)], False)
+
+        def plan_of(vectors: PlanVectors | None) -> Any:
+            vectors = self._own_vectors() if vectors is None else vectors
+            # The gradient is not written, since all steps are frozen.
+            return _core.Plan(spec, vectors._replace(gradient=np.empty_like(self._parameters)))
+
+        def backward(plan: Any, part: slice) -> None:
+            of_part = gradients[part]
+            numbers = np.arange(part.start, part.start + len(of_part))
+            plan.forward_kept(x[numbers // outputs], y[: len(of_part)], False)
             dy = (numbers[:, None] % outputs == np.arange(outputs)).astype(self._dtype)
-            plan.backward(dy, False, part)
+            plan.backward(dy, False, of_part)
+
+        self.in_slices(rows * outputs, BLOCK, plan_of, backward)
         return gradients.reshape(rows, outputs, self._inputs)
 
-    def _plan_for(self, rows: int) -> Any:
+    def in_slices(
+        self,
+        rows: int,
+        at_once: int,
+        plan_of: Callable[[PlanVectors | None], Any],
+        work: Callable[[Any, slice], None],
+    ) -> None:
+        """Work on rows slice by slice, with the same parameters for all, though another thread may train the net.
+
+        Parameters
+        ----------
+        rows, at_once : int
+            All rows, and those of a slice.
+        plan_of : function (PlanVectors or None) -> _core.Plan
+            Returns a plan over these vectors; None: those of the net.
+        work : function (_core.Plan, slice) -> None
+            Is called for each slice; for all slices anew, where the parameters have changed on the way. The second time
+            the plan is one over copies.
+        """
+        lock = self._lock
+        with lock:
+            changes, plan = lock.changes, plan_of(None)
+        for start in range(0, rows, at_once):
+            with lock:
+                work(plan, slice(start, start + at_once))
+                changed = lock.changes != changes
+            if changed:
+                break
+        else:
+            return
+        plan = plan_of(self._copied_vectors())
+        for start in range(0, rows, at_once):
+            work(plan, slice(start, start + at_once))
+
+    def _own_vectors(self) -> PlanVectors:
+        return PlanVectors(self._parameters, statistics=self._statistics, lock=self._lock)
+
+    def _copied_vectors(self) -> PlanVectors:
+        parameters, statistics = self._lock.copies(self._parameters, self._statistics)
+        return PlanVectors(parameters, statistics=statistics)
+
+    def _plan_for(self, rows: int, vectors: PlanVectors | None) -> Any:
         rows = plan_rows(rows)
+        if vectors is not None:
+            return _core.Plan(self._plan_spec(rows, self._records), vectors)
         with self._lock:
             plan = self._plan
             if plan is None or rows > self._plan_rows or plan.outdated:
-                vectors = PlanVectors(self._parameters, statistics=self._statistics)
-                plan = _core.Plan(self._plan_spec(rows, self._records), vectors)
+                plan = _core.Plan(self._plan_spec(rows, self._records), self._own_vectors())
                 self._plan, self._plan_rows = plan, rows
             return plan
 
@@ -346,8 +395,10 @@ class Network:
         ImportError, OSError
             Without the safetensors package; when the file cannot be written.
         """
-        arguments.finite("parameters", self._parameters, "a file holds finite parameters only")
-        storage.write(path, {"network": self.description()}, self.vectors())
+        names, own = zip(*self.vectors().items(), strict=True)
+        vectors = dict(zip(names, self._lock.copies(*own), strict=True))
+        arguments.finite("parameters", vectors["parameters"], "a file holds finite parameters only")
+        storage.write(path, {"network": self.description()}, vectors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
@@ -385,6 +436,11 @@ class Network:
         vectors = {"parameters": self._parameters}
         return vectors | {"statistics": self._statistics} if len(self._statistics) else vectors
 
+    def set_vectors(self, vectors: dict[str, NDArray[Any]]) -> None:
+        """Set parameters and statistics, or one of them, at once: the values of `vectors`, by these names."""
+        own = self.vectors()
+        self._lock.assign(*((own[name], values) for name, values in vectors.items() if name in own))
+
     @classmethod
     def from_description(cls, description: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> Network:
         """A net from its `description` and `vectors`."""
@@ -395,13 +451,14 @@ class Network:
         return net
 
     def __getstate__(self) -> dict[str, Any]:
+        parameters, statistics = self._lock.copies(self._parameters, self._statistics)
         return {
             "layers": self._layers,
             "inputs": self._inputs,
             "dtype": self._dtype.name,
             "seed": self._seed,
-            "parameters": self._parameters,
-            "statistics": self._statistics,
+            "parameters": parameters,
+            "statistics": statistics,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

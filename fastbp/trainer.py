@@ -101,7 +101,9 @@ class Trainer:
     Penalties of layers (l1, l2) are part of the loss that is minimised, and that `step`, `fit` and `value_and_grad`
     report. An update takes the gradient with penalties, clips it, applies the optimiser, and updates the average.
 
-    A trainer may be used from several threads, one call after the other. It can be copied and pickled.
+    A trainer may be used from several threads. Calls that make updates or gradients follow each other: each waits for
+    the end of the one before. `evaluate`, `save` and copies do not wait: they see the state after a whole update, also
+    while `fit` runs. It can be copied and pickled.
     """
 
     def __init__(
@@ -260,7 +262,8 @@ class Trainer:
         TypeError, ValueError
             Naming the argument, what was expected and what came; nothing is changed then.
         DivergenceError
-            When a minibatch's loss or gradient is nan or inf. The parameters are those before it.
+            When a minibatch's loss or gradient is nan or inf, or its update would make parameters, the state of the
+            optimiser or running statistics so. All are those before it.
         KeyboardInterrupt
             Ctrl-C is handled every 50 ms, between two updates. Parameters, optimiser and `steps` are those after the
             last update, the epoch does not count: `fit`, `save` and other methods may be called again.
@@ -308,7 +311,8 @@ class Trainer:
         TypeError, ValueError
             For an argument of the wrong kind or value; no update is made.
         DivergenceError
-            When the loss or its gradient is nan or inf though x and y are not; no update is made.
+            When the loss or its gradient is nan or inf though x and y are not, or the update would make parameters, the
+            state of the optimiser or running statistics so; no update is made.
         """
         engine = self._engine
         plan = engine.fast
@@ -338,6 +342,8 @@ class Trainer:
         ------
         TypeError, ValueError
             When it is not a finite array of that shape.
+        DivergenceError
+            When the update would make parameters or the state of the optimiser nan or inf; none is made.
         """
         engine = self._engine
         vector = arguments.converted(arguments.array("gradient", gradient, 1), self.net.dtype)
@@ -484,8 +490,7 @@ class Trainer:
             For an argument of the wrong kind or value.
         """
         all_data = self._way.data("X", "y", X, y, "sample_weight", sample_weight)
-        with self._engine.updates:
-            return self._way.evaluate(all_data)
+        return self._way.evaluate(all_data)
 
     # ------------------------------------------------------------------------------------------------ files and copies
 
@@ -502,9 +507,7 @@ class Trainer:
         TypeError, ValueError, ImportError, OSError
             As for `Network.save`.
         """
-        with self._engine.updates:
-            self._engine.catch_up()
-            checkpoint.write(path, self._engine)
+        checkpoint.write(path, self._engine)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], n_threads: int | None = None) -> Trainer:
@@ -537,7 +540,7 @@ class Trainer:
     def _of(
         cls, net: Network, checked: settings.Settings, counts: settings.Counts, vectors: dict[str, NDArray[Any]]
     ) -> Trainer:
-        """A trainer from its parts; vectors: those that `Engine.vectors` names."""
+        """A trainer from its parts; vectors: those of `Engine.snapshot`."""
         trainer = cls.__new__(cls)
         trainer._set_up(net, checked, counts)
         trainer._engine.restore(counts, vectors)
@@ -545,9 +548,10 @@ class Trainer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy has a state of its own, as a pickle has: with a shared state it would be the same trainer.
+        # The net, which comes after this state, may be trained on by then: the vectors hold its parameters, too.
         engine = self._engine
-        engine.catch_up()
-        return type(self)._of, (engine.net, engine.settings, engine.counts(), engine.vectors())
+        counts, vectors = engine.snapshot()
+        return type(self)._of, (engine.net, engine.settings, counts, vectors)
 
     def __copy__(self) -> Trainer:
         import copy

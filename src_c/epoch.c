@@ -5,6 +5,7 @@
 #define _DEFAULT_SOURCE /* clock_gettime */
 #include "plan.h"
 
+#include <math.h>
 #include <time.h>
 
 /* Multiply-adds between two readings of the clock, for each second of a time slice: about a thousandth of it. A reading takes as
@@ -29,11 +30,13 @@ static void run_epoch(void *context, int part, int parts) {
     struct fbp_epoch e = *call->epoch;
     struct run run = run_of(call, part, parts);
     run.moves_statistics = 1, run.order = e.order;
+    e.parameter_bound = 0; /* the caller may have changed them */
     const size_t rows_of_data = e.data.rows, most = e.batch * e.accumulate;
     const double deadline = part == 0 ? now() + e.seconds : 0;
     const double slice = e.seconds < 1 ? e.seconds : 1;
     const size_t blocks_a_reading =
         1 + (size_t)(MULTIPLY_ADDS_A_READING * slice / (plan->multiply_adds_a_row * (double)plan->block));
+    const int *waiting = part == 0 && isfinite(e.seconds) ? plan->waiting : NULL;
     size_t blocks = 0;
     int status = FBP_OK;
     if (part == 0) plan->pause = 0;
@@ -53,6 +56,7 @@ static void run_epoch(void *context, int part, int parts) {
         fbp_pass_backward(&run, call->vectors->gradient, e.block_start > 0, NULL, NULL);
         e.block_start += run.rows;
         if (part == 0 && ++blocks % blocks_a_reading == 0) plan->pause = now() > deadline;
+        if (waiting && __atomic_load_n(waiting, __ATOMIC_RELAXED)) plan->pause = 1;
         barrier(&run);
         e.batch_sum += plan->block_loss;
         int pause = plan->pause;
@@ -69,6 +73,8 @@ static void run_epoch(void *context, int part, int parts) {
     }
     if (part == 0) *call->epoch = e, call->status = status;
 }
+
+void fbp_add_waiting(int *waiting, int by) { __atomic_fetch_add(waiting, by, __ATOMIC_RELAXED); }
 
 int fbp_plan_epoch(struct fbp_plan *plan, const struct fbp_vectors *vectors, struct fbp_epoch *epoch) {
     struct call call = {.plan = plan, .vectors = vectors, .epoch = epoch, .training = 1};

@@ -25,6 +25,7 @@ enum fbp_status {
     FBP_NO_MEMORY,
     FBP_LOSS_NOT_FINITE,     /* the loss of a minibatch is nan or inf; the update was not made */
     FBP_GRADIENT_NOT_FINITE, /* the loss is finite, its gradient is not; the update was not made */
+    FBP_UPDATE_NOT_FINITE,   /* parameters, moments or running statistics would not be finite after the update; it was not made */
     FBP_PAUSED,              /* the time slice is over; call again to go on */
     FBP_BAD_PLAN,            /* no plan can be made of this: see struct fbp_plan_error */
     FBP_TOO_MANY_ROWS        /* the plan takes a minibatch at once, and this one has more rows than the plan's `rows` */
@@ -449,6 +450,10 @@ struct fbp_plan;
 /* On FBP_BAD_PLAN `error`, unless NULL, says why. */
 int fbp_plan_create(const struct fbp_plan_spec *spec, struct fbp_plan **plan, struct fbp_plan_error *error);
 void fbp_plan_destroy(struct fbp_plan *plan);
+/* waiting: the number of threads that wait for the vectors, or NULL. While it is not 0 an epoch in time slices pauses after each
+ * block of rows. */
+void fbp_plan_watch(struct fbp_plan *plan, const int *waiting);
+void fbp_add_waiting(int *waiting, int by); /* also while an epoch runs */
 size_t fbp_plan_inputs(const struct fbp_plan *plan);
 size_t fbp_plan_width(const struct fbp_plan *plan); /* outputs */
 size_t fbp_plan_parameters(const struct fbp_plan *plan);
@@ -487,8 +492,8 @@ int fbp_plan_example_gradients(struct fbp_plan *plan, const struct fbp_vectors *
 int fbp_plan_example_norms(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_data *data, double *losses,
                            double *squares);
 
-/* One pass over the data, update after update. Set the first group, zero the second, call until the status is not
- * FBP_PAUSED. On a failure `step` is the update that failed, and the parameters are those before it. */
+/* One pass over the data, update after update. Set the first group, t and moment_bounds, zero the others, call until the status is
+ * not FBP_PAUSED. Parameters may change between two calls, moments may not. On a failure `step` is the update that failed, and the parameters are those before it. */
 struct fbp_epoch {
     struct fbp_data data;
     size_t batch;                 /* rows in a minibatch */
@@ -503,6 +508,8 @@ struct fbp_epoch {
     size_t step;               /* updates done */
     size_t block_start;        /* rows of the current update done: not 0 only between two blocks of it */
     uint64_t t;                /* optimiser steps done, over all epochs: in and out */
+    double moment_bounds[3];   /* upper bounds on the magnitudes of the moments, in and out; inf: to be measured */
+    double parameter_bound;    /* on those of parameters and average; 0: not measured */
     double mass;               /* of the rows of the current update: see fbp_loss_mass */
     double batch_sum;          /* loss of the rows done */
     double loss_sum, mass_sum; /* sums over updates of (loss * mass) and of mass */

@@ -394,8 +394,11 @@ void fbp_plan_destroy(struct fbp_plan *plan) {
     free((void *)plan->loss.parameters);
     free((void *)plan->loss.class_weights);
     free(plan->memory);
+    free(plan->copies);
     free(plan);
 }
+
+void fbp_plan_watch(struct fbp_plan *plan, const int *waiting) { plan->waiting = waiting; }
 
 /* Zeroed memory for an array that may be empty. */
 static void *zeros(size_t count, size_t size) { return calloc(count + 1, size); }

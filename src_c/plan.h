@@ -1,5 +1,5 @@
 /* plan.h: the representation of a plan, for plan.c (makes it), pass.c (a block of rows forward and backward), update.c (from the
- * gradient to the parameters), epoch.c (all minibatches of an epoch) and calls.c (single calls). No other file includes it.
+ * gradient to the parameters), epoch.c (all minibatches of an epoch) and calls.c (single calls), and overflow.c. No other file includes it.
  */
 #ifndef FBP_PLAN_H
 #define FBP_PLAN_H
@@ -89,12 +89,17 @@ struct fbp_plan {
     size_t row_gradient;  /* offset of the gradient of gamma and beta for one row, for the widest norm */
     size_t targets, smooth_targets, row_weights, row_loss, norms, penalties; /* offsets */
 
+    const int *waiting; /* see fbp_plan_watch */
+
     size_t kept_rows; /* of the last fbp_plan_outputs */
     int kept_training;
 
     /* written by part 0, read by all parts after a barrier */
     double block_loss;
     int pause;
+
+    unsigned char *copies; /* of the vectors, while an update is made that may have to be undone; NULL before the first */
+    int overflows;         /* such an update has made an element inf or nan */
 };
 
 /* The state of a part during a call. */
@@ -204,5 +209,13 @@ double fbp_update_square(const struct run *run, int penalties, double *penalty);
 /* Penalties, norm, clipping, optimiser, moving average, running statistics and counters. `loss` is that of the data. Changes
  * nothing, and returns the reason, when the loss or the gradient is not finite. */
 int fbp_update_finish(const struct run *run, struct fbp_epoch *epoch, double loss, int penalties);
+
+/* overflow.c; all parts return the same */
+
+/* Whether an update with a gradient of this norm leaves all vectors finite for certain; if so, the epoch's bounds follow. */
+int fbp_overflow_is_impossible(const struct run *run, struct fbp_epoch *epoch, double squared_norm);
+/* Otherwise: keep comes before the update; undo after it, which goes back where an element is not finite. */
+int fbp_overflow_keep(const struct run *run);
+int fbp_overflow_undo(const struct run *run, struct fbp_epoch *epoch);
 
 #endif

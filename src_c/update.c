@@ -185,6 +185,15 @@ static void take_statistics(const struct run *run) {
     }
 }
 
+static int statistics_are_finite(const struct fbp_plan *plan) {
+    for (size_t s = 0; s < plan->n_steps; s++) {
+        const struct step *step = &plan->steps[s];
+        if (step->kind == FBP_BATCH_NORM && !step->frozen && !plan->kernels->all_finite(at(plan, step->pending), 2 * step->norm.N))
+            return 0;
+    }
+    return 1;
+}
+
 /* Whether every element of x dz is finite. */
 static int outer_is_finite(const struct fbp_plan *plan, const struct step *step) {
     const size_t I = plan->values[step->in].width, O = plan->values[step->out].width;
@@ -212,7 +221,12 @@ static int status_of(const struct run *run, double loss, double squared_norm) {
     if (!isfinite(loss)) return FBP_LOSS_NOT_FINITE;
     for (size_t c = 0; c < plan->n_chunks && !isfinite(squared_norm); c++)
         if (!chunk_is_finite(run, &plan->chunks[c])) return FBP_GRADIENT_NOT_FINITE;
-    return FBP_OK;
+    return !run->moves_statistics || !plan->statistics || statistics_are_finite(plan) ? FBP_OK : FBP_UPDATE_NOT_FINITE;
+}
+
+static int failed(struct fbp_epoch *e, int status, double loss) {
+    e->failed_loss = loss;
+    return status;
 }
 
 int fbp_update_finish(const struct run *run, struct fbp_epoch *e, double loss, int penalties) {
@@ -220,11 +234,10 @@ int fbp_update_finish(const struct run *run, struct fbp_epoch *e, double loss, i
     double penalty;
     const double squared_norm = fbp_update_square(run, penalties, &penalty);
     loss += penalty;
-    const int status = status_of(run, loss, squared_norm);
-    if (status != FBP_OK) {
-        e->failed_loss = loss;
-        return status;
-    }
+    int status = status_of(run, loss, squared_norm);
+    if (status != FBP_OK) return failed(e, status, loss);
+    const int may_overflow = !fbp_overflow_is_impossible(run, e, squared_norm);
+    if (may_overflow && (status = fbp_overflow_keep(run)) != FBP_OK) return failed(e, status, loss);
     const struct update u = {
         .rate = e->learning_rates[e->step],
         .factor =
@@ -234,6 +247,7 @@ int fbp_update_finish(const struct run *run, struct fbp_epoch *e, double loss, i
     if (run->one_row) update_one_row(run, &u);
     else update(run, &u);
     if (run->vectors->average) average_frozen(run, e->t + 1);
+    if (may_overflow && (status = fbp_overflow_undo(run, e)) != FBP_OK) return failed(e, status, loss);
     if (run->part == 0) {
         const double *squares = at(plan, plan->norms);
         if (e->layer_squares)

@@ -227,6 +227,7 @@ def functions_of_stub(tree):
                 found[f"{node.name}.{name}"] = parameters
         elif isinstance(node, ast.FunctionDef) and not any(ast.unparse(d) == "property" for d in node.decorator_list):
             names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+            names += [node.args.vararg.arg] if node.args.vararg else []
             found[node.name] = names
         elif isinstance(node, (ast.FunctionDef, ast.AnnAssign)):
             found[node.name if isinstance(node, ast.FunctionDef) else node.target.id] = None
@@ -254,9 +255,10 @@ def public(names):
 
 def names_of_core():
     found = {name for name in vars(_core) if not inspect.ismodule(getattr(_core, name))}
-    for cls in (_core.Plan, _core.Updates):
-        found |= {f"{cls.__name__}.{name}" for name in vars(cls)}
-    return public(found) - {"Plan", "Updates"}
+    classes = {name for name in found if inspect.isclass(getattr(_core, name))}
+    for name in classes:
+        found |= {f"{name}.{member}" for member in vars(getattr(_core, name))}
+    return public(found) - classes
 
 
 def test_the_stub_names_what_the_core_defines():

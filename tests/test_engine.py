@@ -39,8 +39,8 @@ def way(*arguments, **changed):
 
 
 def state(engine):
-    vectors = {"parameters": engine.net.parameters, **engine.vectors()}
-    return {name: vector.tobytes() for name, vector in vectors.items()}, engine.counts()
+    counts, vectors = engine.snapshot()
+    return {name: vector.tobytes() for name, vector in vectors.items()}, counts
 
 
 def test_the_way_is_chosen_by_loss_and_optimizer():
@@ -88,8 +88,8 @@ def test_an_epoch_of_the_engine_is_that_of_a_trainer():
         rates = engine.rates(updates)
         arguments = (plan, checked, order, Minibatches(SIZE, accumulate=2), rates, layer_squares)
         status = engine.run_epoch(*arguments, lambda: 1, lambda: pauses.append(engine.steps))
-    engine.count_epoch()
-    assert status == _core.OK and engine.running is None and pauses == list(range(1, updates))
+    engine.count_epoch(1.0)
+    assert status == _core.OK and engine.updates.running is None and pauses == list(range(1, updates))
     trainer = fb.Trainer(network(), seed=4, n_threads=1, average=0.9)
     history = trainer.fit(X, y, batch_size=SIZE, accumulate=2)
     assert state(engine) == state(trainer.engine)
@@ -104,7 +104,7 @@ def test_an_epoch_that_is_given_up_leaves_whole_updates():
     plan = engine.plan_for(checked.code, SIZE, whole=True)
     arguments = (plan, checked, None, Minibatches(SIZE), engine.rates(7), np.zeros(2))
     assert engine.run_epoch(*arguments, lambda: 3, lambda: True) is None
-    assert engine.steps == 3 and engine.running is None and engine.epochs == 0
+    assert engine.steps == 3 and engine.updates.running is None and engine.epochs == 0
     stepped = fb.Trainer(network(), seed=4, n_threads=1)
     for first in range(0, 3 * SIZE, SIZE):
         loss = stepped.step(X[first : first + SIZE], y[first : first + SIZE])
@@ -117,11 +117,9 @@ def test_state_goes_to_another_engine():
     trained, other = (way(average=0.5, schedule=schedule) for _ in range(2))
     for _ in range(3):
         trained.step(trained.data("x", "y", X, y))
-    trained.engine.count_epoch()
-    trained.engine.advance_schedule(0.25)
+    trained.engine.count_epoch(0.25)
     assert state(other.engine) != state(trained.engine)
-    other.engine.net.parameters = trained.engine.net.parameters
-    other.engine.restore(trained.engine.counts(), trained.engine.vectors())
+    other.engine.restore(*trained.engine.snapshot())
     assert state(other.engine) == state(trained.engine)
     for mine, theirs in zip(other.engine.moments, trained.engine.moments, strict=True):
         assert not np.shares_memory(mine, theirs)

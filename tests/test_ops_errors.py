@@ -779,7 +779,7 @@ def test_plan():
     x, labels = real(4, 3), np.array([0, 1, 1, 0])
     loss = p.gradient(x, labels)
     assert p.loss(x, labels) == (pytest.approx(4 * loss), 4)
-    assert p.step(x, labels, 1e-3, 0) == (_core.OK, pytest.approx(loss))
+    assert p.step(x, labels, 1e-3, _core.Updates(0)) == (_core.OK, pytest.approx(loss))
 
 
 @pytest.mark.parametrize(
@@ -885,8 +885,8 @@ def test_plan_checks_its_data():
         for method, *rest in (
             ("loss",),
             ("gradient",),
-            ("step", 0.1, 0),
-            ("begin_epoch", 2, None, rates, 0),
+            ("step", 0.1, _core.Updates(0)),
+            ("begin_epoch", 2, None, rates, _core.Updates(0)),
             ("example_gradients", losses, gradients),
         ):
             with pytest.raises((TypeError, ValueError)):
@@ -899,18 +899,18 @@ def test_plan_checks_its_data():
         lambda: p.forward(x, read_only(y)),
         lambda: p.gradient(x, labels, np.zeros((4, 2))),
         lambda: p.gradient(x[:0], labels[:0]),
-        lambda: p.step(x[:0], labels[:0], 0.1, 0),
-        lambda: p.step(x, labels, "0.1", 0),
+        lambda: p.step(x[:0], labels[:0], 0.1, _core.Updates(0)),
+        lambda: p.step(x, labels, "0.1", _core.Updates(0)),
         lambda: p.example_gradients(x, labels, np.zeros(3), np.zeros((4, 26))),
         lambda: p.example_gradients(x, labels, np.zeros(4), np.zeros((4, 25))),
-        lambda: p.begin_epoch(x, labels, 0, None, rates, 0),
-        lambda: p.begin_epoch(x, labels, 1, None, rates, 0),
-        lambda: p.begin_epoch(x, labels, 2, np.array([0, 1, 2, 4]), rates, 0),
-        lambda: p.begin_epoch(x, labels, 2, np.array([0, 1, 2, -1]), rates, 0),
-        lambda: p.begin_epoch(x, labels, 2, np.zeros(0, np.int64), rates, 0),
-        lambda: p.begin_epoch(x, labels, 2, np.array([0.0, 1, 2, 3]), rates, 0),
-        lambda: p.begin_epoch(x, labels, 2, None, rates.astype("float32"), 0),
-        lambda: p.begin_epoch(x[:0], labels[:0], 2, None, rates[:0], 0),
+        lambda: p.begin_epoch(x, labels, 0, None, rates, _core.Updates(0)),
+        lambda: p.begin_epoch(x, labels, 1, None, rates, _core.Updates(0)),
+        lambda: p.begin_epoch(x, labels, 2, np.array([0, 1, 2, 4]), rates, _core.Updates(0)),
+        lambda: p.begin_epoch(x, labels, 2, np.array([0, 1, 2, -1]), rates, _core.Updates(0)),
+        lambda: p.begin_epoch(x, labels, 2, np.zeros(0, np.int64), rates, _core.Updates(0)),
+        lambda: p.begin_epoch(x, labels, 2, np.array([0.0, 1, 2, 3]), rates, _core.Updates(0)),
+        lambda: p.begin_epoch(x, labels, 2, None, rates.astype("float32"), _core.Updates(0)),
+        lambda: p.begin_epoch(x[:0], labels[:0], 2, None, rates[:0], _core.Updates(0)),
     ):
         with pytest.raises((TypeError, ValueError)):
             call()
@@ -921,14 +921,14 @@ def test_plan_checks_its_data():
 def test_plan_that_lacks_something():
     x, labels, rates = real(4, 3), np.array([0, 1, 1, 0]), np.full(2, 1e-3)
     with pytest.raises(RuntimeError, match="no loss"):
-        plan(loss=-1).step(x, labels, 0.1, 0)
+        plan(loss=-1).step(x, labels, 0.1, _core.Updates(0))
     m = np.zeros(26)
     lacking = (dict(gradient=None), dict(moments=(None, m, None)), dict(moments=(m, None, None)), dict(optimizer=None))
     for p in (plan(**changes) for changes in lacking):
         with pytest.raises(RuntimeError, match="can take no step"):
-            p.step(x, labels, 0.1, 0)
+            p.step(x, labels, 0.1, _core.Updates(0))
         with pytest.raises(RuntimeError, match="can take no step"):
-            p.begin_epoch(x, labels, 2, None, rates, 0)
+            p.begin_epoch(x, labels, 2, None, rates, _core.Updates(0))
     with pytest.raises(RuntimeError, match="no gradient vector"):
         plan(gradient=None).gradient(x, labels)
     with pytest.raises(RuntimeError, match="no loss"):
@@ -940,11 +940,12 @@ def test_an_epoch_keeps_its_own_labels_and_order():
     runs = []
     for spoil in (False, True):
         p, labels, order = plan(), np.array([0, 1, 1, 0]), np.array([3, 1, 0, 2])
-        p.begin_epoch(x, labels, 2, order, rates, 0)
+        updates = _core.Updates(0)
+        p.begin_epoch(x, labels, 2, order, rates, updates)
         if spoil:
             labels[:], order[:] = 2**40, -(2**40)
         assert p.run(10.0) == _core.OK
-        runs.append((p.mean_loss, p.step_count, p.t))
+        runs.append((p.mean_loss, p.step_count, updates.done))
         with pytest.raises(RuntimeError, match="begin_epoch comes first"):
             p.run(1.0)
     assert runs[0] == runs[1] and runs[0][1:] == (2, 2)

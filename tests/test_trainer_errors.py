@@ -486,7 +486,7 @@ def test_what_a_signal_handler_may_do(pausing, tmp_path):
             seen.append(True)
             trainer.save(tmp_path / "run.npz")
             saved = fb.Trainer.load(tmp_path / "run.npz")
-            assert saved.steps == self.t == pickle.loads(pickle.dumps(trainer)).steps
+            assert saved.steps == trainer.steps == pickle.loads(pickle.dumps(trainer)).steps
             trainer.net.predict(X)
             trainer.example_gradients(X, y)
             for refused in (

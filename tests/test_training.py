@@ -225,9 +225,9 @@ def test_pauses_change_nothing(dtype, batch, threads):
     results = []
     for seconds in (float("inf"), 1e-9):
         plan, net, vectors = plan_of(dtype, batch, threads)
-        slices, t = 0, 0
+        slices, updates = 0, _core.Updates(0)
         for epoch in range(2):
-            plan.begin_epoch(X, y, batch, order if epoch == 0 else None, rates, t)
+            plan.begin_epoch(X, y, batch, order if epoch == 0 else None, rates, updates)
             status = plan.run(seconds)
             slices += 1
             while status == _core.PAUSED:
@@ -235,9 +235,9 @@ def test_pauses_change_nothing(dtype, batch, threads):
                 status = plan.run(seconds)
                 slices += 1
             assert status == _core.OK
-            t = plan.t
-        assert t == 2 * len(rates)
-        results.append((net.parameters, *vectors, np.array([plan.mean_loss, plan.squared_norm_sum, plan.last_loss])))
+        assert updates.done == 2 * len(rates)
+        figures = np.array([plan.mean_loss, plan.squared_norm_sum, updates.last_loss])
+        results.append((net.parameters, *vectors, figures))
     blocks = 2 * sum(-(-min(batch, 1500 - start) // 256) for start in range(0, 1500, batch))
     assert slices == blocks, "each row block should have been a slice of its own"
     for one, many in zip(*results, strict=True):
@@ -250,7 +250,7 @@ def test_other_calls_between_slices():
     results = []
     for disturb in (False, True):
         plan, net, _ = plan_of("float32", 600, 2)
-        plan.begin_epoch(X, y, 600, None, np.full(2, 1e-3), 0)
+        plan.begin_epoch(X, y, 600, None, np.full(2, 1e-3), _core.Updates(0))
         while plan.run(1e-9) == _core.PAUSED:
             if disturb:
                 plan.forward(X[:300], np.empty((300, 6), np.float32))
@@ -416,7 +416,7 @@ def run(minibatches, slices):
     "Allocations while in C, for an epoch of so many minibatches."
     rows = minibatches * batch
     order, rates = rng.permutation(rows), np.full(minibatches, 1e-4)
-    plan.begin_epoch(X[:rows], y[:rows], batch, order, rates, 0)
+    plan.begin_epoch(X[:rows], y[:rows], batch, order, rates, _core.Updates(0))
     before = allocations()
     while plan.run(slices) == _core.PAUSED:
         pass

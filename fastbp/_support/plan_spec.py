@@ -113,6 +113,8 @@ class PlanVectors(NamedTuple):
         The moving average of the parameters.
     statistics : ndarray or None
         The running statistics of the batch norms.
+    lock : _core.Lock or None
+        Is held in each call of the plan. Plans that share vectors share their lock. None: the plan has its own.
     """
 
     parameters: Any
@@ -120,3 +122,4 @@ class PlanVectors(NamedTuple):
     moments: tuple[Any, Any, Any] = (None, None, None)
     average: Any = None
     statistics: Any = None
+    lock: Any = None

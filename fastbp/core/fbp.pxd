@@ -14,6 +14,7 @@ cdef extern from "fbp.h" nogil:
         FBP_NO_MEMORY
         FBP_LOSS_NOT_FINITE
         FBP_GRADIENT_NOT_FINITE
+        FBP_UPDATE_NOT_FINITE
         FBP_PAUSED
         FBP_BAD_PLAN
         FBP_TOO_MANY_ROWS
@@ -310,6 +311,8 @@ cdef extern from "fbp.h" nogil:
 
     int fbp_plan_create(const fbp_plan_spec *spec, fbp_plan **plan, fbp_plan_error *error)
     void fbp_plan_destroy(fbp_plan *plan)
+    void fbp_plan_watch(fbp_plan *plan, const int *waiting)
+    void fbp_add_waiting(int *waiting, int by)
     size_t fbp_plan_inputs(const fbp_plan *plan)
     size_t fbp_plan_width(const fbp_plan *plan)
     size_t fbp_plan_parameters(const fbp_plan *plan)
@@ -347,6 +350,8 @@ cdef extern from "fbp.h" nogil:
         size_t step
         size_t block_start
         uint64_t t
+        double moment_bounds[3]
+        double parameter_bound
         double mass
         double batch_sum
         double loss_sum, mass_sum

@@ -21,7 +21,8 @@ cdef class Plan:
 
     Notes
     -----
-    Two threads may share a plan: the second waits, without the GIL, until the first is done.
+    Calls of the plans of a net follow each other, whatever threads they come from: see `PlanVectors.lock`. A thread
+    waits without the GIL.
     """
 
     cdef fbp_plan *plan
@@ -32,11 +33,12 @@ cdef class Plan:
     cdef const fbp_loss_traits *loss_traits  # NULL: the plan has no loss
     cdef bint can_step, whole
     cdef size_t rows, kept_rows  # of the spec; of the last call of `forward_kept`, until `backward`
-    cdef PyThread_type_lock lock
+    cdef Lock lock
+    cdef bint in_call
     cdef fbp_epoch epoch
     cdef Arguments epoch_held    # x, target, weights and learning rates of the epoch
     cdef bint epoch_on
-    cdef uint64_t step_t         # updates done when the last call of `step` was made, its own included if it made one
+    cdef Updates epoch_updates   # counts those of the epoch
     cdef Room epoch_labels, epoch_order, labels, x_room, target_room
     cdef size_t most_rows        # that `try_predict` and `try_step` take
     cdef double multiply_adds    # in the forward pass of a row
@@ -47,9 +49,7 @@ cdef class Plan:
         cdef void *memory
         cdef int status
         self.held.count = self.epoch_held.count = 0
-        self.lock = PyThread_allocate_lock()
-        if self.lock == NULL:
-            raise MemoryError("no memory for a lock")
+        self.lock = Lock() if vectors.lock is None else vectors.lock
         if spec.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {spec.dtype!r}")
         memory = set_plan_spec(&c_spec, spec)
@@ -62,6 +62,7 @@ cdef class Plan:
             to_status(status)
         finally:
             free(memory)
+        fbp_plan_watch(self.plan, &self.lock.waiting)
         self.inputs, self.outputs = fbp_plan_inputs(self.plan), fbp_plan_width(self.plan)
         if c_spec.loss >= 0:
             self.loss_traits = &fbp_loss_traits_of[c_spec.loss]
@@ -84,8 +85,6 @@ cdef class Plan:
         free(self.labels.at)
         free(self.x_room.at)
         free(self.target_room.at)
-        if self.lock != NULL:
-            PyThread_free_lock(self.lock)
 
     def __reduce__(self):
         raise TypeError("a Plan cannot be pickled: save the network or the trainer")
@@ -114,13 +113,17 @@ cdef class Plan:
         match_size(name, view, count)
         return view.buf
 
-    cdef void enter(self) noexcept:
-        if not PyThread_acquire_lock(self.lock, 0):
-            with nogil:
-                PyThread_acquire_lock(self.lock, 1)
+    cdef int enter(self) except -1:
+        self.lock.acquire()
+        if self.in_call:  # of this thread, since it has the lock
+            self.lock.end()
+            raise RuntimeError("a call of this plan is under way: a signal's handler cannot make another one")
+        self.in_call = True
+        return 0
 
     cdef void leave(self) noexcept:
-        PyThread_release_lock(self.lock)
+        self.in_call = False
+        self.lock.end()
 
     cdef PyThreadState *let_go_for(self, int passes, size_t rows) noexcept:
         return let_go(passes * self.multiply_adds / MULTIPLY_ADDS_A_REAL * rows)
@@ -395,9 +398,9 @@ cdef class Plan:
         self.leave()
         return penalty
 
-    def update(self, double loss, double mass, double learning_rate, uint64_t t, bint own, layer_squares=None):
-        """Make an update with the gradient vector as it is, after t others; return (status, loss, squared norm). own: the
-        gradient was made by this plan, so that penalties join it and running statistics follow."""
+    def update(self, double loss, double mass, double learning_rate, Updates updates not None, bint own, layer_squares=None):
+        """Make and count an update with the gradient vector as it is; return (status, loss, squared norm). own: the gradient
+        was made by this plan, so that penalties join it and running statistics follow."""
         cdef Arguments args
         cdef fbp_epoch once
         cdef int status
@@ -407,23 +410,25 @@ cdef class Plan:
         try:
             memset(&once, 0, sizeof(once))
             once.learning_rates = &learning_rate
-            once.t, once.mass = t, mass
+            once.mass = mass
             if layer_squares is not None:
                 squares_ = take(&args, "layer_squares", layer_squares, b'd', 1, PyBUF_WRITABLE)
                 match_size("layer_squares", squares_, fbp_plan_learned(self.plan))
                 once.layer_squares = <double *>squares_.buf
             self.enter()
+            updates.lend(&once)
             state = self.let_go_for(1, FBP_BLOCK)
             status = fbp_plan_update(self.plan, &self.vectors, &once, loss, own)
             take_back(state)
-            self.step_t = once.t
+            updates.take(&once)
+            self.lock.changes += 1
             self.leave()
             return to_status(status), once.last_loss if status == FBP_OK else once.failed_loss, once.squared_norm_sum
         finally:
             release(&args)
 
-    cdef int make_step(self, const fbp_data *data, double learning_rate, uint64_t t, double *loss) noexcept:
-        """One update. The lock is held."""
+    cdef int make_step(self, const fbp_data *data, double learning_rate, Updates updates, double *loss) noexcept:
+        """Make and count an update. The lock is held."""
         cdef fbp_epoch once
         cdef int status
         memset(&once, 0, sizeof(once))
@@ -432,17 +437,18 @@ cdef class Plan:
         once.accumulate = 1
         once.learning_rates = &learning_rate
         once.seconds = INFINITY
-        once.t = t
+        updates.lend(&once)
         self.gradient_is_overwritten()
         state = self.let_go_for(3, data.rows)
         status = fbp_plan_epoch(self.plan, &self.vectors, &once)
         take_back(state)
-        self.step_t = once.t
+        updates.take(&once)
+        self.lock.changes += 1
         loss[0] = once.last_loss if status == FBP_OK else once.failed_loss
         return status
 
-    def step(self, x, target, double learning_rate, uint64_t t, weights=None):
-        """Make one update with the minibatch (x, target), after t others; return (status, loss)."""
+    def step(self, x, target, double learning_rate, Updates updates not None, weights=None):
+        """Make and count an update with the minibatch (x, target); return (status, loss)."""
         cdef Arguments args
         cdef fbp_data data
         cdef int status
@@ -456,7 +462,7 @@ cdef class Plan:
                 raise ValueError("x has no rows")
             self.refuse_too_many(data.rows)
             self.enter_with(&args, &data)
-            status = self.make_step(&data, learning_rate, t, &loss)
+            status = self.make_step(&data, learning_rate, updates, &loss)
             self.leave()
             return to_status(status), loss
         finally:
@@ -561,21 +567,20 @@ cdef class Plan:
                             and not all_probabilities(target_at, self.kernels.item, rows * self.outputs)):
                         return None
                 data.rows, data.target, data.target_row = rows, target_at, self.target_row()
-                status = self.make_step(&data, learning_rate, updates.done, &loss)
+                status = self.make_step(&data, learning_rate, updates, &loss)
             finally:
                 self.leave()
             if status != FBP_OK:
                 return None
-            updates.done = self.step_t
             updates.last_loss = loss
             return updates.last_loss
         finally:
             updates.end()
             release(&args)
 
-    def begin_epoch(self, x, target, Py_ssize_t batch, order, learning_rates, uint64_t t, weights=None, size_t accumulate=1,
-                    layer_squares=None):
-        """Get ready for a pass over (x, target) in minibatches, after t updates; `run` then makes it.
+    def begin_epoch(self, x, target, Py_ssize_t batch, order, learning_rates, Updates updates not None, weights=None,
+                    size_t accumulate=1, layer_squares=None):
+        """Get ready for a pass over (x, target) in minibatches; `run` then makes it, and counts its updates.
 
         order: int64, the rows to take, one after the other, of x and target; or None: all, as they stand.
         learning_rates: float64, one an update, that is for every `accumulate` minibatches.
@@ -584,7 +589,7 @@ cdef class Plan:
         cdef Arguments args
         cdef Arguments before
         cdef fbp_data data
-        cdef Py_ssize_t updates
+        cdef Py_ssize_t count  # of updates
         cdef size_t rows
         cdef Py_buffer *order_ = NULL
         cdef Py_buffer *squares_ = NULL
@@ -605,8 +610,8 @@ cdef class Plan:
             self.refuse_too_many(batch)
             accumulate = max(<size_t>1, min(accumulate, (data.rows - 1) // <size_t>batch + 1))
             rates_ = take(&args, "learning_rates", learning_rates, b'd', 1, 0)
-            updates = (data.rows - 1) // (batch * accumulate) + 1
-            match_size("learning_rates", rates_, updates)
+            count = (data.rows - 1) // (batch * accumulate) + 1
+            match_size("learning_rates", rates_, count)
             if layer_squares is not None:
                 squares_ = take(&args, "layer_squares", layer_squares, b'd', 1, PyBUF_WRITABLE)
                 match_size("layer_squares", squares_, fbp_plan_learned(self.plan))
@@ -622,7 +627,8 @@ cdef class Plan:
                 self.epoch.learning_rates = <const double *>rates_.buf
                 if squares_ != NULL:
                     self.epoch.layer_squares = <double *>squares_.buf
-                self.epoch.t = t
+                updates.lend(&self.epoch)
+                self.epoch_updates = updates
                 before = self.epoch_held
                 self.epoch_held = args
                 args.count = 0
@@ -650,6 +656,10 @@ cdef class Plan:
             self.epoch.threads = threads
             with nogil:
                 status = fbp_plan_epoch(self.plan, &self.vectors, &self.epoch)
+            self.epoch_updates.take(&self.epoch)
+            self.lock.changes += 1
+            if self.epoch.step:
+                self.epoch_updates.last_loss = self.epoch.last_loss
             self.epoch_on = status == FBP_PAUSED
             if not self.epoch_on:
                 done = self.epoch_held
@@ -670,16 +680,6 @@ cdef class Plan:
         return min(self.epoch.step * self.epoch.batch * self.epoch.accumulate + self.epoch.block_start, self.epoch.data.rows)
 
     @property
-    def updates(self):
-        """Updates done, over all epochs, after the last call of `step`."""
-        return self.step_t
-
-    @property
-    def t(self):
-        """Updates done, over all epochs."""
-        return self.epoch.t
-
-    @property
     def mean_loss(self):
         """The mean over the epoch's updates of their loss, weighted by what their rows weigh; 0 where they weigh nothing."""
         return self.epoch.loss_sum / self.epoch.mass_sum if self.epoch.mass_sum > 0 else 0.0
@@ -688,11 +688,6 @@ cdef class Plan:
     def mass_sum(self):
         """What the rows of the epoch's updates weigh."""
         return self.epoch.mass_sum
-
-    @property
-    def last_loss(self):
-        """The loss of the last minibatch done."""
-        return self.epoch.last_loss
 
     @property
     def failed_loss(self):

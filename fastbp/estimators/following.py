@@ -78,11 +78,11 @@ class Progress:
     def __init__(self) -> None:
         self.rate: LearningRate | None = None
         self.without_improvement = 0
-        self.best: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self.best: dict[str, NDArray[Any]] | None = None
 
     def keep_best(self, net: Network) -> None:
         """Copy the parameters of the net as the best ones."""
-        self.best = net.parameters.copy(), net.statistics.copy()
+        self.best = {"parameters": net.parameters.copy(), "statistics": net.statistics.copy()}
 
 
 class Following(Callback):
@@ -154,7 +154,7 @@ class Following(Callback):
     def train_end(self, run: Run) -> None:
         """With early stopping, restore the best parameters, even after an error."""
         if self.early and self.progress.best is not None:
-            run.net.parameters[...], run.net.statistics[...] = self.progress.best
+            run.net.set_vectors(self.progress.best)
 
     def diverged(self, error: Exception) -> None:
         """Handle a loss or gradient that is not finite: with early stopping the best parameters are the result."""

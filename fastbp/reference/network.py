@@ -352,6 +352,11 @@ class Network:
     def statistics(self) -> NDArray[Any]:
         return self._statistics
 
+    def set_vectors(self, vectors: dict[str, NDArray[Any]]) -> None:
+        """Set parameters and statistics, or one of them: the values of `vectors`, by these names."""
+        for name, values in vectors.items():
+            getattr(self, name)[...] = values
+
     def predict(self, X: ArrayLike, allow_nonfinite: bool = False) -> NDArray[Any]:
         """The network's raw outputs: logits, for a classifier.
 

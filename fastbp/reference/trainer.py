@@ -109,7 +109,8 @@ class Trainer:
     outputs / Q columns, each of which is the target of Q neighbouring outputs. Floats are converted to the network's
     dtype. A loss that is a function gets y without conversion, as an array.
 
-    An update has these parts. A loss or gradient that is not finite ends it before number 4, and nothing has changed:
+    An update has these parts. A loss or gradient that is not finite ends it before number 4, and where numbers 5 to 7
+    would give a number that is not finite they are not done; nothing has changed then:
 
     1. Forward, loss and backward of each of its minibatches. The loss is sum_b s_b l_b / mass, with the mass of all of
        them, so that the gradients of the minibatches add up.
@@ -247,7 +248,8 @@ class Trainer:
         TypeError, ValueError
             If an argument is of the wrong kind, shape or value; nothing has changed then.
         DivergenceError
-            If a loss or gradient is not finite. The parameters are those before that update.
+            If a loss or gradient is not finite, or parameters, the state of the optimiser or running statistics would
+            not be after the update. All are those before that update.
         """
         objective = self._objective
         allow_nonfinite = flag("allow_nonfinite", allow_nonfinite)
@@ -290,15 +292,13 @@ class Trainer:
             None if validation is None else lambda: objective.value(validation),
             None if measured is None else lambda: (net.predict(measured.x, allow_nonfinite=True), measured.y),
         )
-        counters = Counters(lambda: self.steps, self._count_epoch, self._advance_schedule)
+        counters = Counters(lambda: self.steps, self._count_epoch)
         return Run(self, net, self.loss, counters, settings, watched, *around)
 
-    def _count_epoch(self) -> int:
+    def _count_epoch(self, watched: float) -> int:
+        self._schedule_state = self.schedule.advance(self._schedule_state, watched)
         self.epochs += 1
         return self.epochs
-
-    def _advance_schedule(self, watched: float) -> None:
-        self._schedule_state = self.schedule.advance(self._schedule_state, watched)
 
     def _validation_data(self, validation: Any, allow_nonfinite: bool) -> Data | None:
         if validation is None:
@@ -362,7 +362,8 @@ class Trainer:
         TypeError, ValueError
             If x or y is of the wrong kind, shape or value, or the optimiser is LBFGS.
         DivergenceError
-            If the loss or its gradient is not finite; nothing has changed then.
+            If the loss or its gradient is not finite, or parameters, the state of the optimiser or running statistics
+            would not be; nothing has changed then.
         """
         self._refuse_lbfgs("step")
         data = self._objective.checked("x", x, "y", y, "sample_weight", sample_weight)
@@ -382,14 +383,17 @@ class Trainer:
         ------
         TypeError, ValueError
             If it is of the wrong kind or shape or not finite, or the optimiser is LBFGS.
+        DivergenceError
+            If parameters or the state of the optimiser would not be finite; nothing has changed then.
         """
         self._refuse_lbfgs("apply")
         vector = real_array("gradient", gradient, self.net.dtype)
         if vector.shape != self.net.parameters.shape:
             raise ValueError(f"gradient has shape {vector.shape}; the network has {self.net.parameters.shape}")
         refuse_nonfinite("gradient", vector)
-        with np.errstate(all="ignore"):
-            self._take(np.where(self._objective.learns(), vector, 0), self._learning_rate())
+        rate = self._learning_rate()
+        if not self._take(np.where(self._objective.learns(), vector, 0), rate, []):
+            raise DivergenceError("update", None, self.steps, 0.0, self._last_loss, rate, {})
 
     # ------------------------------------------------------------------------------------ losses and their gradients
 
@@ -552,14 +556,34 @@ class Trainer:
             if not (math.isfinite(loss) and np.isfinite(gradient).all()):
                 what = "gradient" if math.isfinite(loss) else "loss"
                 raise DivergenceError(what, epoch, number, loss, self._last_loss, rate, history)
+            if not self._take(gradient, rate, passes):
+                raise DivergenceError("update", epoch, number, loss, self._last_loss, rate, history)
             self._last_loss = loss
-            self._take(gradient, rate)
-            for done in passes:
-                self.net.update_statistics(done)
         return Update(loss, weight, squared_norm, layer_squares, rate)
 
-    def _take(self, gradient: NDArray[Any], rate: float) -> None:
-        """The parts of an update that follow the gradient: clipping, the optimiser, the average."""
+    def _take(self, gradient: NDArray[Any], rate: float, passes: list[list[Any]]) -> bool:
+        """The parts of an update that follow the gradient: clipping, the optimiser, the average, the running statistics.
+
+        Returns
+        -------
+        bool
+            False when something would not be finite; nothing has changed then.
+        """
+        vectors = [self.net.parameters, self.net.statistics, *self._moments]
+        vectors += [] if self.averaged is None else [self.averaged]
+        before = [vector.copy() for vector in vectors]
+        with np.errstate(all="ignore"):  # the results are checked
+            self._write(gradient, rate)
+            for done in passes:
+                self.net.update_statistics(done)
+        if all(np.isfinite(vector).all() for vector in vectors):
+            self.steps += 1
+            return True
+        for vector, values in zip(vectors, before, strict=True):
+            vector[...] = values
+        return False
+
+    def _write(self, gradient: NDArray[Any], rate: float) -> None:
         if self.clip_value is not None:
             optimizers.clip_by_value(gradient, self.clip_value)
         if self.clip_norm is not None:
@@ -574,7 +598,6 @@ class Trainer:
             self.averaged[...] = self.net.parameters
         elif self.averaged is not None and self.average is not None:
             optimizers.weight_average(self.averaged, self.net.parameters, self.average)
-        self.steps += 1
 
     def _learning_rate(self) -> float:
         """The learning rate of the next update."""

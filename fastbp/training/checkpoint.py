@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Loaded(NamedTuple):
-    """The contents of a trainer's file; `vectors` holds those that `Engine.vectors` names, and others."""
+    """The contents of a trainer's file; `vectors` holds those of `Engine.snapshot`, and others."""
 
     net: Network
     settings: Settings
@@ -46,13 +46,13 @@ def write(path: Any, engine: Engine, fit: dict[str, Any] | None = None, fit_vect
     TypeError, ValueError, ImportError, OSError
         As for `Network.save`; TypeError where the loss or the schedule is a function.
     """
-    net = engine.net
-    arguments.finite("parameters", net.parameters, "a file holds finite parameters only")
-    record = settings_.to_record(engine.settings, engine.counts())
-    description = {"network": net.description(), "trainer": record}
+    counts, vectors = engine.snapshot()
+    arguments.finite("parameters", vectors["parameters"], "a file holds finite parameters only")
+    record = settings_.to_record(engine.settings, counts)
+    description = {"network": engine.net.description(), "trainer": record}
     if fit is not None:
         description["fit"] = fit
-    storage.write(path, description, {**net.vectors(), **engine.vectors(), **(fit_vectors or {})})
+    storage.write(path, description, {**vectors, **(fit_vectors or {})})
 
 
 def read(path: Any, n_threads: int | None) -> Loaded:
@@ -204,8 +204,6 @@ class FitFiles:
                 check_state(i, record, arrays)
             except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
                 raise ValueError(f"{path}: what it kept of {callbacks[i]} makes no sense: {error}") from error
-        engine.net.parameters[...] = vectors["parameters"]
-        engine.net.statistics[...] = vectors.get("statistics", engine.net.statistics)
         engine.restore(found[-1], vectors)
         history = {name: [_from_plain(name, value) for value in values] for name, values in fit["history"].items()}
         return fit["epoch"], history, states

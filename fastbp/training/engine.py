@@ -86,16 +86,15 @@ class Engine:
     gradient : (P,) array
         The gradient of the last minibatch, or of the last update.
     moments : tuple of (P,) arrays
-        The state of the optimiser. May be changed in place, between two updates.
+        The state of the optimiser. Who changes it calls ``updates.moments_have_changed()``.
     averaged : (P,) array or None
         The moving average of the parameters.
     schedule_state : dict
     steps, epochs : int
         Updates and epochs done.
     updates : _core.Updates
-        The counter of the updates, the last finite loss, and the lock: ``with engine.updates: ...``.
-    running : _core.Plan or None
-        The plan whose epoch is under way.
+        The counter of the updates, the last finite loss, and the lock: ``with engine.updates: ...``. Who reads vectors
+        or counts needs `Network.lock` only.
     plans : dict of int to (_core.Plan, int)
         For each number of a loss in the core its plan, and the upper bound on the rows that it takes.
     fast : _core.Plan or None
@@ -135,11 +134,12 @@ class Engine:
         self.moments = tuple(aligned_vector(size, net.dtype) for _ in range(optimizer.moments))
         for moment, start in zip(self.moments, optimizer.initial_moments, strict=True):
             moment[...] = start
+        self.updates.moments_have_changed()
         self.averaged = None
         if settings.average is not None:
             self.averaged = aligned_vector(size, net.dtype)
             self.averaged[...] = net.parameters
-        self.running: Any = None
+        self._loss_plans: dict[int, tuple[Any, int]] = {}
         self._tuner = ThreadTuner(1)
         self._whole_minibatches = whole
         self._set_constant_rate()
@@ -209,14 +209,13 @@ class Engine:
             return np.full(count, self.rate(done))
         return np.array([self.rate(done + i) for i in range(count)])
 
-    def count_epoch(self) -> int:
-        """Count an epoch, and return the number of epochs done."""
-        self.epochs += 1
+    def count_epoch(self, watched: float) -> int:
+        """Count an epoch, show its loss to the schedule, and return the number of epochs done."""
+        state = self.settings.schedule.advance(self.schedule_state, watched)
+        with self.net.lock:
+            self.schedule_state = state
+            self.epochs += 1
         return self.epochs
-
-    def advance_schedule(self, watched: float) -> None:
-        """Show the loss of an epoch to the schedule."""
-        self.schedule_state = self.settings.schedule.advance(self.schedule_state, watched)
 
     # -------------------------------------------------------------------------------------------------------- plans
 
@@ -257,20 +256,38 @@ class Engine:
             self.plans[code] = plan, most
         return plan
 
-    def _new_plan(self, code: int, rows: int) -> Any:
+    def _loss_spec(self, code: int, rows: int) -> PlanSpec:
+        """The description of a plan that computes losses."""
         net, settings, loss = self.net, self.settings, self.loss
-        optimizer = settings.optimizer
-        spec = PlanSpec(
+        return PlanSpec(
             dtype=net.dtype.name,
             layers=net.records,
             rows=rows,
-            whole=self._whole,
             threads=settings.n_threads or 0,
             loss=code,
             loss_parameters=() if loss is None else loss.parameters(net.outputs),
             reduction_sum=loss is not None and loss.reduction == "sum",
             smoothing=0.0 if loss is None else loss.smoothing,
             class_weights=None if loss is None else loss.class_weights,
+        )
+
+    def _loss_plan(self, code: int, rows: int, vectors: PlanVectors | None) -> Any:
+        """A plan that computes losses, over the vectors; None: those of the net, whose lock is held."""
+        rows, net = plan_rows(rows), self.net
+        if vectors is not None:
+            return _core.Plan(self._loss_spec(code, rows), vectors)
+        plan, most = self._loss_plans.get(code, (None, 0))
+        if rows > most or plan.outdated:
+            vectors = PlanVectors(net.parameters, statistics=net.statistics, lock=net.lock)
+            plan = _core.Plan(self._loss_spec(code, rows), vectors)
+            self._loss_plans[code] = plan, rows
+        return plan
+
+    def _new_plan(self, code: int, rows: int) -> Any:
+        net, settings = self.net, self.settings
+        optimizer = settings.optimizer
+        spec = self._loss_spec(code, rows)._replace(
+            whole=self._whole,
             optimizer=None if optimizer.code is None else optimizer.constants,
             clip_norm=settings.clip_norm or 0.0,
             clip_value=settings.clip_value or 0.0,
@@ -281,9 +298,8 @@ class Engine:
         slots: list[NDArray[Any] | None] = [None, None, None]
         for slot, moment in zip(optimizer.slots, self.moments, strict=True):
             slots[slot] = moment
-        vectors = PlanVectors(
-            net.parameters, self.gradient, (slots[0], slots[1], slots[2]), self.averaged, net.statistics
-        )
+        moments = slots[0], slots[1], slots[2]
+        vectors = PlanVectors(net.parameters, self.gradient, moments, self.averaged, net.statistics, net.lock)
         return _core.Plan(spec, vectors)
 
     # ------------------------------------------------------------------------------------------------------ refusals
@@ -293,7 +309,7 @@ class Engine:
 
         The lock lets its own thread in again: a signal's handler, for one, that runs between two slices of an epoch.
         """
-        if self.running is not None:
+        if self.updates.running is not None:
             raise RuntimeError(
                 "this trainer is in an epoch: what changes its parameters or gradient has to wait for its end"
             )
@@ -312,24 +328,12 @@ class Engine:
         self, status: int, step: int, loss: float, rate: float, history: dict[str, list[Any]] | None = None
     ) -> DivergenceError:
         """The error for a status of the core that is not OK. history: that of the fit under way; None: of a step."""
-        what = "loss" if status == _core.LOSS_NOT_FINITE else "gradient"  # the core itself raises for lack of memory
+        # The core itself raises for lack of memory.
+        what = {_core.LOSS_NOT_FINITE: "loss", _core.GRADIENT_NOT_FINITE: "gradient"}.get(status, "update")
         epoch = None if history is None else self.epochs
         return DivergenceError(what, epoch, step, loss, self.updates.last_loss, float(rate), history or {})
 
     # ------------------------------------------------------------------------------------------------------- updates
-
-    def counted(self, plan: Any, update: Callable[..., tuple[Any, ...]], *values: Any) -> tuple[Any, ...]:
-        """Call a method of a plan that makes an update, and count the update.
-
-        The update is counted even when a signal's handler raises an exception: handlers run after the method has
-        returned, when the update has been made.
-        """
-        updates = self.updates
-        try:
-            return update(*values)
-        finally:  # no call stands here: a handler could run after it
-            if plan.updates > updates.done:
-                updates.done = plan.updates
 
     def apply(self, gradient: NDArray[Any]) -> None:
         """Make one update with a gradient that is given. The lock is held.
@@ -339,10 +343,9 @@ class Engine:
         DivergenceError
         """
         code = -1 if self.loss is None else self.loss.code
-        plan, done = self.plan_for(code, 1), self.steps
+        plan, rate = self.plan_for(code, 1), self.rate(self.steps)
         self.gradient[...] = gradient
-        rate = self.rate(done)
-        status, _, _ = self.counted(plan, plan.update, 0.0, 0.0, rate, done, False)
+        status, _, _ = plan.update(0.0, 0.0, rate, self.updates, False)
         if status:
             raise self.divergence(status, self.steps, 0.0, rate)
 
@@ -387,26 +390,20 @@ class Engine:
             minibatches.size,
             order,
             rates,
-            updates.done,
+            updates,
             data.weights,
             minibatches.accumulate,
             layer_squares,
         )
-        self.running = plan
+        updates.running = plan
         try:
             status = self._run_slice(plan, minibatches, updates_to_pause())
             while status == _core.PAUSED:
-                updates.done = plan.t
-                if plan.step_count:
-                    updates.last_loss = plan.last_loss
                 if paused():
                     return None
                 status = self._run_slice(plan, minibatches, plan.step_count + updates_to_pause())
         finally:
-            updates.done = plan.t  # no call stands here: a signal's handler could run after it
-            self.running = None
-        if plan.step_count:
-            updates.last_loss = plan.last_loss
+            updates.running = None
         return status
 
     def _run_slice(self, plan: Any, minibatches: Minibatches, pause_step: int) -> int:
@@ -428,20 +425,33 @@ class Engine:
     # ------------------------------------------------------------------------------------------------- losses
 
     def evaluate(self, data: Data) -> float:
-        """The loss of the core on data in prediction, without penalties."""
+        """The loss of the core on data in prediction, without penalties. `updates` need not be held."""
         assert self.loss is not None
-        plan = self.plan_for(data.code, len(data.x))
-        total = mass = 0.0
-        at_once = self.net.rows_in_a_slice()
-        for start in range(0, len(data.x), at_once):
-            part = slice(start, start + at_once)
-            weights = None if data.weights is None else data.weights[part]
-            loss, part_mass = plan.loss(data.x[part], data.target[part], weights)
-            total += loss
-            mass += part_mass
+        net, rows = self.net, len(data.x)
+        at_once = net.rows_in_a_slice()
+        if rows <= at_once:
+            with net.lock:
+                total, mass = self._loss_plan(data.code, rows, None).loss(data.x, data.target, data.weights)
+        else:
+            total, mass = self._loss_in_slices(data, at_once)
         if self.loss.reduction == "sum":
             return total
         return total / mass if mass else 0.0
+
+    def _loss_in_slices(self, data: Data, at_once: int) -> tuple[float, float]:
+        rows = len(data.x)
+        parts: dict[int, tuple[float, float]] = {}  # loss and mass of each slice
+
+        def measure(plan: Any, part: slice) -> None:
+            weights = None if data.weights is None else data.weights[part]
+            parts[part.start] = plan.loss(data.x[part], data.target[part], weights)
+
+        self.net.in_slices(rows, at_once, lambda vectors: self._loss_plan(data.code, rows, vectors), measure)
+        total = mass = 0.0
+        for part_loss, part_mass in parts.values():
+            total += part_loss
+            mass += part_mass
+        return total, mass
 
     def example_gradients(self, data: Data) -> tuple[NDArray[Any], NDArray[Any]]:
         """The loss (rows,) and the gradient (rows, P) of each example, without penalties."""
@@ -466,25 +476,32 @@ class Engine:
 
     # -------------------------------------------------------------------------------------------- files and copies
 
-    def catch_up(self) -> None:
-        """Count the updates of an epoch under way, for a handler that saves or copies; the epoch does not count."""
-        if self.running is not None:
-            self.steps = self.running.t
-
     def counts(self) -> Counts:
         """How far training has come."""
         return Counts(self.steps, self.epochs, self.schedule_state)
 
-    def vectors(self) -> dict[str, NDArray[Any]]:
-        """The vectors of a file besides those of the net: the state of the optimiser and the average."""
-        vectors = {f"moment{i + 1}": moment for i, moment in enumerate(self.moments)}
-        return vectors if self.averaged is None else vectors | {"average": self.averaged}
+    def snapshot(self) -> tuple[Counts, dict[str, NDArray[Any]]]:
+        """How far training has come, and copies of all vectors, of the net as well: the state after a whole update.
+
+        `updates` need not be held.
+        """
+        own, lock = self._vectors(), self.net.lock
+        with lock:
+            counts = self.counts()
+            copies = lock.copies(*own.values())
+        return counts, dict(zip(own, copies, strict=True))
 
     def restore(self, counts: Counts, vectors: dict[str, NDArray[Any]]) -> None:
-        """Take over counts, and the vectors that `vectors` names."""
-        self.steps, self.epochs, self.schedule_state = counts
-        for name, vector in self.vectors().items():
-            vector[...] = vectors[name]
+        """Take over a `snapshot`."""
+        own, lock = self._vectors(), self.net.lock
+        with lock:
+            self.steps, self.epochs, self.schedule_state = counts
+            lock.assign(*((vector, vectors[name]) for name, vector in own.items() if name in vectors))
+            self.updates.moments_have_changed()
+
+    def _vectors(self) -> dict[str, NDArray[Any]]:
+        vectors = self.net.vectors() | {f"moment{i + 1}": moment for i, moment in enumerate(self.moments)}
+        return vectors if self.averaged is None else vectors | {"average": self.averaged}
 
 
 def _check_constants(optimizer: Optimizer, dtype: np.dtype[Any]) -> None:

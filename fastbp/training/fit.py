@@ -64,7 +64,7 @@ class Task(NamedTuple):
         kept = {**self.settings, "validation": None if validation is None else len(validation.x)}
         files = FitFiles(engine, way.require_checkpoints, kept, dict if data is None else data.marks)
         updates = engine.updates
-        counters = Counters(lambda: updates.done, engine.count_epoch, engine.advance_schedule)
+        counters = Counters(lambda: updates.done, engine.count_epoch)
         around = (metrics, callbacks, tolerance, verbose)
         run = Run(trainer, net, engine.settings.loss, counters, self.settings, watched, *around, files=files)
         with updates:

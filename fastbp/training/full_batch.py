@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -86,23 +87,23 @@ class FullBatch(Way):
         """
         optimize = scipy_optimize()
         engine, optimizer = self.engine, self.optimizer
-        parameters = engine.net.parameters
-        layers = [slice(W.start, (b or W).stop) for W, _, b in parameter_slices(engine.net.steps)]
-        best = parameters.copy()  # those of the last iteration
+        net = engine.net
+        layers = [slice(W.start, (b or W).stop) for W, _, b in parameter_slices(net.steps)]
+        trial = self.inner.of(copy.copy(net))  # at the points of the line search; the net itself sees whole iterations
         last: dict[str, Any] = {}
 
         def value_and_gradient(w: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-            parameters[...] = w
-            loss = self.inner.gradient(data, None, True)
-            last.update(loss=loss, gradient=engine.gradient.astype(np.float64), at=w.copy())
+            trial.engine.net.parameters[...] = w
+            loss = trial.gradient(data, None, True)
+            last.update(loss=loss, gradient=trial.engine.gradient.astype(np.float64), at=w.copy())
             return loss, last["gradient"]
 
         def after(w: NDArray[Any]) -> None:
             if not np.array_equal(w, last["at"]):  # the line search ended at a point it had seen before
                 value_and_gradient(w)
-            parameters[...] = w
-            best[...] = parameters
-            engine.steps += 1
+            with net.lock:
+                net.lock.assign((net.parameters, w))
+                engine.steps += 1
             engine.updates.last_loss = last["loss"]
             squares = np.square(last["gradient"])
             layer_squares = np.array([squares[layer].sum() for layer in layers])
@@ -112,26 +113,24 @@ class FullBatch(Way):
             run.begin_epoch()
 
         run.begin_epoch()
-        loss, _ = value_and_gradient(best.astype(np.float64))
+        start = net.parameters.astype(np.float64)
+        loss, _ = value_and_gradient(start)
         if not np.isfinite(loss):
             raise DivergenceError("loss", engine.epochs, 0, loss, engine.updates.last_loss, 1.0, {})
-        try:
-            optimize.minimize(
-                value_and_gradient,
-                best.astype(np.float64),
-                method="L-BFGS-B",
-                jac=True,
-                callback=after,
-                options={
-                    "maxiter": run.epochs,
-                    "maxfun": 50 * run.epochs + 100,
-                    "maxcor": optimizer.history,
-                    "gtol": optimizer.tolerance_gradient,
-                    "ftol": optimizer.tolerance_change,
-                },
-            )
-        finally:
-            parameters[...] = best
+        optimize.minimize(
+            value_and_gradient,
+            start,
+            method="L-BFGS-B",
+            jac=True,
+            callback=after,
+            options={
+                "maxiter": run.epochs,
+                "maxfun": 50 * run.epochs + 100,
+                "maxcor": optimizer.history,
+                "gtol": optimizer.tolerance_gradient,
+                "ftol": optimizer.tolerance_change,
+            },
+        )
 
 
 def refuse_settings(settings: Settings) -> None:

@@ -29,6 +29,9 @@ class InCore(MinibatchWay):
         self._of_probabilities = _core.loss_traits()[loss.code]["probabilities"]  # float targets are in [0, 1]
         self._sizes = (net.dtype.itemsize, net.inputs, net.outputs)
 
+    def of(self, net: Network) -> InCore:
+        return InCore(net, self.engine.settings, self.loss)
+
     def checked(self, x_name: str, y_name: str, x: Any, y: Any, allow_nonfinite: bool | None) -> Data:
         loss = self.loss
         y = arguments.arrayed(y_name, y)
@@ -80,7 +83,7 @@ class InCore(MinibatchWay):
         engine = self.engine
         if not engine.batch_norms:  # with batch norms the plan may have to grow with the minibatch
             engine.fast = plan
-        status, loss = engine.counted(plan, plan.step, data.x, data.target, rate, engine.steps, data.weights)
+        status, loss = plan.step(data.x, data.target, rate, engine.updates, data.weights)
         return status, loss
 
     def run_epoch(

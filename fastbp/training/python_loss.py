@@ -34,6 +34,9 @@ class PythonLoss(MinibatchWay):
         self.engine = Engine(net, settings, None, whole=True, counts=counts)
         self.function = function
 
+    def of(self, net: Network) -> PythonLoss:
+        return PythonLoss(net, self.engine.settings, self.function)
+
     def require_core_loss(self, what: str) -> None:
         raise ValueError(f"{what} does not go with a loss that is a function")
 
@@ -66,7 +69,7 @@ class PythonLoss(MinibatchWay):
     def update(self, plan: Any, data: Data, rate: float) -> tuple[int, float]:
         engine = self.engine
         loss = self._forward_and_backward(plan, data.x, data.target)
-        status, loss, _ = engine.counted(plan, plan.update, loss, len(data.x), rate, engine.steps, True)
+        status, loss, _ = plan.update(loss, len(data.x), rate, engine.updates, True)
         return status, loss
 
     def run_epoch(
@@ -92,9 +95,7 @@ class PythonLoss(MinibatchWay):
                 share = len(part) / len(chosen)
                 x, target = data.x[part], data.target[part]
                 loss += share * self._forward_and_backward(plan, x, target, True, first_row, share)
-            status, loss, square = engine.counted(
-                plan, plan.update, loss, len(chosen), rate, engine.steps, True, layer_squares
-            )
+            status, loss, square = plan.update(loss, len(chosen), rate, engine.updates, True, layer_squares)
             if status != _core.OK:
                 raise engine.divergence(status, before + number, loss, rate, run.history)
             engine.updates.last_loss = loss

@@ -30,15 +30,13 @@ class Counters(NamedTuple):
     ----------
     steps : function () -> int
         Updates done, over all fits.
-    count_epoch : function () -> int
-        Counts an epoch, and returns the number of epochs done, over all fits.
-    advance_schedule : function (float) -> None
-        Is called after each epoch with its loss; with validation, with the loss of the validation data.
+    count_epoch : function (float) -> int
+        Is called after each epoch with its loss; with validation, with the loss of the validation data. Counts the
+        epoch, shows the loss to the schedule, and returns the number of epochs done, over all fits.
     """
 
     steps: Callable[[], int]
-    count_epoch: Callable[[], int]
-    advance_schedule: Callable[[float], None]
+    count_epoch: Callable[[float], int]
 
 
 class Watched(NamedTuple):
@@ -248,8 +246,6 @@ class Run:
         """
         history, watched = self.history, self._watched
         self._batch_ends()
-        self._epochs_of_trainer = self._counters.count_epoch()
-        self.epoch += 1
         history["loss"].append(loss)
         history["gradient_norm"].append(math.sqrt(squared_norm / updates))
         history["layer_gradient_norms"].append(np.sqrt(layer_squares / updates).tolist())
@@ -262,7 +258,8 @@ class Run:
             output, target = watched.outputs()
             for name, function in self._columns.items():
                 history[name].append(_figure(name, function(output, target)))
-        self._counters.advance_schedule(to_schedule)
+        self._epochs_of_trainer = self._counters.count_epoch(to_schedule)
+        self.epoch += 1
         history["seconds"].append(time.perf_counter() - self._started)
         if self._before is not None and np.abs(self.net.parameters - self._before).max(initial=0) < self._tolerance:
             self.stop()

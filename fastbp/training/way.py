@@ -18,11 +18,13 @@ from .run import Run
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..network import Network
+
 
 class Way(ABC):
     """One way to make an epoch: it is chosen once, when a trainer is made.
 
-    Methods that change or read the state of training are called with the engine's lock held.
+    Methods that change the state of training, or its gradient, are called with `Engine.updates` held.
 
     Attributes
     ----------
@@ -141,6 +143,10 @@ class Way(ABC):
 
 class MinibatchWay(Way):
     """Epochs of minibatches, each update from the next rows."""
+
+    @abstractmethod
+    def of(self, net: Network) -> MinibatchWay:
+        """The same way for another net of the same layers, with an engine of its own."""
 
     @abstractmethod
     def update(self, plan: Any, data: Data, rate: float) -> tuple[int, float]:

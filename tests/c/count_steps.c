@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TABLE_OF(isa) fbp_kernels_f32_##isa
 #define TABLE(isa) TABLE_OF(isa)
@@ -76,6 +77,7 @@ int main(int argc, char **argv) {
     const double rate = 1e-3;
     double loss = 0;
     uint64_t t = 0;
+    double bounds[3] = {0, 0, 0};
     for (size_t s = 0; s < steps; s++) {
         struct fbp_epoch epoch = {
             .data = {.x = {.at = x, .row = (ptrdiff_t)(inputs * sizeof *x), .column = sizeof *x},
@@ -87,9 +89,11 @@ int main(int argc, char **argv) {
             .learning_rates = &rate,
             .seconds = 1e9,
             .t = t,
+            .moment_bounds = {bounds[0], bounds[1], bounds[2]},
         };
         if (fbp_plan_epoch(plan, &vectors, &epoch) != FBP_OK) return 1;
         t = epoch.t, loss = epoch.last_loss;
+        memcpy(bounds, epoch.moment_bounds, sizeof bounds);
     }
     printf("%.9g\n", loss);
     fbp_plan_destroy(plan);
