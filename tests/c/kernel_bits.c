@@ -1,6 +1,7 @@
 /* kernel_bits.c: every entry of an instruction set's two kernel tables on fixed inputs of odd sizes.
  *
  *   cc -std=c11 -ffp-contract=off -DISA=avx2 -I../../src_c kernel_bits.c avx2_f32.o avx2_f64.o rng.o
+ *   ./a.out [f32|f64]
  *
  * Prints a line for each kernel: real, name, hash of the bits of all outputs, a weighted sum of the outputs, and the
  * sum of their magnitudes. Instruction sets with fused multiply-add must agree on the hashes, all on the sums but for
@@ -106,11 +107,18 @@ static const struct {
     {11, 35, 20},   {70, 33, 1024}, {1, 100, 64},  {260, 170, 300}, /* packed */
 };
 
+/* Identity and ReLU are part of a tile, and run on each layer with and without a bias or a skip. The other activations run
+ * afterwards over a panel, whatever it holds: each of them takes one of the two, in turn from layer to layer. */
+static int left_out(size_t activation, size_t layer, int choice) {
+    return activation > 1 && choice != (int)((activation + layer) % 2);
+}
+
 static void check_dense_forward(void) {
     for (size_t f = 0; f < COUNT(ACTIVATIONS); f++) {
         begin("dense_forward", ACTIVATIONS[f].name);
         for (size_t l = 0; l < COUNT(LAYERS); l++)
             for (int bias = 0; bias < 2; bias++) {
+                if (left_out(f, l, bias)) continue;
                 const size_t B = LAYERS[l].B, I = LAYERS[l].I, O = LAYERS[l].O;
                 struct matrix x = random_matrix(B, I, 2), y = random_matrix(B, O, 3);
                 struct matrix in_parts = copy(y);
@@ -174,6 +182,7 @@ static void check_dense_backward_inputs(void) {
         begin("dense_backward_inputs", ACTIVATIONS[f].name);
         for (size_t l = 0; l < COUNT(LAYERS); l++)
             for (int skips = 0; skips < 2; skips++) {
+                if (left_out(f, l, skips)) continue;
                 const size_t B = LAYERS[l].B, I = LAYERS[l].I, O = LAYERS[l].O;
                 struct matrix x = random_matrix(B, I, 2), dz = random_matrix(B, O, 3), skip = random_matrix(B, I, 1);
                 struct matrix dx = random_matrix(B, I, 4), in_place = copy(x);
@@ -682,9 +691,10 @@ static void check(const struct fbp_kernels *kernels) {
     check_gather();
 }
 
-int main(void) {
-    check(&TABLE(f32, ISA));
-    check(&TABLE(f64, ISA));
+int main(int argc, char **argv) {
+    const char *real = argc > 1 ? argv[1] : "";
+    if (strcmp(real, "f64")) check(&TABLE(f32, ISA));
+    if (strcmp(real, "f32")) check(&TABLE(f64, ISA));
     if (failures) {
         printf("%d failures\n", failures);
         return 1;
