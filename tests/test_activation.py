@@ -118,8 +118,11 @@ POINTS = [
 @each_dtype
 @pytest.mark.parametrize("f, x, y", POINTS, ids=lambda v: repr(v) if not isinstance(v, list) else "")
 def test_forward_at_points_worked_out_elsewhere(isa, f, x, y, dtype):
-    got = forward(f, np.array(x, dtype))
-    np.testing.assert_allclose(got, y, rtol=4 * np.finfo(dtype).eps, atol=0)
+    x = np.array(x, dtype)
+    rtol = np.full(x.shape, 4.0)
+    if f.name == "gelu_tanh":  # an ulp is up to an epsilon
+        rtol = np.maximum(rtol, LIMITS["gelu_tanh"].of(isa) * (1 + np.abs(steepness(f, x))))
+    assert (np.abs(forward(f, x) - y) <= rtol * np.finfo(dtype).eps * np.abs(y)).all()
 
 
 # By hand, from y: relu, leaky relu and elu by their cases; y (1 - y); (1 - y)(1 + y); 1 - exp(-y log 4) with y = 1/2

@@ -220,7 +220,7 @@ static void measure(const struct function *f, const real *x, struct worst *worst
     real y[LANES];
     v_store(y, f->vector(v_load(x)));
     for (int i = 0; i < LANES; i++) {
-        if (x[i] < f->from || x[i] > f->to) continue;
+        if (x[i] < f->from || x[i] > f->to || (f->from == 0 && signbit(x[i]))) continue; /* 0, not -0 */
         worst->inputs++;
         compare(f, x[i], y[i], worst);
     }
