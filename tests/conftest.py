@@ -10,6 +10,7 @@ from fastbp import cpu
 
 # Files in which every test has the mark `slow`: they start processes, train for long or measure speed.
 SLOW = {
+    "test_accuracy",
     "test_board",
     "test_c",
     "test_checkpoint",

@@ -117,7 +117,7 @@ def programs(tmp_path_factory):
         flags = [*ISA_FLAGS[isa], f"-DFBP_REAL={real[1:]}", f'-DVEC_HEADER="{SOURCES / "vec" / isa}.h"']
         optimize = [flag.replace("-O3", "-O2") for flag in C_FLAGS]
         run([*compiler, *optimize, *WARNINGS, *flags, PROGRAMS / "math_test.c", "-o", linked, "-lm"])
-        return run([*runner, linked, "0.005" if runner else "0.05"])
+        return run([*runner, linked])
 
     with ThreadPoolExecutor(os.cpu_count()) as compilers, ThreadPoolExecutor(len(ISAS)) as linkers:
         for isa in reversed(ISAS):  # the emulated one first: it takes the longest
@@ -215,7 +215,7 @@ def test_portable_kernels_agree_but_for_rounding(programs, isa):
 @pytest.mark.parametrize("real", REALS)
 @pytest.mark.parametrize("isa", ISAS)
 def test_vector_functions(programs, isa, real):
-    """The vocabulary lane by lane against scalar C, and the functions of math.h within their documented errors."""
+    """The vocabulary lane by lane against scalar C, and the functions of math.h at the edges."""
     output = output_of(programs, isa, real)
     assert output.startswith(f"{isa} {real}\n") and output.endswith("\nok\n"), output[-4000:]
 

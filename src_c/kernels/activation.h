@@ -25,11 +25,11 @@
  * -alpha and inf, selu -s a and inf, the last three -0 and inf, with slopes 0 and 1; leaky_relu with alpha = 0 makes a
  * nan of -inf. The slope of a nan is a nan, but 0 for relu and alpha for leaky_relu.
  *
- * Errors are those of vec/math.h. softplus adds three roundings (product, quotient, sum) to exp and log1p; elu adds one
- * to expm1, selu two. silu is within 4 ulp, and gelu_tanh within 4 + 3 |v|, as what rounding takes from v moves
- * exp(-|v|) by as much; where the sigmoid is subnormal add |z|/2, since z multiplies its rounding. y + alpha is within
- * an ulp of alpha, y + s a within two of s a. The slopes from z cross 0 at one z < 0: their errors are some ulp of the
- * sum of their terms' magnitudes.
+ * Errors: tests/limits.py has the largest of each function and slope. softplus adds three roundings (product, quotient,
+ * sum) to exp and log1p; elu adds one to expm1, selu two. What rounding takes from alpha z (softplus) or v (gelu_tanh)
+ * moves exp(-|v|) by as much: there the errors grow with 1 + |v|. Subnormal results are as accurate as all others. y +
+ * s a is within an ulp of s a. The slopes from z cross 0 at one z < 0: their errors are in ulp of the sum of their terms'
+ * magnitudes.
  *
  * Sources: Hendrycks, Gimpel, Gaussian Error Linear Units, arXiv:1606.08415, 2016 (gelu, gelu_tanh, silu); Clevert,
  * Unterthiner, Hochreiter, arXiv:1511.07289, 2015 (elu); Klambauer et al., arXiv:1706.02515, 2017 (selu; s and a keep
@@ -54,11 +54,16 @@ FBP_INLINE vreal gate_of(vreal z, int activation) {
     const vreal a = v_min(v_set(GATE_HIGHEST), v_abs(z)); /* this order keeps a nan */
     vreal v = a;
     if (activation == FBP_GELU_TANH) v = v_mul(a, v_fma(v_set(GELU_TANH_CUBIC), v_mul(a, a), v_set(GELU_TANH_LINEAR)));
-    const vreal rest = v_mul(a, v_sigmoid(v_neg(v)));
+    /* z multiplies before the power of two does: where the sigmoid underflows the product need not. */
+    vint n;
+    const vreal reduced = v_exp_below_reduce(v_neg(v), &n), e = v_exp_below_scale(reduced, n);
+    const vreal product = v_exp_below_scale(v_mul(a, reduced), n), q = v_div(e, v_add(v_set(1), e));
+    const vreal rest = v_fnma(product, q, product); /* as in v_sigmoid */
     return v_select(v_lt(z, v_zero()), v_neg(rest), v_sub(z, rest));
 }
 
-/* Its derivative, from that of |z| q, q = sigmoid(-|v|) = e / (1 + e), e = exp(-|v|): it is q (1 - |z| v' (1 - q)). */
+/* Its derivative, from that of |z| q, q = sigmoid(-|v|) = e / (1 + e), e = exp(-|v|): it is q (1 - |z| v' (1 - q)). The power of
+ * two is the last factor, as above. */
 FBP_INLINE vreal gate_slope(vreal z, int activation) {
     const vreal one = v_set(1), a = v_min(v_set(GATE_HIGHEST), v_abs(z));
     vreal v = a, growth = a; /* |z| v' */
@@ -67,8 +72,9 @@ FBP_INLINE vreal gate_slope(vreal z, int activation) {
         v = v_mul(a, v_add(cubic, linear));
         growth = v_mul(a, v_fma(v_set(3), cubic, linear));
     }
-    const vreal e = v_exp(v_neg(v)), inverse = v_div(one, v_add(one, e)), q = v_mul(e, inverse);
-    const vreal slope = v_fnma(v_mul(growth, q), inverse, q);
+    vint n;
+    const vreal e = v_exp_below_reduce(v_neg(v), &n), inverse = v_div(one, v_add(one, v_exp_below_scale(e, n)));
+    const vreal slope = v_exp_below_scale(v_mul(e, v_mul(inverse, v_fnma(growth, inverse, one))), n);
     return v_select(v_lt(z, v_zero()), slope, v_sub(one, slope));
 }
 
@@ -79,7 +85,7 @@ FBP_INLINE vreal activation_of(vreal z, int activation, real alpha) {
     case FBP_SIGMOID: return v_sigmoid(z);
     case FBP_TANH: return v_tanh(z);
     case FBP_SOFTPLUS: {
-        vreal e = v_exp(v_neg(v_abs(v_mul(v_set(alpha), z))));
+        vreal e = v_exp_below(v_neg(v_abs(v_mul(v_set(alpha), z))));
         return v_add(v_max(v_zero(), z), v_div(v_log1p_unit(e), v_set(alpha)));
     }
     case FBP_ELU: return v_select(v_gt(z, v_zero()), z, v_mul(v_set(alpha), v_expm1(z)));

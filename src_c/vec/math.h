@@ -4,27 +4,26 @@
  * Every step is correctly rounded and there are no tables, so on instruction sets with fused multiply-add (AVX2,
  * AVX-512, NEON) the results are the same bits. The portable header rounds v_fma twice and gives others.
  *
- * Range: all numbers. nan gives nan; subnormal arguments and results are treated as all others. The largest error in
- * units in the last place of the exact result, as tests/c/math_test.c holds each header to it, and the largest seen, in
- * 5e8 floats (every ninth) and 1e8 doubles:
+ * Range: all numbers, but for v_exp_below (x <= 0) and v_log1p_unit (0 <= x <= 1). nan gives nan; subnormal arguments
+ * and results are treated as all others. The largest error in units in the last place of the exact result, for both
+ * reals; tests/limits.py has these limits, and tests/test_accuracy.py holds the functions to them:
  *
- *             bound   float   double
- *   exp         1     0.891   0.893    portable: 1.25
- *   expm1       2     1.439   1.593
- *   log         1     0.827   0.852
- *   log1p       2     1.392   1.376
- *   tanh        2.5   2.419   2.433
- *   sigmoid     2.5   2.402   2.485
- *   gelu        8     5.113   6.805   portable: 9
+ *   exp                                  1     portable: 1.25
+ *   expm1                                2
+ *   expm1_below   expm1 for x <= 0       1
+ *   log                                  1
+ *   log1p         for 0 <= x <= 1        1
+ *   tanh                                 2     portable: 2.5
+ *   sigmoid                              2
+ *   gelu                                 8     portable: 9
  *
  * Methods: exp and expm1 by the reduction x = n ln 2 + r with ln 2 in two parts (Cody and Waite, Software Manual for
- * the Elementary Functions, 1980); log by log(1 + f) = log((1 + s)/(1 - s)), s = f / (2 + f), and log1p by carrying what
- * 1 + x rounds away (Tang, Table-driven implementation of the logarithm function, 1990; fdlibm has the same shape);
- * gelu by e^(x^2/2) Phi(-|x|), which is smooth and falls slowly, as a quotient of polynomials with positive
- * coefficients.
+ * the Elementary Functions, 1980); log by log(1 + f) = log((1 + s)/(1 - s)), s = f / (2 + f) (Tang, Table-driven
+ * implementation of the logarithm function, 1990; fdlibm has the same shape); gelu by e^(x^2/2) Phi(-|x|), which is
+ * smooth and falls slowly, as a quotient of polynomials with positive coefficients.
  *
  * Polynomials are our own: minimax fits in 60 digits with the lowest coefficient rounded to the type, the rest fitted
- * again, and so on up. Those of exp by Lawson's reweighted least squares on 80 Chebyshev nodes, as the fixed low
+ * again, and so on up. Those of exp and log1p by Lawson's reweighted least squares on 80 Chebyshev nodes, as the fixed low
  * coefficients break the alternation an exchange method needs; that of log by Remez's exchange; those of gelu by both,
  * with the best of some tens of factors common to both polynomials. */
 #ifndef FBP_VEC_MATH_H
@@ -39,11 +38,14 @@
 #define SIGN_BIT INT32_MIN
 #define INFINITY_BITS 0x7f800000
 #define NAN_BITS 0x7fc00000
-#define EXP_LOWEST -176.0f   /* n >= -2 EXPONENT_BIAS; e^x is 0 from -104 on */
-#define EXP_HIGHEST 89.0f    /* e^x is inf from 88.7228 on */
-#define EXPM1_LOWEST -30.0f  /* e^x - 1 is -1 from -17.4 on */
-#define EXPM1_LEAST 0x1p-25f /* below it e^x - 1 is x */
-#define TANH_HIGHEST 20.0f   /* u / (u + 2) is 1 from 2|x| = 18.1 on */
+#define EXP_LOWEST -176.0f       /* n >= -2 EXPONENT_BIAS; e^x is 0 from -104 on */
+#define EXP_BELOW_LOWEST -157.4f /* n >= -EXPONENT_BIAS - EXP_BELOW_LIFT */
+#define EXP_BELOW_LIFT 100       /* 2^(n + EXP_BELOW_LIFT) is a normal number for all n of which e^x is not 0 */
+#define EXP_BELOW_DROP 0x1p-100f /* 2^-EXP_BELOW_LIFT */
+#define EXP_HIGHEST 89.0f        /* e^x is inf from 88.7228 on */
+#define EXPM1_LOWEST -30.0f      /* e^x - 1 is -1 from -17.4 on */
+#define EXPM1_LEAST 0x1p-25f     /* below it e^x - 1 is x */
+#define TANH_LOWEST -10.0f       /* 1 - e^2x is 1 from -8.7 on */
 #define LOG2_E 0x1.715476p+0f
 #define LN2_HIGH 0x1.62e4p-1f /* 15 bits: n LN2_HIGH is exact */
 #define LN2_LOW 0x1.7f7d1cp-20f
@@ -58,8 +60,12 @@
 static const real exp_q[] = {0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558bp-5f, 0x1.12398ep-7f, 0x1.6a4d34p-10f};
 /* the same; the error relative to e^r - 1 is 2^-31.1 */
 static const real expm1_q[] = {0x1p-1f, 0x1.555556p-3f, 0x1.5554f6p-5f, 0x1.111004p-7f, 0x1.6d3c94p-10f, 0x1.a242dep-13f};
+/* (e^(2r) - 1 - 2r) / (2 r^2) on |r| <= ln(2)/4: expm1_q(2r) times 2 */
+static const real tanh_q[] = {0x1p+0f, 0x1.555556p-1f, 0x1.5554f6p-2f, 0x1.111004p-3f, 0x1.6d3c94p-5f, 0x1.a242dep-7f};
 /* (log((1 + s)/(1 - s)) - 2 s) / s^3 in z = s^2, z <= ((sqrt 2 - 1)/(sqrt 2 + 1))^2; relative error of the log 2^-30.2 */
 static const real log_q[] = {0x1.55557ap-1f, 0x1.995ed2p-2f, 0x1.31e13ap-2f};
+/* the same for |f| <= 1/2, that is z <= 1/25; relative error of the log 2^-28.3 */
+static const real log1p_q[] = {0x1.5555b4p-1f, 0x1.992ac4p-2f, 0x1.36e916p-2f};
 /* e^(x^2/2) Phi(-x) on [0, GELU_HIGHEST] = p(x) / q(x), even and odd powers apart; relative error 2^-26.9 */
 static const real normal_p_even[] = {0x1.05805ap-1f, 0x1.7faa2ap-3f, 0x1.13c94ep-8f};
 static const real normal_p_odd[] = {0x1.cabc4p-2f, 0x1.54627p-5f};
@@ -73,11 +79,14 @@ static const real normal_q_odd[] = {0x1.b60402p+0f, 0x1.eb8038p-2f, 0x1.59a4a4p-
 #define SIGN_BIT INT64_MIN
 #define INFINITY_BITS 0x7ff0000000000000
 #define NAN_BITS 0x7ff8000000000000
-#define EXP_LOWEST -1418.0  /* n >= -2 EXPONENT_BIAS; e^x is 0 from -745.2 on */
-#define EXP_HIGHEST 710.0   /* e^x is inf from 709.79 on */
-#define EXPM1_LOWEST -50.0  /* e^x - 1 is -1 from -37.5 on */
-#define EXPM1_LEAST 0x1p-54 /* below it e^x - 1 is x */
-#define TANH_HIGHEST 40.0   /* u / (u + 2) is 1 from 2|x| = 38.2 on */
+#define EXP_LOWEST -1418.0       /* n >= -2 EXPONENT_BIAS; e^x is 0 from -745.2 on */
+#define EXP_BELOW_LOWEST -1263.7 /* n >= -EXPONENT_BIAS - EXP_BELOW_LIFT */
+#define EXP_BELOW_LIFT 800       /* 2^(n + EXP_BELOW_LIFT) is a normal number for all n of which e^x is not 0 */
+#define EXP_BELOW_DROP 0x1p-800  /* 2^-EXP_BELOW_LIFT */
+#define EXP_HIGHEST 710.0        /* e^x is inf from 709.79 on */
+#define EXPM1_LOWEST -50.0       /* e^x - 1 is -1 from -37.5 on */
+#define EXPM1_LEAST 0x1p-54      /* below it e^x - 1 is x */
+#define TANH_LOWEST -20.0        /* 1 - e^2x is 1 from -18.8 on */
 #define LOG2_E 0x1.71547652b82fep+0
 #define LN2_HIGH 0x1.62e42fefa4p-1 /* 39 bits: n LN2_HIGH is exact */
 #define LN2_LOW -0x1.8432a1b0e2634p-43
@@ -104,9 +113,24 @@ static const real expm1_q[] = {0x1p-1,
                                0x1.27e4d06100f87p-22,
                                0x1.af5f685893f71p-26,
                                0x1.1f857c3b6377cp-29};
+/* (e^(2r) - 1 - 2r) / (2 r^2) on |r| <= ln(2)/4: expm1_q(2r) times 2 */
+static const real tanh_q[] = {0x1p+0,
+                              0x1.5555555555559p-1,
+                              0x1.5555555555557p-2,
+                              0x1.111111110f644p-3,
+                              0x1.6c16c16c156e7p-5,
+                              0x1.a01a01b00daadp-7,
+                              0x1.a01a01ab652f2p-9,
+                              0x1.71ddf7f076ea4p-11,
+                              0x1.27e4d06100f87p-13,
+                              0x1.af5f685893f71p-16,
+                              0x1.1f857c3b6377cp-18};
 /* (log((1 + s)/(1 - s)) - 2 s) / s^3 in z = s^2, z <= ((sqrt 2 - 1)/(sqrt 2 + 1))^2; relative error of the log 2^-59.5 */
 static const real log_q[] = {0x1.5555555555593p-1, 0x1.999999997f9f7p-2, 0x1.249249422a614p-2, 0x1.c71c51d7b042ap-3,
                              0x1.746649b741793p-3, 0x1.39a094a736c4bp-3, 0x1.2f11895fed27bp-3};
+/* the same for |f| <= 1/2, that is z <= 1/25; relative error of the log 2^-55.8 */
+static const real log1p_q[] = {0x1.5555555555772p-1, 0x1.99999998f1a70p-2, 0x1.249249b196097p-2, 0x1.c71c01b3b42d5p-3,
+                               0x1.7474d752fc669p-3, 0x1.3853a682abaeap-3, 0x1.3ab85ea1b4691p-3};
 /* e^(x^2/2) Phi(-x) on [0, GELU_HIGHEST] = p(x) / q(x), even and odd powers apart; relative error 2^-57.5 */
 static const real normal_p_even[] = {0x1.7311d8af1ca2p-1,  0x1.f81809f42e81ap-1,  0x1.8787ba8e8deffp-3,
                                      0x1.51a33367f56b2p-7, 0x1.42ea067b740aap-13, 0x1.5b101666bcabfp-22};
@@ -131,11 +155,12 @@ FBP_INLINE vreal v_polynomial(vreal x, const real *coefficients, size_t n) {
     return y;
 }
 
-/* x = n ln 2 + r + *lost, where *lost is what the rounding of r took. Returns r; the last bits of *n_bits are n + offset. */
-FBP_INLINE vreal v_exp_reduce(vreal x, real offset, vint *n_bits, vreal *lost) {
-    vreal rounder = v_set(ROUNDER + offset), t = v_fma(x, v_set(LOG2_E), rounder), n = v_sub(t, rounder);
+/* x = (n ln 2) unit + r + *lost, where *lost is what the rounding of r took and unit is a power of two. Returns r; the last
+ * bits of *n_bits are n + offset. */
+FBP_INLINE vreal v_exp_reduce(vreal x, real unit, real offset, vint *n_bits, vreal *lost) {
+    vreal rounder = v_set(ROUNDER + offset), t = v_fma(x, v_set(LOG2_E / unit), rounder), n = v_sub(t, rounder);
     *n_bits = v_bits(t);
-    vreal low = v_set(LN2_LOW), exact = v_fnma(n, v_set(LN2_HIGH), x), r = v_fnma(n, low, exact);
+    vreal low = v_set(LN2_LOW * unit), exact = v_fnma(n, v_set(LN2_HIGH * unit), x), r = v_fnma(n, low, exact);
     *lost = v_fnma(n, low, v_sub(exact, r));
     return r;
 }
@@ -159,14 +184,35 @@ FBP_INLINE vreal v_exp(vreal x) {
     /* At EXP_LOWEST both factors of v_exp_scale are 0, so e^-inf is 0 without the slow path that an underflow takes on
      * some processors. The second operands let nan through. */
     vint n;
-    vreal lost, r = v_exp_reduce(v_min(v_set(EXP_HIGHEST), v_max(v_set(EXP_LOWEST), x)), 2 * EXPONENT_BIAS, &n, &lost);
+    vreal lost, r = v_exp_reduce(v_min(v_set(EXP_HIGHEST), v_max(v_set(EXP_LOWEST), x)), 1, 2 * EXPONENT_BIAS, &n, &lost);
     return v_exp_scale(v_exp_reduced(r), n);
 }
 
-/* e^r - 1, for the n and r of v_exp_reduce. For n = 1 and r < 0 most of r cancels in 2 (e^r - 1) + 1. With a float's
- * fraction the errors stay within the bounds all the same; a double's tanh needs back what rounding took from r. */
-FBP_INLINE vreal v_expm1_reduce(vreal x, real offset, vint *n_bits) {
-    vreal lost, r = v_exp_reduce(x, offset, n_bits, &lost), square = v_mul(r, r), q = V_POLYNOMIAL(r, expm1_q);
+/* x = n ln 2 + r for x <= 0. Returns e^r; v_exp_below_scale makes e^x of it, or a multiple of e^x of its multiple. */
+FBP_INLINE vreal v_exp_below_reduce(vreal x, vint *n_bits) {
+    vreal lost;
+    return v_exp_reduced(v_exp_reduce(v_max(v_set(EXP_BELOW_LOWEST), x), 1, EXPONENT_BIAS + EXP_BELOW_LIFT, n_bits, &lost));
+}
+
+/* e 2^n for the n of v_exp_below_reduce; below the smallest normal number rounded once. Without the other end of the exponent
+ * the second factor is a constant. */
+FBP_INLINE vreal v_exp_below_scale(vreal e, vint n) {
+    return v_mul(v_mul(e, v_from_bits(vi_shl(n, FRACTION_BITS))), v_set(EXP_BELOW_DROP));
+}
+
+/* The same bits as v_exp(x), for x <= 0 or a nan, in fewer operations. */
+FBP_INLINE vreal v_exp_below(vreal x) {
+    vint n;
+    vreal e = v_exp_below_reduce(x, &n);
+    return v_exp_below_scale(e, n);
+}
+
+/* unit (e^(r/unit) - 1), for the n and r of v_exp_reduce and the coefficients of that unit. For n = 1 and r < 0 most of r
+ * cancels in 2 (e^r - 1) + 1. With a float's fraction the errors stay within the bounds all the same; a double needs back what
+ * rounding took from r. */
+FBP_INLINE vreal v_expm1_reduce(vreal x, real unit, const real *coefficients, real offset, vint *n_bits) {
+    vreal lost, r = v_exp_reduce(x, unit, offset, n_bits, &lost), square = v_mul(r, r);
+    vreal q = v_polynomial(r, coefficients, sizeof(expm1_q) / sizeof(real));
     return FBP_REAL == 32 ? v_fma(square, q, r) : v_add(r, v_fma(square, q, lost));
 }
 
@@ -174,28 +220,31 @@ FBP_INLINE vreal v_expm1_reduce(vreal x, real offset, vint *n_bits) {
 FBP_INLINE vreal v_expm1(vreal x) {
     /* scale is 2^(n - 1): 2^n would overflow before the result does. */
     vint n;
-    vreal e = v_expm1_reduce(v_min(v_set(EXP_HIGHEST), v_max(v_set(EXPM1_LOWEST), x)), EXPONENT_BIAS - 1, &n);
+    vreal e = v_expm1_reduce(v_min(v_set(EXP_HIGHEST), v_max(v_set(EXPM1_LOWEST), x)), 1, expm1_q, EXPONENT_BIAS - 1, &n);
     vreal scale = v_from_bits(vi_shl(n, FRACTION_BITS));
     vreal y = v_fma(scale, e, v_sub(scale, v_set((real)0.5)));
     return v_select(v_lt(v_abs(x), v_set(EXPM1_LEAST)), x, v_add(y, y));
 }
 
-/* tanh(x) = u / (u + 2) with u = e^(2|x|) - 1, and the sign of x; an error in u fades as u grows. tanh(+-inf) = +-1, nan
- * stays nan, and so do subnormal numbers and the sign of zero. */
+/* |tanh(x)| = q = g / (1 - g) with g = (1 - e^(-2|x|)) / 2, and the sign of x. The result is g + g q, which is q again, but
+ * has only g times the errors of denominator and quotient. tanh(+-inf) = +-1, nan stays nan, and so do subnormal numbers and the
+ * sign of zero. */
 FBP_INLINE vreal v_tanh(vreal x) {
-    vint n, sign = vi_and(v_bits(x), vi_set(SIGN_BIT));
-    vreal a = v_abs(x);
-    vreal e = v_expm1_reduce(v_min(v_set(TANH_HIGHEST), v_add(a, a)), EXPONENT_BIAS, &n);
-    vreal scale = v_from_bits(vi_shl(n, FRACTION_BITS));
-    vreal u = v_fma(scale, e, v_sub(scale, v_set(1)));
-    return v_from_bits(vi_or(v_bits(v_div(u, v_add(u, v_set(2)))), sign));
+    const vint sign = vi_set(SIGN_BIT);
+    vint n;
+    vreal below = v_max(v_set(TANH_LOWEST), v_from_bits(vi_or(v_bits(x), sign)));
+    vreal e = v_expm1_reduce(below, (real)0.5, tanh_q, EXPONENT_BIAS, &n); /* (e^(2r) - 1) / 2 */
+    vreal scale = v_from_bits(vi_shl(n, FRACTION_BITS)), half = v_set((real)0.5);
+    vreal g = v_fnma(scale, e, v_fnma(scale, half, half)), q = v_div(g, v_sub(v_set(1), g));
+    return v_from_bits(vi_or(v_bits(v_fma(g, q, g)), vi_and(v_bits(x), sign)));
 }
 
-/* 1 / (1 + e^-x), from e^-|x|, so that a small result keeps its relative accuracy. sigmoid(-inf) = 0, sigmoid(inf) = 1,
- * nan stays nan; subnormal results are right. */
+/* 1 / (1 + e^-x), from e = e^-|x|, so that a small result keeps its relative accuracy. With q = e / (1 + e) it is e - e q below
+ * 0, which is q again, but has only e times the errors of denominator and quotient, and 1 - q above. sigmoid(-inf) = 0,
+ * sigmoid(inf) = 1, nan stays nan; subnormal results are right. */
 FBP_INLINE vreal v_sigmoid(vreal x) {
-    vreal one = v_set(1), e = v_exp(v_neg(v_abs(x)));
-    return v_div(v_select(v_lt(x, v_zero()), e, one), v_add(one, e));
+    vreal one = v_set(1), e = v_exp_below(v_neg(v_abs(x))), q = v_div(e, v_add(one, e));
+    return v_select(v_lt(x, v_zero()), v_fnma(e, q, e), v_sub(one, q));
 }
 
 /* e^(a^2/2) Phi(-a), 0 <= a <= GELU_HIGHEST, with Phi the distribution function of the standard normal law: Mills'
@@ -214,8 +263,8 @@ FBP_INLINE vreal v_gaussian(vreal a, vreal m) {
     vreal excess = v_fnma(low, low, v_fnma(v_add(high, high), low, v_fnma(high, high, square)));
     vreal half = v_set((real)0.5), lost;
     vint n;
-    vreal r = v_exp_reduce(v_neg(v_mul(half, square)), 2 * EXPONENT_BIAS, &n, &lost);
-    return v_exp_scale(v_mul(m, v_exp_reduced(v_fma(half, excess, r))), n);
+    vreal r = v_exp_reduce(v_neg(v_mul(half, square)), 1, EXPONENT_BIAS + EXP_BELOW_LIFT, &n, &lost);
+    return v_exp_below_scale(v_mul(m, v_exp_reduced(v_fma(half, excess, r))), n);
 }
 
 /* x Phi(x): for x < 0 it is -|x| Phi(-|x|), else what that leaves of x. So a small result keeps its relative accuracy.
@@ -233,11 +282,11 @@ FBP_INLINE vreal v_gelu_slope(vreal x) {
     return v_select(v_lt(x, v_zero()), tail, v_sub(v_set(1), tail));
 }
 
-/* k ln 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2) */
-FBP_INLINE vreal v_log_reduced(vreal k, vreal f) {
-    vreal s = v_div(f, v_add(v_set(2), f)), z = v_mul(s, s);
+/* k ln 2 + log(1 + f), with the coefficients for the range of f. */
+FBP_INLINE vreal v_log_reduced(vreal k, vreal f, const real *coefficients) {
+    vreal s = v_div(f, v_add(v_set(2), f)), z = v_mul(s, s), q = v_polynomial(z, coefficients, sizeof(log_q) / sizeof(real));
     vreal half_square = v_mul(v_mul(v_set((real)0.5), f), f);
-    vreal tail = v_fma(s, v_fma(z, V_POLYNOMIAL(z, log_q), half_square), v_mul(k, v_set(LN2_LOW)));
+    vreal tail = v_fma(s, v_fma(z, q, half_square), v_mul(k, v_set(LN2_LOW)));
     return v_fma(k, v_set(LN2_HIGH), v_sub(f, v_sub(half_square, tail)));
 }
 
@@ -270,29 +319,15 @@ FBP_INLINE vreal v_log(vreal x) {
     vint biased;
     vreal m = v_log_split(normal, &biased);
     vreal k = v_log_exponent(biased, v_select(subnormal, v_set(EXPONENT_BIAS + shift), v_set(EXPONENT_BIAS)));
-    return v_log_edges(x, v_log_reduced(k, v_sub(m, v_set(1))));
+    return v_log_edges(x, v_log_reduced(k, v_sub(m, v_set(1)), log_q));
 }
 
-/* log(1 + x), natural. log1p(-1) = -inf, log1p(inf) = inf, nan below -1; nan stays nan, and so do subnormal numbers and
- * the sign of zero. */
-FBP_INLINE vreal v_log1p(vreal x) {
-    /* 1 + x = u + c exactly, as the smaller is added to the larger (Dekker, 1971). */
-    vreal one = v_set(1), large = v_max(one, x), small = v_min(one, x);
-    vreal u = v_add(large, small), c = v_sub(small, v_sub(u, large));
-    vint biased;
-    vreal m = v_log_split(u, &biased);
-    /* c 2^-k goes to m - 1; 2^(1 - k) is formed first, as 2^-k is subnormal for the largest x. */
-    vreal scale = v_from_bits(vi_shl(vi_sub(vi_set(2 * EXPONENT_BIAS + 1), biased), FRACTION_BITS));
-    vreal f = v_fma(c, v_mul(scale, v_set((real)0.5)), v_sub(m, one));
-    vreal y = v_log_edges(u, v_log_reduced(v_log_exponent(biased, v_set(EXPONENT_BIAS)), f));
-    return v_from_bits(vi_or(v_bits(y), vi_and(v_bits(x), vi_set(SIGN_BIT))));
-}
-
-/* The same bits as v_log1p(x), for 0 <= x <= 1 or a nan: 1 + x = 2^k (1 + f) has k = 0, f = x or k = 1, f = (x - 1)/2. */
+/* log(1 + x), natural, for 0 <= x <= 1; nan stays nan, and so do subnormal numbers. 1 + x = 2^k (1 + f) with k = 0, f = x below
+ * 1/2 and k = 1, f = (x - 1)/2 from there on: both f are exact. */
 FBP_INLINE vreal v_log1p_unit(vreal x) {
     const vreal one = v_set(1), half = v_set((real)0.5);
-    vmask upper = v_ge(v_add(one, x), v_from_bits(vi_set(SQRT_HALF_BITS + ((int_real)1 << FRACTION_BITS))));
-    return v_log_reduced(v_select(upper, one, v_zero()), v_select(upper, v_fma(half, x, v_neg(half)), x));
+    vmask upper = v_ge(x, half);
+    return v_log_reduced(v_select(upper, one, v_zero()), v_select(upper, v_fma(half, x, v_neg(half)), x), log1p_q);
 }
 
 #undef FRACTION_BITS
@@ -301,10 +336,13 @@ FBP_INLINE vreal v_log1p_unit(vreal x) {
 #undef INFINITY_BITS
 #undef NAN_BITS
 #undef EXP_LOWEST
+#undef EXP_BELOW_LOWEST
+#undef EXP_BELOW_LIFT
+#undef EXP_BELOW_DROP
 #undef EXP_HIGHEST
 #undef EXPM1_LOWEST
 #undef EXPM1_LEAST
-#undef TANH_HIGHEST
+#undef TANH_LOWEST
 #undef LOG2_E
 #undef LN2_HIGH
 #undef LN2_LOW
