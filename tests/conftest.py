@@ -21,6 +21,7 @@ SLOW = {
     "test_instructions",
     "test_latency",
     "test_memory",
+    "test_no_memory",
     "test_packaging",
     "test_public_names",
     "test_site",

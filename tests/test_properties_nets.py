@@ -102,13 +102,19 @@ def test_numerical_derivatives(n, seed, dtype, layout):
 
 LAYERS = [fb.Dense(7, "tanh"), fb.LayerNorm(), fb.Dense(3)]
 I, C = 5, 3
+
+
+def fit_loss(trainer, x, y, w):
+    return trainer.fit(x, y, 1, batch_size=min(16, len(x)), sample_weight=w)["loss"][0]
+
+
 OF_DATA = {
     "value_and_grad": lambda t, x, y, w: t.value_and_grad(x, y, sample_weight=w, inputs=True),
     "evaluate": lambda t, x, y, w: t.evaluate(x, y, sample_weight=w),
     "example_gradients": lambda t, x, y, w: t.example_gradients(x, y),
     "example_gradient_norms": lambda t, x, y, w: t.example_gradient_norms(x, y),
     "step": lambda t, x, y, w: (t.step(x, y, sample_weight=w), t.net.parameters.copy()),
-    "fit": lambda t, x, y, w: (t.fit(x, y, 1, batch_size=min(16, len(x)), sample_weight=w)["loss"][0], t.net.parameters.copy()),
+    "fit": lambda t, x, y, w: (fit_loss(t, x, y, w), t.net.parameters.copy()),
 }
 FACTORS = {"fit": 50}  # several updates in which rounding grows; as in test_reference_trainer.py
 
@@ -180,3 +186,73 @@ def test_a_product_with_the_hessian(seed, layouts):
     assert other @ Hv == pytest.approx(v.array @ H_other, rel=1e-10, abs=1e-10)
     H_both = fb.hessian_vector_product(trainer, x.array, y, v.array + 2 * other)
     assert distance(H_both, Hv + 2 * H_other) <= 1e-10
+
+
+# --------------------------------------------------------------------------------------------------------- random nets
+
+some_width = st.integers(1, 20)
+some_activation = st.sampled_from([f.name for f in fb.layers.ACTIVATIONS])
+some_layers = st.lists(
+    st.one_of(
+        st.tuples(st.just("dense"), some_width, some_activation, st.booleans()),
+        st.tuples(st.just("residual"), some_width, some_activation, st.booleans()),
+        st.sampled_from([("layer norm",), ("batch norm",), ("dropout",), ("softmax",)]),
+    ),
+    max_size=4,
+)
+
+
+def layers_of(choices, inputs):
+    """A net of those layers; a residual block has its input's width, or a projection."""
+    layers, width = [], inputs
+    for kind, *more in choices:
+        if kind == "dense":
+            layers.append(fb.Dense(more[0], more[1], bias=more[2]))
+            width = more[0]
+        elif kind == "residual":
+            outputs = more[0] if more[2] else width
+            inside = [fb.Dense(more[0], more[1]), fb.Dense(outputs)]
+            layers.append(fb.Residual(inside, projection=True) if outputs != width else fb.Residual(inside))
+            width = outputs
+        else:
+            layers.append(
+                {"layer norm": fb.LayerNorm(), "batch norm": fb.BatchNorm(), "dropout": fb.Dropout(0.3)}.get(kind)
+                or fb.Softmax()
+            )
+    return [*layers, fb.Dense(C)]
+
+
+@fewer_examples
+@given_by(
+    choices=some_layers,
+    inputs=some_width,
+    B=st.integers(2, LARGEST),
+    batch=st.integers(1, LARGEST),
+    dtype=st.sampled_from(DTYPES),
+    loss=st.sampled_from(["softmax_cross_entropy", "mean_squared_error", "huber", "binary_cross_entropy"]),
+    optimizer=st.sampled_from(["sgd", "adam", "rmsprop", "adagrad"]),
+    seed=seeds,
+)
+def test_random_nets(choices, inputs, B, batch, dtype, loss, optimizer, seed):
+    """Training has the same bits whatever the number of threads, and in float64 by SGD it is the twin's. (Other optimisers
+    divide by the size of a gradient, which may be nothing but rounding.)"""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, (B, inputs))
+    y = rng.integers(0, C, B) if loss == "softmax_cross_entropy" else rng.uniform(0, 1, (B, C))
+    layers = layers_of(choices, inputs)
+    batch = min(batch, B)
+    if ("batch norm",) in choices and 1 in (batch, B % batch):  # a minibatch of one row has no variance
+        batch = B
+
+    def trained(home, optimizer, dtype, **more):
+        net = home.Network(inputs, layers, dtype=dtype, seed=1)
+        trainer = home.Trainer(net, loss, optimizer=optimizer, seed=2, **more)
+        targets = y if y.ndim == 1 else y.astype(dtype)
+        history = trainer.fit(x.astype(dtype), targets, 2, batch_size=batch)
+        return np.array(history["loss"]), net.parameters.copy()
+
+    assert_same_bits(
+        trained(fb, optimizer, dtype, n_threads=1), trained(fb, optimizer, dtype, n_threads=3), "threads 1 and 3"
+    )
+    for got, expected in zip(trained(fb, "sgd", "float64"), trained(reference, "sgd", "float64"), strict=True):
+        assert distance(got, expected) <= 1e-9
