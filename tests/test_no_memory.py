@@ -1,7 +1,7 @@
 """MemoryError where the system gives no memory: nothing has changed then, nothing is kept, and the next call succeeds.
 
-c/no_memory.c (see test_c.py) lets every allocation of the C core fail. Here the address space of a process is limited, so
-that what the bindings allocate cannot be had.
+c/no_memory.c (see test_c.py) lets every allocation of the C core fail. Here the address space of a process is limited,
+so that what the bindings allocate cannot be had.
 """
 
 import os
@@ -105,7 +105,7 @@ CASES = {
 
 
 def run(text):
-    # The C library would keep large blocks that are freed for the next ones, unless told from which size on to return them.
+    # The C library would keep large blocks for the next ones, unless told from which size on to return them.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, "-c", PROGRAM + textwrap.dedent(text)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, env=environment)

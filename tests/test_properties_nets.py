@@ -1,7 +1,7 @@
 """Properties of what takes arrays outside fastbp.ops: metrics, numerical derivatives, networks and trainers.
 
-As in test_properties.py, arrays lie in memory in any way. The result has the bits of a call with plain copies, is that of
-an oracle which computes it otherwise, and no byte of an argument changes.
+As in test_properties.py, arrays lie in memory in any way. The result has the bits of a call with plain copies, is that
+of an oracle which computes it otherwise, and no byte of an argument changes.
 """
 
 import numpy as np
@@ -234,8 +234,10 @@ def layers_of(choices, inputs):
     seed=seeds,
 )
 def test_random_nets(choices, inputs, B, batch, dtype, loss, optimizer, seed):
-    """Training has the same bits whatever the number of threads, and in float64 by SGD it is the twin's. (Other optimisers
-    divide by the size of a gradient, which may be nothing but rounding.)"""
+    """Training has the same bits whatever the number of threads, and in float64 by SGD it is the twin's.
+
+    Other optimisers divide by the size of a gradient, which may be nothing but rounding.
+    """
     rng = np.random.default_rng(seed)
     x = rng.uniform(-1, 1, (B, inputs))
     y = rng.integers(0, C, B) if loss == "softmax_cross_entropy" else rng.uniform(0, 1, (B, C))
