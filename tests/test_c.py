@@ -1,10 +1,10 @@
 """The C sources below Python: every kernel and every vector function, on each instruction set, compiled here and run.
 
 Two small programs are linked to the kernels: c/kernel_bits.c runs every kernel, c/math_test.c every vector operation
-and function. A third, c/no_memory.c, is linked to all but cpu.c and lets each allocation fail. The kernels are the object files that the last build left in build/, unless a source has changed since;
-all others are compiled here. Instruction sets with fused multiply-add must agree bit for bit. NEON runs under emulation
-where a cross compiler and an emulator are installed; its kernels are compiled with less optimization, on which no bit
-depends.
+and function. A third, c/no_memory.c, is linked to all but cpu.c and lets each allocation fail. The kernels are the
+object files that the last build left in build/, unless a source has changed since; all others are compiled here.
+Instruction sets with fused multiply-add must agree bit for bit. NEON runs under emulation where a cross compiler and an
+emulator are installed; its kernels are compiled with less optimization, on which no bit depends.
 """
 
 import ast
