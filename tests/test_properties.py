@@ -83,7 +83,7 @@ class Placed:
         for axis in reversed(order):
             strides[axis] = extent * abs(steps[axis])
             extent *= abs(steps[axis]) * max(shape[axis], 1)
-        memory = np.full(extent + 3 * MARGIN + 8 * dtype.itemsize, 0xAA, np.uint8)
+        memory = np.full(extent + 3 * MARGIN + 8 * dtype.itemsize, 0x7F, np.uint8)  # large reals
         start = -memory.ctypes.data % 64 + MARGIN + layout.offset * dtype.itemsize + layout.misaligned
         for axis, step in enumerate(steps):
             if step < 0 and shape[axis]:
@@ -390,7 +390,7 @@ def calls_of(operation):
             "sizes": st.fixed_dictionaries({letter: st.integers(0, LARGEST) for letter in [*letters, "*"]}),
             "layouts": st.fixed_dictionaries({name: some_layout for name in operation.arrays}),
             "wrong": st.sampled_from([*[(None, None)] * 2 * len(FLAWS), *product(operation.arrays, FLAWS)]),
-            "shares": st.booleans(),
+            "shares": one_of(False, False, True),
         }
     )
 
@@ -409,7 +409,10 @@ class Call:
         self.special = operation.special and bool(self.rng.integers(2))
         self.placed, self.arguments, self.refusals = {}, {}, set()
         for name, array in operation.arrays.items():
-            self.choose(name, array, layouts[name], wrong[1] if wrong[0] == name else None)
+            if shares:
+                self.choose(name, array, PLAIN, None)
+            else:
+                self.choose(name, array, layouts[name], wrong[1] if wrong[0] == name else None)
         if shares:
             self.share_memory()
         self.check_dtypes()
@@ -476,22 +479,18 @@ class Call:
 
     def share_memory(self):
         """Let one argument lie over the memory of another, wholly or in part, or right beside it."""
-        names = [
-            name
-            for name, array in self.operation.arrays.items()
-            if isinstance(self.arguments[name], np.ndarray) and name in self.placed and not array.labels
-        ]
-        if len(names) < 2 or self.refusals:
+        # Of one range of values: what is a variance or lies in [0, 1] must still be that.
+        by_range: dict[Any, list[str]] = {}
+        for name, array in self.operation.arrays.items():
+            if name in self.placed and not array.labels and self.arguments[name].size:
+                by_range.setdefault((array.low, array.high, self.arguments[name].dtype), []).append(name)
+        pairs = [pair for names in by_range.values() for pair in permutations(names, 2)]
+        if not pairs:
             return
-        first, second = self.rng.permutation(names)[:2].tolist()
+        first, second = pairs[int(self.rng.integers(len(pairs)))]
         below, above = self.arguments[first], self.arguments[second]
-        if below.dtype != above.dtype or not above.size:
-            return
-        # Not of values: what is a variance or lies in [0, 1] must still be that.
         specs = [self.operation.arrays[name] for name in (first, second)]
-        if (specs[0].low, specs[0].high) != (specs[1].low, specs[1].high):
-            return
-        shift = int(self.rng.integers(-above.size, below.size + 1))
+        shift = int(self.rng.integers(-above.size, below.size + 1)) * int(self.rng.random() < 0.8)
         length = below.size + 2 * above.size
         values = values_of(specs[0], (length,), below.dtype, self.numbers, self.rng, False, 0)
         placed = Placed(values, PLAIN)
