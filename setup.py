@@ -39,7 +39,8 @@ CYTHON_FLAGS = ["-O2"]  # -O3 takes longer to compile and has nothing to unroll 
 
 # Flags added last, so that they win over the ones above. With FBP_SMALL the kernels compile in a tenth of the time.
 SANITIZERS = {
-    "sanitize": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+    # Python's own -fwrapv would define what a signed integer that overflows is.
+    "sanitize": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-wrapv"],
     "sanitize-threads": ["-fsanitize=thread"],
 }
 BUILDS = {
