@@ -11,8 +11,8 @@ class DivergenceError(ArithmeticError):
     Parameters
     ----------
     what : {"loss", "gradient", "update"}
-        What was not finite; "update": a parameter, an element of the optimiser's state or of the running statistics of a
-        batch norm, after the update.
+        What was not finite; "update": a parameter, an element of the optimiser's state or a running statistic after
+        the update.
     epoch : int or None
         The epoch that failed, numbered from 0 over the trainer's life; None in ``Trainer.step``.
     step : int

@@ -22,6 +22,7 @@ SLOW = {
     "test_instructions",
     "test_latency",
     "test_memory",
+    "test_no_memory",
     "test_packaging",
     "test_public_names",
     "test_site",

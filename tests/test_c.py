@@ -1,10 +1,10 @@
 """The C sources below Python: every kernel and every vector function, on each instruction set, compiled here and run.
 
 Two small programs are linked to the kernels: c/kernel_bits.c runs every kernel, c/math_test.c every vector operation
-and function. The kernels are the object files that the last build left in build/, unless a source has changed since;
-all others are compiled here. Instruction sets with fused multiply-add must agree bit for bit. NEON runs under emulation
-where a cross compiler and an emulator are installed; its kernels are compiled with less optimization, on which no bit
-depends.
+and function. A third, c/no_memory.c, is linked to all but cpu.c and lets each allocation fail. The kernels are the
+object files that the last build left in build/, unless a source has changed since; all others are compiled here.
+Instruction sets with fused multiply-add must agree bit for bit. NEON runs under emulation where a cross compiler and an
+emulator are installed; its kernels are compiled with less optimization, on which no bit depends.
 """
 
 import ast
@@ -109,8 +109,9 @@ def programs(tmp_path_factory):
         source = PROGRAMS / "kernel_bits.c"
         run([*compiler, "-std=c11", "-O1", "-ffp-contract=off", *WARNINGS, f"-DISA={isa}", f"-I{SOURCES}", source,
              *(job.result() for job in objects), "-o", linked, "-lm"])  # fmt: skip
+        sweep = [] if runner else ["sweep"]
         with ThreadPoolExecutor(len(REALS)) as halves:
-            return "".join(halves.map(lambda real: run([*runner, linked, real]), REALS))
+            return "".join(halves.map(lambda real: run([*runner, linked, real, *sweep]), REALS))
 
     def math_test(isa, real, compiler, runner):
         linked = folder / f"math_test_{isa}_{real}"
@@ -250,3 +251,33 @@ def test_no_warnings(compiler):
 
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         list(workers.map(check, sources))
+
+
+# ------------------------------------------------------------------------------------------------- failing allocations
+
+# These do not allocate in the implementations of Linux.
+HARMLESS = {f"pthread_{name}" for name in ("cond_broadcast", "cond_init", "cond_wait", "detach", "mutex_init",
+                                           "mutex_lock", "mutex_unlock", "once")}  # fmt: skip
+WRAPPED = ["malloc", "calloc", "free", "pthread_atfork", "pthread_create", "pthread_key_create", "pthread_setspecific"]
+
+
+@pytest.mark.skipif(platform.system() == "Darwin", reason="its linker has no --wrap")
+def test_every_allocation_and_every_start_of_a_thread_may_fail(tmp_path):
+    compiler = native_compiler()
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    isa = next((name for name in ("avx2", "neon") if name in fb.cpu.available()), "portable")
+    names = [path.stem for path in SOURCES.glob("*.c") if path.stem != "cpu"]  # which needs all of isa/
+    objects = []
+    for name, flags in [*((name, []) for name in names), (f"isa/{isa}_f32", [*ISA_FLAGS[isa], "-O1"])]:
+        objects.append(built_object(name) or tmp_path / f"{Path(name).name}.o")
+        if not objects[-1].exists():
+            run([*compiler, *C_FLAGS, *flags, f"-I{SOURCES}", "-c", SOURCES / f"{name}.c", "-o", objects[-1]])
+    # What the core calls must be in the list above, or it would be tested without being told.
+    called = {line.split()[-1] for path in objects for line in run(["nm", "-u", path]).splitlines()}
+    allocate = {"malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "memalign", "mmap", "strdup", "free"}
+    assert called & (allocate | {name for name in called if name.startswith("pthread_")}) <= set(WRAPPED) | HARMLESS
+    program = tmp_path / "no_memory"
+    run([*compiler, "-std=c11", "-O1", *WARNINGS, f"-DISA={isa}", f"-I{SOURCES}", PROGRAMS / "no_memory.c", *objects,
+         "-o", program, "-lm", "-pthread", *(f"-Wl,--wrap={name}" for name in WRAPPED)])  # fmt: skip
+    assert run([program]) == "ok\n"

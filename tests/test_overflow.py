@@ -48,7 +48,7 @@ def unchanged(before, after):
 
 
 def train_until_it_diverges(trainer, update, most=60):
-    """Make updates; return what diverged, or None. All is finite after each, and unchanged by the one that is not made."""
+    """Make updates; return what diverged, or None. All stays finite, and nothing is changed by an update not made."""
     for _ in range(most):
         before = state(trainer)
         try:

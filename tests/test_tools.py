@@ -43,13 +43,15 @@ def test_the_debug_build(monkeypatch):
     assert {"-O0", "-g"} <= set(compiler) and "-g0" not in compiler
 
 
-def test_the_sanitizer_build(monkeypatch):
-    compiler, linker = flags_of("sanitize", monkeypatch)
-    assert "-fsanitize=address,undefined" in compiler and "-fsanitize=address,undefined" in linker
+@pytest.mark.parametrize("build, flag", [("sanitize", "address,undefined"), ("sanitize-threads", "thread")])
+def test_the_sanitizer_builds(build, flag, monkeypatch):
+    compiler, linker = flags_of(build, monkeypatch)
+    assert f"-fsanitize={flag}" in compiler and f"-fsanitize={flag}" in linker and "-DFBP_SMALL" in compiler
 
 
 def test_an_unknown_build_is_refused(monkeypatch):
-    with pytest.raises(SystemExit, match="FASTBP_BUILD must be one of release, debug, sanitize, got 'fast'"):
+    known = "release, debug, sanitize, sanitize-threads"
+    with pytest.raises(SystemExit, match=f"FASTBP_BUILD must be one of {known}, got 'fast'"):
         flags_of("fast", monkeypatch)
 
 

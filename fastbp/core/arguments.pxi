@@ -8,10 +8,13 @@ cdef enum:
     MOST_ARGUMENTS = 8
 
 # The buffers of one call. `item` is the size of its reals, 0 until the first has come: all others must be like it.
+# `updated` has a bit for each of the views that the call updates in place, and `names` their names: see `updatable`.
 cdef struct Arguments:
     Py_buffer views[MOST_ARGUMENTS]
     int count
     Py_ssize_t item
+    unsigned updated
+    PyObject *names[MOST_ARGUMENTS]
 
 
 cdef enum:
@@ -94,7 +97,8 @@ cdef Flaw look_at(Arguments *args, object x, char format, int ndim, int flags) n
         return WRONG_DTYPE
     if ndim != ANY and view.ndim != ndim:
         return WRONG_DIMENSIONS
-    if <uintptr_t>view.buf % <size_t>view.itemsize != 0:
+    # An array without elements may lie anywhere: NumPy calls it aligned.
+    if view.len != 0 and <uintptr_t>view.buf % <size_t>view.itemsize != 0:
         return MISALIGNED
     return READY
 
@@ -133,6 +137,48 @@ cdef inline Py_buffer *real_out(Arguments *args, str name, object x, int ndim) e
     if look_at(args, x, b'r', ndim, PyBUF_WRITABLE) == READY:
         return &args.views[count]
     return prepared(args, count, item, name, x, ndim, PyBUF_WRITABLE)
+
+
+cdef inline Py_buffer *updatable(Arguments *args, str name, object x, int ndim) except NULL:
+    """Get the buffer of an array of reals that C reads and writes to. `separate` must follow when all buffers have come.
+    name: a literal, of which no reference is kept."""
+    cdef int count = args.count
+    view = real_out(args, name, x, ndim)
+    args.updated |= 1u << count
+    args.names[count] = <PyObject *>name
+    return view
+
+
+cdef int separate(Arguments *args) except -1:
+    """Refuse arrays that are updated and share memory. Replace those that are only read, and share memory with one that is
+    updated, by copies: kernels read and write vector by vector."""
+    cdef int i, j
+    for i in range(args.count):
+        if not args.updated >> i & 1:
+            continue
+        for j in range(args.count):
+            if i == j or not overlap(&args.views[i], &args.views[j]):
+                continue
+            if args.updated >> j & 1:
+                raise ValueError(f"{<object>args.names[i]} and {<object>args.names[j]} share memory: "
+                                 "arrays that are updated must not overlap")
+            replace_by_copy(&args.views[j])
+    return 0
+
+
+cdef inline bint overlap(const Py_buffer *a, const Py_buffer *b) noexcept:
+    return (a.len > 0 and b.len > 0 and <uintptr_t>a.buf < <uintptr_t>b.buf + <size_t>b.len
+            and <uintptr_t>b.buf < <uintptr_t>a.buf + <size_t>a.len)
+
+
+cdef int replace_by_copy(Py_buffer *view) except -1:
+    cdef Py_buffer copied
+    copy = (<object>view.obj).copy()
+    if PyObject_GetBuffer(copy, &copied, PyBUF_ND | PyBUF_FORMAT) != 0:
+        return -1
+    PyBuffer_Release(view)
+    view[0] = copied
+    return 0
 
 
 cdef Py_buffer *prepared(Arguments *args, int count, Py_ssize_t item, str name, object x, int ndim,

@@ -198,11 +198,11 @@ def batch_norm_running(running_mean, running_variance, mean, variance, rows, mom
     cdef size_t N
     cdef size_t B
     cdef double share
-    args.count = args.item = 0
+    args.count = args.item = args.updated = 0
     try:
-        running_mean_ = real_out(&args, "running_mean", running_mean, 1)
+        running_mean_ = updatable(&args, "running_mean", running_mean, 1)
         N = elements(running_mean_)
-        running_variance_ = real_out(&args, "running_variance", running_variance, 1)
+        running_variance_ = updatable(&args, "running_variance", running_variance, 1)
         match_length("running_variance", running_variance_, N, "running_mean", "elements")
         mean_ = real(&args, "mean", mean, 1)
         match_length("mean", mean_, N, "running_mean", "elements")
@@ -212,6 +212,7 @@ def batch_norm_running(running_mean, running_variance, mean, variance, rows, mom
         share = number("momentum", momentum, LEAST_ABOVE_0, INFINITY)
         if share > 1:
             raise ValueError(f"momentum must be at most 1, got {share}")
+        separate(&args)
         kernels = kernels_for(args.item)
         if N:
             kernels.batch_norm_running(mean_.buf, variance_.buf, share, running_mean_.buf, running_variance_.buf, B, N)

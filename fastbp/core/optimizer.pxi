@@ -5,14 +5,14 @@ cdef struct Update:
     Arguments args
     fbp_optimizer o
     const Py_buffer *w
-    const void *g
+    const Py_buffer *g
     void *moments[3]
     uint64_t t
     double learning_rate
 
 
 cdef int begin_update(Update *u, int kind, object learning_rate, object weight_decay) except -1:
-    u.args.count = u.args.item = 0
+    u.args.count = u.args.item = u.args.updated = 0
     memset(&u.o, 0, sizeof(u.o))
     memset(&u.moments, 0, sizeof(u.moments))
     u.o.kind = kind
@@ -23,16 +23,16 @@ cdef int begin_update(Update *u, int kind, object learning_rate, object weight_d
 
 
 cdef int update_of(Update *u, object w, object g) except -1:
-    w_ = real_out(&u.args, "w", w, ANY)
+    w_ = updatable(&u.args, "w", w, ANY)
     g_ = real(&u.args, "g", g, ANY)
     match_shape("g", g_, "w", w_)
-    u.w, u.g = w_, g_.buf
+    u.w, u.g = w_, g_
     return 0
 
 
 cdef int update_moment(Update *u, str name, object moment, int slot) except -1:
     """Check a moment that the optimiser has whatever its hyperparameters are."""
-    moment_ = real_out(&u.args, name, moment, ANY)
+    moment_ = updatable(&u.args, name, moment, ANY)
     match_shape(name, moment_, "w", u.w)
     u.moments[slot] = moment_.buf
     return 0
@@ -44,18 +44,21 @@ cdef int update_optional(Update *u, str name, object moment, int slot, str neede
         update_moment(u, name, moment, slot)
         if needed is None:
             u.moments[slot] = NULL
+            u.args.updated ^= 1u << (u.args.count - 1)
     elif needed is not None:
         raise ValueError(f"{name} is needed when {needed}: zeros before the first step")
     return 0
 
 
-cdef void make_update(Update *u) noexcept:
+cdef int make_update(Update *u) except -1:
     cdef size_t N = elements(u.w)
+    separate(&u.args)
     kernels = kernels_for(u.args.item)
     if N:
         state = let_go(N)
-        kernels.optimizer[u.o.kind](&u.o, u.w.buf, u.g, NULL, u.moments, u.t, u.learning_rate, 1, N)
+        kernels.optimizer[u.o.kind](&u.o, u.w.buf, u.g.buf, NULL, u.moments, u.t, u.learning_rate, 1, N)
         take_back(state)
+    return 0
 
 
 def sgd_step(w, g, v, learning_rate, momentum, weight_decay, nesterov):
@@ -132,13 +135,14 @@ def penalty(w, g, l1, l2):
     cdef Arguments args
     cdef size_t N
     cdef double first, second, result = 0
-    args.count = args.item = 0
+    args.count = args.item = args.updated = 0
     try:
         w_ = real(&args, "w", w, ANY)
-        g_ = real_out(&args, "g", g, ANY)
+        g_ = updatable(&args, "g", g, ANY)
         match_shape("g", g_, "w", w_)
         first = number("l1", l1, 0, INFINITY)
         second = number("l2", l2, 0, INFINITY)
+        separate(&args)
         N = elements(w_)
         kernels = kernels_for(args.item)
         if N:
@@ -197,12 +201,13 @@ def weight_average(average, w, decay):
     cdef Arguments args
     cdef size_t N
     cdef double share
-    args.count = args.item = 0
+    args.count = args.item = args.updated = 0
     try:
-        average_ = real_out(&args, "average", average, ANY)
+        average_ = updatable(&args, "average", average, ANY)
         w_ = real(&args, "w", w, ANY)
         match_shape("w", w_, "average", average_)
         share = number("decay", decay, 0, 1)
+        separate(&args)
         N = elements(average_)
         kernels = kernels_for(args.item)
         if N:

@@ -4,7 +4,8 @@ Every function has a twin of the same name and signature in ``fastbp.reference``
 
 Arrays are of float32 or float64, those of one call all of the same; results have that dtype too. An array that is not
 contiguous or not aligned is copied first. Where an array is updated in place, that is refused instead. Results do not
-share memory with arguments.
+share memory with arguments. An argument that is only read may share memory with one that is updated: it counts as it
+was before the call. Two arguments that are updated may not.
 
 Every function tries the core first, which takes arrays that are ready as they are and refuses the rest in few words.
 Only then do the checks of `fastbp._support.arguments` get ready what can be, and say what is wrong with what cannot.

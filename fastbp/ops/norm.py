@@ -176,7 +176,7 @@ def batch_norm_running(
     Parameters
     ----------
     running_mean, running_variance : ndarray (N,)
-        Updated in place: contiguous, aligned and writeable, or ValueError.
+        Updated in place: contiguous, aligned, writeable and without memory in common, or ValueError.
     mean, variance : ndarray (N,)
         What batch_norm_forward returned.
     rows : int

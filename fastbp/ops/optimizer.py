@@ -3,7 +3,8 @@
 All arrays have one shape, which may be any, and one dtype. Scalars are formed in float64 and rounded once to that
 dtype. Formulas and names of hyperparameters are PyTorch's.
 
-What is updated must be contiguous, aligned and writeable: ValueError otherwise. TypeError for an argument that is not
+What is updated must be contiguous, aligned and writeable, and share no memory with another argument that is updated:
+ValueError otherwise. TypeError for an argument that is not
 an array of float32 or float64, or whose dtype differs from that of w; ValueError for shapes that differ and
 hyperparameters out of range. Nothing is changed then.
 """

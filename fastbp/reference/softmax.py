@@ -24,7 +24,7 @@ def softmax_forward(x: NDArray[Any]) -> NDArray[Any]:
     y : ndarray (B, C)
         Each row sums to 1.
     """
-    e = np.exp(x - x.max(axis=1, keepdims=True))
+    e = np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf))
     return e / e.sum(axis=1, keepdims=True)
 
 

@@ -562,7 +562,7 @@ class Trainer:
         return Update(loss, weight, squared_norm, layer_squares, rate)
 
     def _take(self, gradient: NDArray[Any], rate: float, passes: list[list[Any]]) -> bool:
-        """The parts of an update that follow the gradient: clipping, the optimiser, the average, the running statistics.
+        """The parts of an update that follow the gradient: clipping, optimiser, average, running statistics.
 
         Returns
         -------

@@ -64,8 +64,11 @@ typedef uint64_t uint_real;
 #define FBP_EXPAND(name, real_name, isa) FBP_PASTE(name, real_name, isa)
 #define FBP(name) FBP_EXPAND(name, FBP_REAL_NAME, FBP_ISA)
 
+/* FBP_SMALL is defined in builds that must compile fast and may run slowly: no loop is unrolled, and the compiler decides what is
+ * inlined. No bit of a result depends on it. */
+
 /* FBP_SPECIALIZE is for a function some of whose arguments are constants at every call: it must be inlined there. */
-#if defined(__GNUC__) || defined(__clang__)
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(FBP_SMALL)
 #define FBP_SPECIALIZE static inline __attribute__((always_inline))
 #else
 #define FBP_SPECIALIZE static inline
@@ -97,7 +100,9 @@ typedef uint64_t uint_real;
 #endif
 
 /* Before a loop with a constant count below 17: unrolled whole, so that an array indexed by it stays in registers. */
-#if defined(__clang__)
+#if defined(FBP_SMALL)
+#define FBP_UNROLL
+#elif defined(__clang__)
 #define FBP_UNROLL _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__)
 #define FBP_UNROLL _Pragma("GCC unroll 16")

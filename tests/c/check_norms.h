@@ -6,9 +6,8 @@
 
 /* ----------------------------------------------------------------------------------------- norms and dropout */
 
-static const struct {
-    size_t B, N;
-} BLOCKS[] = {
+static const struct pair BLOCKS[] = {
+    /* B, N */
     {1, 1}, {2, 3}, {3, 16}, {4, 17}, {5, 8}, {9, 33}, {7, 64}, {257, 40}, {600, 5}, {11, 131}, {2, 4100}, {30, 9},
 };
 
@@ -96,9 +95,9 @@ static void check_norms(void) {
     for (int by_column = 0; by_column < 2; by_column++)
         for (int stage = by_column ? 0 : 1; stage < 4; stage++) {
             begin(by_column ? "batch_norm" : "layer_norm", stages[stage]);
-            for (size_t l = 0; l < COUNT(BLOCKS); l++)
+            for (size_t l = 0; l < count_of_pairs(COUNT(BLOCKS)); l++)
                 for (int affine = 0; affine < 2; affine++) {
-                    const size_t B = BLOCKS[l].B, N = BLOCKS[l].N, statistics = by_column ? N : B;
+                    const size_t B = pair_at(BLOCKS, l).a, N = pair_at(BLOCKS, l).b, statistics = by_column ? N : B;
                     struct matrix x = filled(B, N, 2, -3, 5), dz = random_matrix(B, N, 1), y = random_matrix(B, N, 3);
                     struct matrix dx = random_matrix(B, N, 4), over_x = copy(x), over_dz = copy(dz), y3 = copy(y);
                     struct fbp_norm n;
@@ -142,8 +141,8 @@ static void check_norms(void) {
             end();
         }
     begin("batch_norm", "rstd");
-    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-        const size_t N = LENGTHS[l];
+    for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++) {
+        const size_t N = length_at(LENGTHS, l);
         void *variance = filled(1, N, 0, 0, 2).at, *rstd = vector(N);
         k->batch_norm_rstd(variance, 1e-3, rstd, N);
         k->batch_norm_rstd(variance, 1e-3, variance, N);
@@ -152,8 +151,8 @@ static void check_norms(void) {
     }
     end();
     begin("batch_norm", "running");
-    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-        const size_t N = LENGTHS[l];
+    for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++) {
+        const size_t N = length_at(LENGTHS, l);
         void *mean = vector(N), *variance = vector(N), *its_mean = vector(N), *its_variance = vector(N);
         k->batch_norm_running(its_mean, its_variance, 0.1, mean, variance, 7, N);
         take_vector(mean, N);

@@ -9,6 +9,8 @@
  * - one part, or three that may pack their operands: the same bits; B or its transpose: the same bits; in place or not: the same bits;
  * - nothing is read past the end of an array (each ends at a page without access), nor used between two rows (nan lies
  *   there), and nothing is written there.
+ * With an argument it then sweeps all lengths up to three vectors and one element, with arrays that end at such a page and with
+ * arrays that begin right after one: the same bits, and nothing is read or written before an array either.
  * Prints "ok" and returns 0 when all is well. */
 #define _DEFAULT_SOURCE
 
@@ -18,9 +20,8 @@
 
 /* -------------------------------------------------------------------------------------------------- products */
 
-static const struct {
-    size_t M, N, K;
-} PRODUCTS[] = {
+static const struct sizes PRODUCTS[] = {
+    /* M, N, K */
     {1, 1, 1},      {5, 3, 7},       {14, 32, 16},   {15, 33, 17},    {6, 16, 256},   {29, 65, 257}, {131, 7, 20},
     {43, 40, 530},  {3, 9, 0},       {112, 300, 33}, {60, 1022, 270}, {132, 1022, 5}, /* with the gap, rows of B are 4 KiB apart: copied */
     {16, 1, 255},   {33, 10, 257},   {40, 3, 513},   {19, 12, 512},   {17, 6, 41}, /* narrow: rows of A in the lanes */
@@ -49,10 +50,11 @@ static struct matrix transposed(struct matrix m, size_t gap) {
 
 static void check_gemm(void) {
     begin("gemm", "");
-    for (size_t p = 0; p < COUNT(PRODUCTS); p++)
+    for (size_t p = 0; p < count_of_sizes(COUNT(PRODUCTS)); p++)
         for (int mode = 0; mode < 3; mode++)
             for (int transpose_a = 0; transpose_a < 2; transpose_a++) {
-                const size_t M = PRODUCTS[p].M, N = PRODUCTS[p].N, K = PRODUCTS[p].K;
+                const struct sizes size = sizes_at(PRODUCTS, p);
+                const size_t M = size.a, N = size.b, K = size.c;
                 struct matrix a = transpose_a ? random_matrix(K, M, 3) : random_matrix(M, K, 1);
                 struct matrix b = random_matrix(K, N, 2), c = random_matrix(M, N, 5);
                 struct matrix in_parts = copy(c), turned = copy(c), bt = transposed(b, 3);
@@ -99,9 +101,8 @@ static const struct {
 };
 _Static_assert(COUNT(ACTIVATIONS) == FBP_ACTIVATIONS, "every activation has a row");
 
-static const struct {
-    size_t B, I, O;
-} LAYERS[] = {
+static const struct sizes LAYERS[] = {
+    /* B, I, O */
     {1, 1, 1},      {1, 33, 17},    {7, 5, 3},     {37, 16, 32},    {64, 130, 31}, {259, 19, 40},
     {40, 270, 300}, {5, 3, 530},    {300, 130, 3}, {21, 333, 10},   {2, 40, 1},    {3, 40, 300},
     {11, 35, 20},   {70, 33, 1024}, {1, 100, 64},  {260, 170, 300}, /* packed */
@@ -116,10 +117,11 @@ static int left_out(size_t activation, size_t layer, int choice) {
 static void check_dense_forward(void) {
     for (size_t f = 0; f < COUNT(ACTIVATIONS); f++) {
         begin("dense_forward", ACTIVATIONS[f].name);
-        for (size_t l = 0; l < COUNT(LAYERS); l++)
+        for (size_t l = 0; l < count_of_sizes(COUNT(LAYERS)); l++)
             for (int bias = 0; bias < 2; bias++) {
                 if (left_out(f, l, bias)) continue;
-                const size_t B = LAYERS[l].B, I = LAYERS[l].I, O = LAYERS[l].O;
+                const struct sizes size = sizes_at(LAYERS, l);
+                const size_t B = size.a, I = size.b, O = size.c;
                 struct matrix x = random_matrix(B, I, 2), y = random_matrix(B, O, 3);
                 struct matrix in_parts = copy(y);
                 struct fbp_dense d = {
@@ -148,10 +150,11 @@ static void check_dense_forward(void) {
 
 static void check_dense_backward_weights(void) {
     begin("dense_backward_weights", "");
-    for (size_t l = 0; l < COUNT(LAYERS); l++)
+    for (size_t l = 0; l < count_of_sizes(COUNT(LAYERS)); l++)
         for (int accumulate = 0; accumulate < 2; accumulate++)
             for (int bias = 0; bias < 2; bias++) {
-                const size_t B = LAYERS[l].B, I = LAYERS[l].I, O = LAYERS[l].O;
+                const struct sizes size = sizes_at(LAYERS, l);
+                const size_t B = size.a, I = size.b, O = size.c;
                 struct matrix x = random_matrix(B, I, 2), dz = random_matrix(B, O, 3);
                 void *dW = vector(I * O), *db = vector(O), *dW3 = copy_vector(dW, I * O), *db3 = copy_vector(db, O);
                 struct fbp_dense d = {
@@ -180,10 +183,11 @@ static void check_dense_backward_weights(void) {
 static void check_dense_backward_inputs(void) {
     for (size_t f = 0; f < COUNT(ACTIVATIONS); f++) {
         begin("dense_backward_inputs", ACTIVATIONS[f].name);
-        for (size_t l = 0; l < COUNT(LAYERS); l++)
+        for (size_t l = 0; l < count_of_sizes(COUNT(LAYERS)); l++)
             for (int skips = 0; skips < 2; skips++) {
                 if (left_out(f, l, skips)) continue;
-                const size_t B = LAYERS[l].B, I = LAYERS[l].I, O = LAYERS[l].O;
+                const struct sizes size = sizes_at(LAYERS, l);
+                const size_t B = size.a, I = size.b, O = size.c;
                 struct matrix x = random_matrix(B, I, 2), dz = random_matrix(B, O, 3), skip = random_matrix(B, I, 1);
                 struct matrix dx = random_matrix(B, I, 4), in_place = copy(x);
                 void *W = vector(I * O);
@@ -225,8 +229,8 @@ static void check_activations(void) {
         const int number = ACTIVATIONS[f].number;
         const double alpha = ACTIVATIONS[f].alpha;
         begin("activation_forward", ACTIVATIONS[f].name);
-        for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-            const size_t N = LENGTHS[l];
+        for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++) {
+            const size_t N = length_at(LENGTHS, l);
             void *x = filled(1, N, 0, -9, 9).at, *y = vector(N), *in_place;
             for (size_t i = 0; N > 1000 && i < COUNT(specials); i++) put(x, 3 * i, specials[i]);
             in_place = copy_vector(x, N);
@@ -237,8 +241,8 @@ static void check_activations(void) {
         }
         end();
         begin("activation_backward", ACTIVATIONS[f].name);
-        for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-            const size_t N = LENGTHS[l];
+        for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++) {
+            const size_t N = length_at(LENGTHS, l);
             const int from_z = number >= FBP_FROM_Z;
             void *dy = vector(N), *y = filled(1, N, 0, from_z ? -9 : 0, from_z ? 9 : 1).at, *dx = vector(N);
             void *over_dy = copy_vector(dy, N), *over_y;
@@ -257,17 +261,16 @@ static void check_activations(void) {
 
 /* -------------------------------------------------------------------------------------------- softmax and losses */
 
-static const struct {
-    size_t B, C;
-} ROWS[] = {
+static const struct pair ROWS[] = {
+    /* B, C */
     {0, 3},  {1, 1},    {1, 9},  {3, 2},  {16, 8}, {17, 7},  {5, 16},   {33, 10}, {35, 5},
     {6, 33}, {2, 1000}, {19, 3}, {24, 4}, {40, 1}, {270, 2}, {131, 10}, {75, 16},
 };
 
 static void check_softmax(void) {
     begin("softmax", "forward");
-    for (size_t r = 0; r < COUNT(ROWS); r++) {
-        const size_t B = ROWS[r].B, C = ROWS[r].C;
+    for (size_t r = 0; r < count_of_pairs(COUNT(ROWS)); r++) {
+        const size_t B = pair_at(ROWS, r).a, C = pair_at(ROWS, r).b;
         struct matrix x = filled(B, C, 3, -20, 20), y = random_matrix(B, C, 2), in_place = copy(x);
         void *close = vector(B * C);
         k->softmax_forward(x.at, x.row, y.at, y.row, B, C);
@@ -280,8 +283,8 @@ static void check_softmax(void) {
     }
     end();
     begin("softmax", "backward");
-    for (size_t r = 0; r < COUNT(ROWS); r++) {
-        const size_t B = ROWS[r].B, C = ROWS[r].C;
+    for (size_t r = 0; r < count_of_pairs(COUNT(ROWS)); r++) {
+        const size_t B = pair_at(ROWS, r).a, C = pair_at(ROWS, r).b;
         struct matrix dy = random_matrix(B, C, 1), y = filled(B, C, 3, 0, 1), dx = random_matrix(B, C, 2);
         struct matrix over_dy = copy(dy), over_y = copy(y);
         k->softmax_backward(dy.at, dy.row, y.at, y.row, dx.at, dx.row, B, C);
@@ -310,8 +313,8 @@ static void check_losses(void) {
     };
     for (int loss = 0; loss < FBP_LOSSES; loss++) {
         begin("loss", names[loss]);
-        for (size_t r = 0; r < COUNT(ROWS); r++) {
-            const size_t B = ROWS[r].B, C = ROWS[r].C;
+        for (size_t r = 0; r < count_of_pairs(COUNT(ROWS)); r++) {
+            const size_t B = pair_at(ROWS, r).a, C = pair_at(ROWS, r).b;
             struct matrix z = filled(B, C, 3, -5, 5), dz = random_matrix(B, C, 1), in_place = copy(z);
             struct matrix target = filled(B, C, 2, 0, 1);
             double *row_loss = array(B, sizeof *row_loss), *again = array(B, sizeof *again);
@@ -359,9 +362,9 @@ static uint32_t philox7(uint64_t seed, uint64_t stream, uint64_t block, uint64_t
 static void check_dropout(void) {
     static const double rates[] = {0, 0.3, 0.5, 0.999};
     begin("dropout_forward", "");
-    for (size_t l = 0; l < COUNT(BLOCKS); l++)
+    for (size_t l = 0; l < count_of_pairs(COUNT(BLOCKS)); l++)
         for (size_t r = 0; r < COUNT(rates); r++) {
-            const size_t B = BLOCKS[l].B, N = BLOCKS[l].N, half = B / 2;
+            const size_t B = pair_at(BLOCKS, l).a, N = pair_at(BLOCKS, l).b, half = B / 2;
             struct matrix x = random_matrix(B, N, 2), y = random_matrix(B, N, 3), mask = random_matrix(B, N, 1);
             struct matrix in_place = copy(x), mask3 = copy(mask);
             struct fbp_dropout d = {
@@ -402,8 +405,8 @@ static void check_dropout(void) {
         }
     end();
     begin("multiply", "");
-    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-        const size_t N = LENGTHS[l];
+    for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++) {
+        const size_t N = length_at(LENGTHS, l);
         void *a = vector(N), *b = vector(N), *c = vector(N), *in_place = copy_vector(a, N);
         k->multiply(a, b, c, N);
         k->multiply(in_place, b, in_place, N);
@@ -419,8 +422,8 @@ static void check_quantile(void) {
         return;
     }
     begin("normal_quantile", "");
-    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-        const size_t N = LENGTHS[l];
+    for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++) {
+        const size_t N = length_at(LENGTHS, l);
         double *u = filled(1, N, 0, 0, 1).at, *y = array(N, sizeof *y);
         for (size_t i = 0; i < N; i += 3) u[i] = ldexp(u[i], -(int)(i % 60)); /* far into the tail */
         k->normal_quantile(u, y, N);
@@ -439,8 +442,8 @@ static void check_targets_and_rows(void) {
         static const char *const names[] = {"smooth_targets", "smooth_labels"};
         for (int labels_only = 0; labels_only < 2; labels_only++) {
             begin(names[labels_only], weighted ? "weighted" : "");
-            for (size_t r = 0; r < COUNT(ROWS); r++) {
-                const size_t B = ROWS[r].B, C = ROWS[r].C;
+            for (size_t r = 0; r < count_of_pairs(COUNT(ROWS)); r++) {
+                const size_t B = pair_at(ROWS, r).a, C = pair_at(ROWS, r).b;
                 struct matrix t = filled(B, C, 3, 0, 1), one_hot = filled(B, C, 1, 0, 0);
                 double *class_weights = array(C, sizeof *class_weights);
                 int64_t *labels = array(B, sizeof *labels);
@@ -460,8 +463,8 @@ static void check_targets_and_rows(void) {
         }
     }
     begin("scale_rows", "");
-    for (size_t r = 0; r < COUNT(ROWS); r++) {
-        const size_t B = ROWS[r].B, C = ROWS[r].C;
+    for (size_t r = 0; r < count_of_pairs(COUNT(ROWS)); r++) {
+        const size_t B = pair_at(ROWS, r).a, C = pair_at(ROWS, r).b;
         struct matrix dz = random_matrix(B, C, 2);
         double *weights = array(B, sizeof *weights), *row_loss = array(B, sizeof *row_loss);
         for (size_t b = 0; b < B; b++) weights[b] = (double)(b % 7) / 3, row_loss[b] = (double)b + 0.1;
@@ -516,8 +519,8 @@ static void check_optimizers(void) {
         begin(UPDATES[u].name, "");
         kinds[UPDATES[u].kind] = 1;
         for (uint64_t t = 1; t < 100000; t = 7 * t + 1)
-            for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-                const size_t N = LENGTHS[l];
+            for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++) {
+                const size_t N = length_at(LENGTHS, l);
                 void *w = vector(N), *g = vector(N), *before = copy_vector(g, N), *moments[3];
                 for (int m = 0; m < 3; m++) moments[m] = moment(UPDATES[u].moments[m], N);
                 k->optimizer[UPDATES[u].kind](&UPDATES[u].o, w, g, NULL, moments, t, 0.1, 1, N);
@@ -538,8 +541,8 @@ static void check_around_the_update(void) {
     static const char *const suffixes[] = {"none", "l1", "l2", "l1_l2"};
     for (size_t p = 0; p < COUNT(penalties); p++) {
         begin("penalty", suffixes[p]);
-        for (size_t l = 0; l < COUNT(lengths); l++) {
-            const size_t N = lengths[l];
+        for (size_t l = 0; l < count_of_lengths(COUNT(lengths)); l++) {
+            const size_t N = length_at(lengths, l);
             void *w = vector(N), *g = vector(N), *before = copy_vector(w, N);
             for (size_t i = 0; i < N; i += 5) put(w, i, i % 2 ? 0.0 : -0.0), put(before, i, i % 2 ? 0.0 : -0.0);
             take(k->penalty(w, g, penalties[p][0], penalties[p][1], N));
@@ -549,15 +552,15 @@ static void check_around_the_update(void) {
         end();
     }
     begin("scale", "");
-    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-        void *g = vector(LENGTHS[l]);
-        k->scale(g, 1.0 / 3, LENGTHS[l]);
-        take_vector(g, LENGTHS[l]);
+    for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++) {
+        void *g = vector(length_at(LENGTHS, l));
+        k->scale(g, 1.0 / 3, length_at(LENGTHS, l));
+        take_vector(g, length_at(LENGTHS, l));
     }
     end();
     begin("clip", "");
-    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-        const size_t N = LENGTHS[l];
+    for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++) {
+        const size_t N = length_at(LENGTHS, l);
         void *g = vector(N);
         for (size_t i = 0; i + 2 < N; i += 7) put(g, i, NAN), put(g, i + 1, INFINITY), put(g, i + 2, -INFINITY);
         k->clip(g, 1.0 / 3, N);
@@ -565,10 +568,10 @@ static void check_around_the_update(void) {
     }
     end();
     begin("average", "");
-    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-        void *average = vector(LENGTHS[l]), *w = vector(LENGTHS[l]);
-        k->average(average, w, 0.9, LENGTHS[l]);
-        take_vector(average, LENGTHS[l]);
+    for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++) {
+        void *average = vector(length_at(LENGTHS, l)), *w = vector(length_at(LENGTHS, l));
+        k->average(average, w, 0.9, length_at(LENGTHS, l));
+        take_vector(average, length_at(LENGTHS, l));
     }
     end();
 }
@@ -576,8 +579,8 @@ static void check_around_the_update(void) {
 static void check_reductions(void) {
     static const size_t lengths[] = {0, 1, 16, 17, 63, 65, 255, 4095, 4096, 4097, 9001};
     begin("add", "");
-    for (size_t l = 0; l < COUNT(LENGTHS); l++) {
-        const size_t N = LENGTHS[l];
+    for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++) {
+        const size_t N = length_at(LENGTHS, l);
         void *a = vector(N), *b = vector(N), *c = vector(N), *in_place = copy_vector(a, N);
         k->add(a, b, c, N);
         k->add(in_place, b, in_place, N);
@@ -586,11 +589,12 @@ static void check_reductions(void) {
     }
     end();
     begin("sum_squares", "");
-    for (size_t l = 0; l < COUNT(lengths); l++) take(k->sum_squares(vector(lengths[l]), lengths[l]));
+    for (size_t l = 0; l < count_of_lengths(COUNT(lengths)); l++)
+        take(k->sum_squares(vector(length_at(lengths, l)), length_at(lengths, l)));
     end();
     begin("row_squares", "");
-    for (size_t r = 0; r < COUNT(ROWS); r++) {
-        struct matrix x = random_matrix(ROWS[r].B, ROWS[r].C, 2);
+    for (size_t r = 0; r < count_of_pairs(COUNT(ROWS)); r++) {
+        struct matrix x = random_matrix(pair_at(ROWS, r).a, pair_at(ROWS, r).b, 2);
         double *squares = array(x.rows, sizeof *squares);
         k->row_squares(x.at, x.row, squares, x.rows, x.columns);
         for (size_t b = 0; b < x.rows; b++) {
@@ -601,8 +605,8 @@ static void check_reductions(void) {
     }
     end();
     begin("all_finite", "");
-    for (size_t l = 0; l < COUNT(lengths); l++) {
-        const size_t N = lengths[l];
+    for (size_t l = 0; l < count_of_lengths(COUNT(lengths)); l++) {
+        const size_t N = length_at(lengths, l);
         void *x = vector(N);
         take(k->all_finite(x, N));
         if (!k->all_finite(x, N)) fail("all_finite does not know finite numbers");
@@ -634,9 +638,9 @@ static void check_gather(void) {
     for (int kind = FBP_REALS; kind <= FBP_BYTES; kind++) {
         const size_t bytes = kind == FBP_BYTES ? 1 : kind == FBP_REALS ? k->item : 12 - k->item;
         begin("gather", names[kind]);
-        for (size_t l = 0; l < COUNT(LENGTHS); l++)
+        for (size_t l = 0; l < count_of_lengths(COUNT(LENGTHS)); l++)
             for (int layout = 0; layout < 6; layout++) {
-                const size_t R = 20, N = LENGTHS[l], gap = layout / 2 % 3 ? 1 + 2 * (layout / 2) : 0;
+                const size_t R = 20, N = length_at(LENGTHS, l), gap = layout / 2 % 3 ? 1 + 2 * (layout / 2) : 0;
                 const int by_columns = layout % 2, backwards = layout >= 4;
                 const size_t inner = bytes + (gap && layout >= 4 ? gap : 0);
                 const size_t outer = (by_columns ? R : N) * inner + gap, room = (by_columns ? N : R) * outer;
@@ -691,10 +695,18 @@ static void check(const struct fbp_kernels *kernels) {
     check_gather();
 }
 
+/* With f32 or f64 the kernels of that real alone. With a second argument: the sweep, too. */
 int main(int argc, char **argv) {
     const char *real = argc > 1 ? argv[1] : "";
-    if (strcmp(real, "f64")) check(&TABLE(f32, ISA));
-    if (strcmp(real, "f32")) check(&TABLE(f64, ISA));
+    const int single = strcmp(real, "f64") != 0, twofold = strcmp(real, "f32") != 0;
+    report_touches();
+    if (single) check(&TABLE(f32, ISA));
+    if (twofold) check(&TABLE(f64, ISA));
+    sweeping = 1;
+    for (place = BEFORE_A_PAGE; argc > 2 && place <= AFTER_A_PAGE; place++) {
+        if (single) check(&TABLE(f32, ISA));
+        if (twofold) check(&TABLE(f64, ISA));
+    }
     if (failures) {
         printf("%d failures\n", failures);
         return 1;

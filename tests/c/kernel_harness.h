@@ -5,6 +5,7 @@
 #include "fbp.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +19,41 @@
 static const struct fbp_kernels *k; /* the table at work */
 static int failures;
 
+/* Where arrays lie: up to a page without access, or from right after one. */
+static enum { BEFORE_A_PAGE, AFTER_A_PAGE } place;
+
+/* While sweeping, sizes go one by one through three vectors and one element more, in place of the listed ones, and nothing is
+ * printed. */
+static int sweeping;
+
 /* Lengths around those of vectors. */
 static const size_t LENGTHS[] = {0, 1, 7, 8, 9, 15, 16, 17, 33, 63, 64, 65, 1001};
+
+struct sizes {
+    size_t a, b, c;
+};
+struct pair {
+    size_t a, b;
+};
+
+static size_t longest_swept(void) { return 3 * (64 / k->item) + 1; }
+
+static size_t count_of_lengths(size_t listed) { return sweeping ? longest_swept() + 1 : listed; }
+static size_t length_at(const size_t *list, size_t i) { return sweeping ? i : list[i]; }
+
+static size_t count_of_sizes(size_t listed) { return sweeping ? 3 * longest_swept() : listed; }
+static struct sizes sizes_at(const struct sizes *list, size_t i) {
+    if (!sweeping) return list[i];
+    const size_t n = i % longest_swept() + 1, axis = i / longest_swept();
+    return (struct sizes){axis == 0 ? n : 3, axis == 1 ? n : 5, axis == 2 ? n : 7};
+}
+
+static size_t count_of_pairs(size_t listed) { return sweeping ? 2 * longest_swept() : listed; }
+static struct pair pair_at(const struct pair *list, size_t i) {
+    if (!sweeping) return list[i];
+    const size_t n = i % longest_swept() + 1;
+    return i < longest_swept() ? (struct pair){n, 5} : (struct pair){3, n};
+}
 
 static void fail(const char *what) {
     if (++failures <= 20) printf("FAIL %s %s: %s\n", k->item == 4 ? "f32" : "f64", k->isa, what);
@@ -44,16 +78,17 @@ static void free_all(void) {
     while (n_maps) n_maps--, munmap(maps[n_maps].at, maps[n_maps].bytes);
 }
 
-/* n items that end at a page without access. They begin at a multiple of the item's size and of nothing more. */
+/* n items between two pages without access. They begin or end at one of these, and those that end at one begin at a multiple of
+ * the item's size and of nothing more. */
 static void *array(size_t n, size_t item) {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = (n * item + page - 1) / page * page + page;
-    unsigned char *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED || n_maps == COUNT(maps) || mprotect(at + bytes - page, page, PROT_NONE)) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (n * item + page - 1) / page * page, bytes = inner + 2 * page;
+    unsigned char *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED || n_maps == COUNT(maps) || (inner && mprotect(at + page, inner, PROT_READ | PROT_WRITE))) {
         puts("FAIL no memory");
         exit(2);
     }
     maps[n_maps].at = at, maps[n_maps++].bytes = bytes;
-    return at + bytes - page - n * item;
+    return at + page + (place == BEFORE_A_PAGE ? inner - n * item : 0);
 }
 
 /* A matrix whose rows are `row` apart: nan in between, which nothing may use. */
@@ -139,12 +174,42 @@ static void take_matrix(struct matrix m) {
 
 static void take_vector(const void *at, size_t n) { take_matrix((struct matrix){1, n, n, (void *)at}); }
 
+/* A kernel's outputs do not depend on where arrays lie. */
+static void compare_places(void) {
+    static uint64_t hashes[500];
+    static size_t n, compared;
+    if (place == BEFORE_A_PAGE) {
+        if (n < COUNT(hashes)) hashes[n++] = report.hash;
+        else fail("too many reports");
+    } else if (compared >= n || hashes[compared++] != report.hash) {
+        fail(report.name);
+        fail("its bits depend on where arrays lie");
+    }
+}
+
 static void end(void) {
     char name[80];
+    if (sweeping) {
+        compare_places();
+        free_all();
+        return;
+    }
     snprintf(name, sizeof name, "%s%s%s", report.name, *report.suffix ? "_" : "", report.suffix);
     printf("%s %s %016llx %.17g %.17g\n", k->item == 4 ? "f32" : "f64", name, (unsigned long long)report.hash, report.sum,
            report.size);
     free_all();
+}
+
+static void touched(int signal) {
+    printf("FAIL %s %s %s %s: memory outside an array was touched (signal %d)\n", k->item == 4 ? "f32" : "f64", k->isa, report.name,
+           report.suffix, signal);
+    fflush(stdout);
+    _exit(1);
+}
+
+static void report_touches(void) {
+    signal(SIGSEGV, touched);
+    signal(SIGBUS, touched);
 }
 
 #endif
