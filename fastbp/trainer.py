@@ -547,9 +547,22 @@ class Trainer:
         # A copy has a state of its own, as a pickle has: with a shared state it would be the same trainer.
         engine = self._engine
         engine.catch_up()
-        return type(self)._of, (engine.net, engine.settings, engine.counts(), engine.vectors())
+        return type(self)._unpickled, (engine.net, engine.settings, engine.counts(), engine.vectors())
+
+    @classmethod
+    def _unpickled(
+        cls, net: Network, checked: settings.Settings, counts: settings.Counts, vectors: dict[str, NDArray[Any]]
+    ) -> Trainer:
+        checkpoint.check_state(net, checked, vectors)
+        return cls._of(net, checked, counts, vectors)
 
     def __copy__(self) -> Trainer:
         import copy
 
         return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trainer:
+        import copy
+
+        # Unlike a pickle, a copy may have any state.
+        return self._of(*copy.deepcopy(self.__reduce__()[1], memo))

@@ -259,7 +259,7 @@ def test_the_fit_of_another_run_is_refused(script, tmp_path):
         (("callbacks", 0, "state", "best"), "good", "what it kept of EarlyStopping makes no sense"),
         (("callbacks", 0, "state", "best_epoch"), 1.5, "what it kept of EarlyStopping makes no sense: best_epoch"),
         (("vectors",), [], "makes no sense"),
-        (("vectors", "callback0.parameters"), 7, "its header says \\(7,\\)"),
+        (("vectors", "callback0.parameters"), 7, "expected \\(7,\\)"),
     ],
 )
 def test_a_record_that_makes_no_sense(tmp_path, where, value, message):

@@ -59,7 +59,7 @@ MAY_KNOW = {
     "optimizers": {"_support.declarative"},
     "schedules": {"_support.declarative"},
     "metrics": {"_support.declarative"},
-    "callbacks": {"_support.declarative", "metrics"},
+    "callbacks": {"_support.declarative", "_support.storage", "metrics"},
     "cpu": {"_core", "_support.cpu_quota"},
     "datasets": {"_core", "_support.declarative", "_support.random_streams"},
     "ops.": DECLARED | {"_core", "_support.arguments"},

@@ -160,24 +160,6 @@ def test_losses_come_back(tmp_path, loss):
     assert fb.Trainer.load(tmp_path / "run.npz").loss == loss
 
 
-def test_a_second_moment_may_be_inf(tmp_path, ending):
-    """The square of a large gradient overflows, and training goes on: so must a run that was saved."""
-    trainer = make_trainer()
-    trainer.engine.moments[1][3] = np.inf
-    trainer.save(tmp_path / f"run{ending}")
-    assert fb.Trainer.load(tmp_path / f"run{ending}").engine.moments[1][3] == np.inf
-
-
-def test_a_running_variance_may_be_inf(tmp_path, ending):
-    """That of columns beyond the root of the largest real, which a batch norm makes 0 of: training goes on well."""
-    net = fb.Network(2, [fb.BatchNorm(), fb.Dense(1)])
-    trainer = fb.Trainer(net, "mean_squared_error")
-    x = np.float32([[1e25, 1], [-1e25, 2], [3e25, 3]])
-    trainer.fit(x, x[:, 1:].copy(), callbacks=fb.callbacks.Checkpoint(tmp_path / f"run{ending}"))
-    assert net.statistics[2] == np.inf
-    assert fb.load(tmp_path / f"run{ending}").statistics.tobytes() == net.statistics.tobytes()
-
-
 def test_numpy_reads_the_file(tmp_path):
     net = make_net()
     net.save(tmp_path / "net.npz")
@@ -342,7 +324,7 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
     trainer = make_trainer()
     trainer.net.parameters[5] = np.nan
     for call in (trainer.save, trainer.net.save):
-        with pytest.raises(ValueError, match=r"parameters\[5\] is nan"):
+        with pytest.raises(ValueError, match=r"^parameters\[5\] is nan; it must be finite$"):
             call(tmp_path / "net.npz")
     assert os.listdir(tmp_path) == []
 
@@ -427,8 +409,8 @@ def nested(depth):
         (without("seed"), "its header lacks 'seed'"),
         (changed(inputs=0), "makes no sense: inputs must be at least 1"),
         (changed(inputs="4"), "makes no sense: inputs must be an integer"),
-        (changed(inputs=5), r"parameters has shape \(68,\); its header says \(73,\)"),
-        (changed(dtype="float64"), "parameters is of dtype float32; its header says float64"),
+        (changed(inputs=5), r"parameters has shape \(68,\); expected \(73,\)"),
+        (changed(dtype="float64"), "parameters is of dtype float32; expected float64"),
         (changed(dtype="object"), "makes no sense: dtype"),
         (changed(seed=-1), "makes no sense: seed"),
         (changed(seed=1.5), "makes no sense: seed"),
@@ -438,7 +420,7 @@ def nested(depth):
         (changed(layers=[{"kind": "conv"}]), "makes no sense: record's 'kind' must be one of"),
         (changed(layers=[{"kind": "dense"}]), "must have a field 'units'"),
         (changed(layers=dense(units=0)), "units must be at least 1"),
-        (changed(layers=dense(units=10**9)), r"its header says \(5000000000,\)"),
+        (changed(layers=dense(units=10**9)), r"expected \(5000000000,\)"),
         (changed(layers=dense(units=10**30)), "makes no sense"),
         (changed(layers=dense(colour="red")), "unknown field 'colour'"),
         (changed(layers=dense(activation={"kind": "adam"})), "makes no sense"),
@@ -447,14 +429,14 @@ def nested(depth):
         (changed(layers=dense(activation={"kind": "elu", "alpha": 1e-60})), "makes no sense: the parameter of"),
         (json.dumps({**header_of(make_net()), "more": math.nan}), "its header is not JSON"),
         (json.dumps(header_of(make_net(), more=12.5)).replace("12.5", "1e999"), "its header is not JSON"),
-        (changed(layers=nested(200)), "makes no sense|its header says"),
-        (changed(layers=[{"kind": "residual", "layers": dense(units=5)}]), r"its header says \(45,\)"),
+        (changed(layers=nested(200)), "makes no sense|expected"),
+        (changed(layers=[{"kind": "residual", "layers": dense(units=5)}]), r"expected \(45,\)"),
         (
             changed(layers=[{"kind": "residual", "layers": dense(units=5), "projection": False}]),
             "makes no sense: layers",
         ),
         (changed(layers=[{"kind": "dropout", "rate": 1}]), "makes no sense: rate must be less than 1"),
-        (changed(layers=[{"kind": "dropout", "rate": 0.5}]), r"its header says \(0,\)"),
+        (changed(layers=[{"kind": "dropout", "rate": 0.5}]), r"expected \(0,\)"),
         (changed(layers=[{"kind": "layer_norm", "eps": 0}]), "makes no sense: eps must be greater than 0"),
         (changed(layers=[{"kind": "batch_norm", "momentum": "x"}]), "makes no sense: momentum must be a number"),
         (changed(layers=dense(l1=-1)), "makes no sense: l1 must be at least 0"),
@@ -487,9 +469,9 @@ P = make_net().parameters
     [
         ({}, "lacks parameters"),
         ({"parameters": P, "extra": P}, "holds extra, which its header does not speak of"),
-        ({"parameters": P[:-1]}, r"parameters has shape \(67,\); its header says \(68,\)"),
+        ({"parameters": P[:-1]}, r"parameters has shape \(67,\); expected \(68,\)"),
         ({"parameters": P.reshape(4, 17)}, r"parameters has shape \(4, 17\)"),
-        ({"parameters": P.astype("float64")}, "parameters is of dtype float64; its header says float32"),
+        ({"parameters": P.astype("float64")}, "parameters is of dtype float64; expected float32"),
         ({"parameters": P.astype("int32")}, "parameters is of dtype int32"),
         ({"parameters": np.where(np.arange(68) == 9, np.nan, P).astype("f4")}, r"parameters\[9\] is nan"),
         ({"parameters": np.where(np.arange(68) == 9, -np.inf, P).astype("f4")}, r"parameters\[9\] is -inf"),
@@ -508,8 +490,8 @@ S = fb.Network(4, NORMED).statistics
     "arrays, message",
     [
         ({}, "lacks statistics"),
-        ({"statistics": S[:-1]}, r"statistics has shape \(19,\); its header says \(20,\)"),
-        ({"statistics": S.astype("float64")}, "statistics is of dtype float64; its header says float32"),
+        ({"statistics": S[:-1]}, r"statistics has shape \(19,\); expected \(20,\)"),
+        ({"statistics": S.astype("float64")}, "statistics is of dtype float64; expected float32"),
         ({"statistics": np.where(np.arange(20) == 9, np.nan, S).astype("f4")}, r"statistics\[9\] is nan"),
         ({"statistics": S, "average": S}, "holds average, which its header does not speak of"),
     ],
@@ -568,7 +550,7 @@ def test_an_entry_far_longer_than_its_shape_takes_no_memory(tmp_path):
                 entry.write(bytes(1 << 20))
     tracemalloc.start()
     try:
-        refused(tmp_path / "net.npz", r"parameters takes 268435468 bytes; its header says 68 numbers")
+        refused(tmp_path / "net.npz", "its entry parameters.npy is compressed, and could fill the memory")
         assert tracemalloc.get_traced_memory()[1] < 1 << 24
     finally:
         tracemalloc.stop()
@@ -631,7 +613,7 @@ def trainer_header(**changes):
     return header_of(make_net(), trainer={name: value for name, value in record.items() if value is not ...})
 
 
-MOMENTS = {"parameters": P, "moment1": P, "moment2": P}
+MOMENTS = {"parameters": P, "moment1": P, "moment2": P * P}
 
 
 def test_the_header_these_tests_change_is_right(tmp_path):
@@ -670,7 +652,7 @@ def test_the_header_these_tests_change_is_right(tmp_path):
         (trainer_header(loss={"kind": "dense", "units": 3}), MOMENTS, "record's 'kind' must be one of"),
         (trainer_header(loss=fb.Pinball([0.1, 0.9]).to_dict()), MOMENTS, "quantiles has 2 levels; there are 3 outputs"),
         (trainer_header(), {"parameters": P, "moment1": P}, "lacks moment2"),
-        (trainer_header(), {**MOMENTS, "moment2": P[:5]}, r"moment2 has shape \(5,\); its header says \(68,\)"),
+        (trainer_header(), {**MOMENTS, "moment2": P[:5]}, r"moment2 has shape \(5,\); expected \(68,\)"),
         (trainer_header(), {**MOMENTS, "moment1": P * np.float32(np.nan)}, r"moment1\[0\] is nan"),
         (trainer_header(), {**MOMENTS, "moment1": P.astype(float)}, "moment1 is of dtype float64"),
     ],
@@ -686,7 +668,7 @@ def test_wrong_safetensors(tmp_path):
     for vectors, metadata, message in (
         ({"parameters": P}, None, "has no header"),
         ({"parameters": P}, {"fastbp": "{"}, "its header is not JSON"),
-        ({"parameters": P[:5].copy()}, header, r"parameters has shape \(5,\); its header says \(68,\)"),
+        ({"parameters": P[:5].copy()}, header, r"parameters has shape \(5,\); expected \(68,\)"),
         ({"parameters": P.astype("float64")}, header, "parameters is of dtype float64"),
         ({"parameters": P * np.float32(np.nan)}, header, r"parameters\[0\] is nan"),
         ({"weights": P}, header, "lacks parameters"),
@@ -704,7 +686,7 @@ def test_the_file_is_closed_after_a_refusal(tmp_path):
 
 def test_writing_refuses_what_json_cannot_say(tmp_path):
     with pytest.raises(ValueError):
-        storage.write(tmp_path / "x.npz", {"a": float("nan")}, {})
+        storage.write(tmp_path / "x.npz", {"a": float("nan")}, {}, lambda _: {})
     assert os.listdir(tmp_path) == []
 
 
@@ -713,7 +695,7 @@ def test_a_file_whose_contents_were_changed_is_refused(tmp_path, ending):
     net = make_net()
     net.save(tmp_path / f"net{ending}")
     header, vectors = storage.read(
-        tmp_path / f"net{ending}", lambda _: {"parameters": (net.dtype, len(net.parameters), True)}
+        tmp_path / f"net{ending}", lambda _: {"parameters": storage.Expected(net.dtype, len(net.parameters))}
     )
     text = {"format": "fastbp", "version": 2, **header}
     text["checksum"] = storage._checksum(text, vectors)

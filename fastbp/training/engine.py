@@ -120,7 +120,7 @@ class Engine:
     ) -> None:
         _check_constants(settings.optimizer, net.dtype)
         if loss is not None:
-            for value in loss.parameters(net.outputs):  # raises where there is another number of outputs
+            for value in loss.distinct_parameters(net.outputs):  # raises where there is another number of outputs
                 arguments.representable(f"a parameter of {loss!r}", value, net.dtype)
         if counts is None:
             counts = Counts(0, 0, settings.schedule.initial_state)
@@ -481,10 +481,10 @@ class Engine:
         return vectors if self.averaged is None else vectors | {"average": self.averaged}
 
     def restore(self, counts: Counts, vectors: dict[str, NDArray[Any]]) -> None:
-        """Take over counts, and the vectors that `vectors` names."""
+        """Take over counts, and the vectors that `vectors` names, which it takes out of the dict."""
         self.steps, self.epochs, self.schedule_state = counts
         for name, vector in self.vectors().items():
-            vector[...] = vectors[name]
+            vector[...] = vectors.pop(name)
 
 
 def _check_constants(optimizer: Optimizer, dtype: np.dtype[Any]) -> None:
