@@ -320,7 +320,7 @@ def _read_npy(
             shape, _, dtype = np.lib.format.read_array_header_2_0(file)
         else:
             raise ValueError(f"of .npy version {version}")
-    except (  # tokenize: NumPy seeks long integers of Python 2. The others: of its parser, for a strange literal.
+    except (  # tokenize: NumPy seeks long integers of Python 2. Warning: of them, where warnings are errors.
         ValueError,
         SyntaxError,
         tokenize.TokenError,
@@ -328,7 +328,8 @@ def _read_npy(
         LookupError,
         AttributeError,
         RecursionError,
-        MemoryError,
+        MemoryError,  # of Python's parser, for a literal that is nested too deeply
+        Warning,
     ) as error:
         raise _Wrong(f"{name} is not an array NumPy can read ({error})") from error
     if dtype.hasobject:
