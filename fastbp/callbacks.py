@@ -235,9 +235,9 @@ class Log(Callback):
     ----------
     path : str or path
         Ends in .csv (comma-separated numbers below a line of names) or .jsonl (a JSON object on each line, with the
-        norms of the layers' gradients, too). An existing file is replaced; a fit that a `Checkpoint` resumes writes the
-        lines of the earlier epochs again. Where a write fails, as on a full disk, the fit ends with an OSError, and the
-        file holds whole lines.
+        norms of the layers' gradients, too). An existing file is replaced when the fit begins; a fit that a
+        `Checkpoint` resumes writes the lines of the earlier epochs again. Where a write fails, as on a full disk, the
+        fit ends with an OSError, and the file holds whole lines.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

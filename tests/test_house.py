@@ -69,7 +69,7 @@ MAY_KNOW = {
     # These modules serve the twin as well, which must not know the core.
     "training.batches": {"_support.declarative"},
     "training.data": {"_support.declarative", "_support.random_streams"},
-    "training.history": {"_support.declarative"},
+    "training.history": {"_support.declarative", "_support.storage"},
     "training.loss_function": {"_support.declarative"},
     "training.run": {"_support.declarative", "callbacks", "metrics", "training.history"},
     "training.thread_tuner": set(),

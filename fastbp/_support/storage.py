@@ -397,7 +397,7 @@ def write_whole(path: str, fill: Callable[[IO[bytes]], object]) -> None:
     OSError
         If the file cannot be written; nothing is left behind.
     """
-    path = os.path.realpath(path)
+    given, path = path, os.path.realpath(path)
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: no such folder")
@@ -421,7 +421,7 @@ def write_whole(path: str, fill: Callable[[IO[bytes]], object]) -> None:
         # A KeyboardInterrupt may come right after the renaming, when the temporary file no longer exists.
         with suppress(FileNotFoundError):
             os.unlink(temporary)
-        _name_file(error, path)
+        _name_file(error, given)
         raise
     if os.name == "posix":
         # The file is complete under its name. Not every folder can be opened, nor synced on every file system.
