@@ -307,6 +307,31 @@ def test_vectors_that_are_not_the_nets(tmp_path, name, size):
     assert str(caught.value).startswith(f"{path}: ") and trainer.steps == 0
 
 
+@pytest.mark.parametrize(
+    "name, element, value, message",
+    [
+        ("parameters", 4, np.nan, r"callback0.parameters\[4\] is nan"),
+        ("parameters", 4, np.inf, r"makes no sense: parameters\[4\] is inf; it must be finite"),
+        ("statistics", 0, np.inf, r"makes no sense: statistics\[0\] is inf; it must be finite"),
+        ("statistics", 3, -1.0, r"makes no sense: statistics\[3\] is -1.0; it must be at least 0"),
+    ],
+)
+def test_best_parameters_that_no_net_can_have(tmp_path, name, element, value, message):
+    path = tmp_path / "run.npz"
+    X, y = np.eye(30, 2), np.arange(30) % 3
+    arguments = {"epochs": 2, "callbacks": [EarlyStopping("loss"), Checkpoint(path)]}
+    layers = [fb.BatchNorm(), fb.Dense(3)]
+    fb.Trainer(fb.Network(2, layers)).fit(X, y, **arguments)
+    with np.load(path) as file:
+        vector = file[f"callback0.{name}"]
+    vector[element] = value
+    rewrite(path, lambda header: header, **{f"callback0.{name}": vector})
+    trainer = fb.Trainer(fb.Network(2, layers))
+    with pytest.raises(ValueError, match=message) as caught:
+        trainer.fit(X, y, **arguments)
+    assert str(caught.value).startswith(f"{path}: ") and trainer.steps == 0
+
+
 def test_a_best_figure_that_is_inf(tmp_path):
     X, y = np.ones((9, 2)), np.zeros((9, 1))
     values = iter([np.inf, np.inf, 2.0])

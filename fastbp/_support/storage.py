@@ -34,6 +34,7 @@ FORMAT = "fastbp"
 VERSION = 2
 _LONGEST_HEADER = 1 << 26  # bytes
 _LONGEST_NPY_HEADER = 1 << 16  # bytes before the numbers of a vector
+_AT_ONCE = 1 << 18  # bytes in one call of zipfile, which makes copies of them
 
 
 class Expected(NamedTuple):
@@ -261,7 +262,7 @@ def _read_npz(path: str, file: IO[bytes], expect: Expect) -> tuple[Description, 
             if sizes["header.npy"] > _LONGEST_HEADER:
                 raise _Wrong(f"its header has {sizes['header.npy']} bytes; at most {_LONGEST_HEADER} are read")
             with archive.open("header.npy") as entry:
-                header = _read_npy("header", entry, sizes["header.npy"], _check_header).item()
+                header = _text(_read_npy("header", entry, sizes["header.npy"], _check_header))
             description, expected = _described(header, expect)
             _same_names([name.removesuffix(".npy") for name in sizes if name != "header.npy"], expected)
             vectors: Vectors = {}
@@ -306,6 +307,11 @@ def _check_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         raise ValueError(f"its header is of dtype {dtype} and shape {shape}, not a text")
 
 
+def _text(array: NDArray[Any]) -> str:
+    """The text of an array of dimension 0. NumPy's own conversion does not refuse numbers that are no characters."""
+    return array.tobytes().decode("utf-32-be" if array.dtype.str[0] == ">" else "utf-32-le").rstrip("\0")
+
+
 def _read_npy(
     name: str, file: IO[bytes], size: int, check: Callable[[tuple[int, ...], np.dtype[Any]], None]
 ) -> NDArray[Any]:
@@ -340,7 +346,7 @@ def _read_npy(
     array = np.empty(shape, dtype)
     rest = array.reshape(-1).view(np.uint8).data if array.nbytes else memoryview(b"")
     while rest:
-        count = file.readinto(rest)  # type: ignore[attr-defined]
+        count = file.readinto(rest[:_AT_ONCE])  # type: ignore[attr-defined]
         if not count:
             raise _Wrong(f"{name} is truncated")
         rest = rest[count:]
