@@ -386,7 +386,12 @@ class Network:
         return vectors | {"statistics": self._statistics} if len(self._statistics) else vectors
 
     def check_vectors(self, vectors: dict[str, NDArray[Any]]) -> None:
-        """Refuse vectors, under the names of `vectors`, that this net cannot have.
+        """Refuse vectors that this net cannot have.
+
+        Parameters
+        ----------
+        vectors : dict of str to array
+            Under the names of the method `vectors`.
 
         Raises
         ------

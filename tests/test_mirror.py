@@ -24,7 +24,7 @@ CLASSES = ["Network", "Trainer"]
 FILES = {"save", "load"}  # the twin neither writes nor reads files
 # Public, and not part of the mirror: what a class offers to the other modules of its package.
 WITHIN = {
-    "Network": {"checked_inputs", "description", "from_description", "rows_in_a_slice", "vectors"},
+    "Network": {"check_vectors", "checked_inputs", "description", "from_description", "rows_in_a_slice", "vectors"},
     "Trainer": set(),
 }
 WITHIN_TWIN = {"Network": {"backward", "forward", "update_statistics"}, "Trainer": set()}
