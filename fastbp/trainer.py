@@ -142,7 +142,7 @@ class Trainer:
 
     @steps.setter
     def steps(self, value: int) -> None:
-        self._engine.steps = value
+        self._engine.steps = settings.checked_count("steps", value)
 
     @property
     def epochs(self) -> int:
@@ -150,7 +150,7 @@ class Trainer:
 
     @epochs.setter
     def epochs(self, value: int) -> None:
-        self._engine.epochs = value
+        self._engine.epochs = settings.checked_count("epochs", value)
 
     @property
     def optimizer(self) -> Optimizer:

@@ -868,6 +868,22 @@ def test_the_header_these_tests_change_is_right(tmp_path):
     assert fb.Trainer.load(tmp_path / "run.npz").steps == 3
 
 
+def test_the_greatest_counts_can_be_counted_on(tmp_path):
+    write(tmp_path / "run.npz", trainer_header(steps=2**62, epochs=2**39), **MOMENTS)
+    trainer = fb.Trainer.load(tmp_path / "run.npz")
+    trainer.fit(*data(), epochs=2, batch_size=10)
+    assert (trainer.steps, trainer.epochs) == (2**62 + 6, 2**39 + 2)
+
+
+@pytest.mark.parametrize("value, error", [(-1, ValueError), (2**64, ValueError), (1.5, TypeError), ("1", TypeError)])
+@pytest.mark.parametrize("name", ["steps", "epochs"])
+def test_counts_that_are_set(name, value, error):
+    trainer = make_trainer()
+    with pytest.raises(error, match=f"^{name} must be"):
+        setattr(trainer, name, value)
+    assert (trainer.steps, trainer.epochs) == (0, 0)
+
+
 @pytest.mark.parametrize(
     "header, arrays, message",
     [
@@ -880,6 +896,8 @@ def test_the_header_these_tests_change_is_right(tmp_path):
         (trainer_header(moments=...), MOMENTS, "lacks 'moments'"),
         (trainer_header(steps=-1), MOMENTS, "steps must be at least 0"),
         (trainer_header(epochs=0.5), MOMENTS, "epochs must be an integer"),
+        (trainer_header(steps=2**62 + 1), MOMENTS, "steps must be at most"),
+        (trainer_header(epochs=2**39 + 1), MOMENTS, "epochs must be at most"),
         (trainer_header(seed=2**64), MOMENTS, "seed"),
         (trainer_header(moments=4), MOMENTS, "moments must be at most 3"),
         (trainer_header(moments=1), {"parameters": P, "moment1": P}, r"moments is 1; Adam\(.* keeps 2"),
