@@ -804,12 +804,22 @@ def test_the_work_for_a_long_header_is_proportional_to_its_length(tmp_path, laye
 
 
 @pytest.mark.parametrize(
-    "header", ["{'shape': (3,", "  1\n 2", "3", "{'descr': 3, 'fortran_order': False, 'shape': (68,)}"]
+    "header",
+    [
+        "{'shape': (3,",
+        "  1\n 2",
+        "3",
+        "{'descr': 3, 'fortran_order': False, 'shape': (68,)}",
+        "{'descr': (), 'fortran_order': False, 'shape': (68,)}",  # an IndexError of NumPy
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (68,), 1: 2}",  # a TypeError
+        "-" * 9000 + "1",  # a MemoryError of Python's parser
+    ],
+    ids=range(7),
 )
 def test_an_entry_whose_header_makes_no_sense(tmp_path, header):
     np.savez(tmp_path / "net.npz", header=np.array(json.dumps(header_of(make_net()))))
     with zipfile.ZipFile(tmp_path / "net.npz", "a") as archive:
-        archive.writestr("parameters.npy", b"\x93NUMPY\x01\x00" + bytes([len(header), 0]) + header.encode())
+        archive.writestr("parameters.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
     refused(tmp_path / "net.npz", "parameters is not an array NumPy can read")
 
 

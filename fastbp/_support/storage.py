@@ -332,8 +332,6 @@ def _read_npy(
         tokenize.TokenError,
         TypeError,
         LookupError,
-        AttributeError,
-        RecursionError,
         MemoryError,  # of Python's parser, for a literal that is nested too deeply
         Warning,
     ) as error:

@@ -481,10 +481,10 @@ class Engine:
         return vectors if self.averaged is None else vectors | {"average": self.averaged}
 
     def restore(self, counts: Counts, vectors: dict[str, NDArray[Any]]) -> None:
-        """Take over counts, and the vectors that `vectors` names, which it takes out of the dict."""
+        """Take over counts, and the vectors that `vectors` names."""
         self.steps, self.epochs, self.schedule_state = counts
         for name, vector in self.vectors().items():
-            vector[...] = vectors.pop(name)
+            vector[...] = vectors[name]
 
 
 def _check_constants(optimizer: Optimizer, dtype: np.dtype[Any]) -> None:
