@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 UNUSED = {"schedule": schedules.Constant(), "clip_norm": None, "clip_value": None, "average": None}
 
 
-# Upper bounds on counts to go on from: half of the updates that the core counts, and of the epochs with a random stream.
+# Upper bounds on counts to go on from: half of the updates that the core counts, and of the epochs with random streams.
 MOST_OF = {"steps": 2**62, "epochs": 2**39}
 
 
