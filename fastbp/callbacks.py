@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import IO, TYPE_CHECKING, Any
+from io import FileIO
+from typing import TYPE_CHECKING, Any
 
+from ._support import storage
 from ._support.declarative import choice, described, flag, integer, number
 from .metrics import LARGER_IS_BETTER
 
@@ -149,10 +152,7 @@ class EarlyStopping(Callback):
         if record["best"] is not None:
             float(record["best"])
         integer("best_epoch", record["best_epoch"], least=0)
-        for name, vector in vectors.items():
-            there = {"parameters": run.net.parameters, "statistics": run.net.statistics}[name]
-            if vector.shape != there.shape:
-                raise ValueError(f"{name} has {len(vector)} elements; the network has {len(there)}")
+        run.net.check_vectors(vectors)
 
     def set_state(self, record: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> None:
         self.best = None if record["best"] is None else float(record["best"])
@@ -234,8 +234,9 @@ class Log(Callback):
     ----------
     path : str or path
         Ends in .csv (comma-separated numbers below a line of names) or .jsonl (a JSON object on each line, with the
-        norms of the layers' gradients, too). An existing file is replaced; a fit that a `Checkpoint` resumes writes the
-        lines of the earlier epochs again.
+        norms of the layers' gradients, too). An existing file is replaced when the fit begins; a fit that a
+        `Checkpoint` resumes writes the lines of the earlier epochs again. Where a write fails, as on a full disk, the
+        fit ends with an OSError, and the file holds whole lines.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -245,32 +246,34 @@ class Log(Callback):
         if not text.endswith((".csv", ".jsonl")):
             raise ValueError(f"path must end in .csv or .jsonl, got {text}")
         self.path = text
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
 
     def train_begin(self, run: Run) -> None:
-        import csv
-
-        self._file = open(self.path, "w", newline="", encoding="utf-8")
-        if self.path.endswith(".csv"):
-            names = ["epoch", *run.history.figures]
-            self._writer = csv.DictWriter(self._file, names, extrasaction="ignore")
-            self._writer.writeheader()
-        self._write(run, range(run.history.epochs))
+        begin = self._lines(run, range(run.history.epochs), header=True)
+        storage.write_whole(self.path, lambda file: file.write(begin))
+        self._file = open(self.path, "ab", buffering=0)
 
     def epoch_end(self, run: Run) -> None:
-        self._write(run, [run.history.epochs - 1])
-
-    def _write(self, run: Run, epochs: Iterable[int]) -> None:
-        import json
-
         assert self._file is not None
-        for epoch in epochs:
-            row = {"epoch": epoch + 1, **{name: values[epoch] for name, values in run.history.items()}}
-            if self.path.endswith(".csv"):
-                self._writer.writerow(row)
-            else:
-                self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        storage.append_whole(self._file, self._lines(run, [run.history.epochs - 1]))
+
+    def _lines(self, run: Run, epochs: Iterable[int], header: bool = False) -> bytes:
+        """The lines of these epochs, from 0. header: whether the line of names comes first, where there is one."""
+        rows = [
+            {"epoch": epoch + 1, **{name: values[epoch] for name, values in run.history.items()}} for epoch in epochs
+        ]
+        if not self.path.endswith(".csv"):
+            import json
+
+            return "".join(json.dumps(row) + "\n" for row in rows).encode()
+        import csv
+
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, ["epoch", *run.history.figures], extrasaction="ignore")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue().encode()
 
     def train_end(self, run: Run) -> None:
         if self._file is not None:

@@ -64,7 +64,28 @@ class Loss(Declared):
         Raises
         ------
         ValueError
-            If the loss was given several numbers, but not one for each output.
+            As `distinct_parameters`.
+        """
+        distinct = self.distinct_parameters(outputs)
+        return distinct * (outputs // len(distinct)) if distinct else ()
+
+    def distinct_parameters(self, outputs: int) -> tuple[float, ...]:
+        """The numbers that `parameters` repeats for the outputs, as they were given.
+
+        Parameters
+        ----------
+        outputs : int
+
+        Returns
+        -------
+        tuple of float
+            Output j has number j modulo their count. Empty for a loss without parameters.
+
+        Raises
+        ------
+        ValueError
+            If the loss does not go with this number of outputs: it was given several numbers, but not one for each (for
+            pinball: the number of outputs is not a multiple of the number of levels).
         """
         return ()
 
@@ -146,22 +167,7 @@ class SoftmaxCrossEntropy(Loss):
     def smoothing(self) -> float:  # type: ignore[override]
         return self.label_smoothing
 
-    def parameters(self, outputs: int) -> tuple[float, ...]:
-        """Empty: this loss has no parameters.
-
-        Parameters
-        ----------
-        outputs : int
-
-        Returns
-        -------
-        tuple of float
-
-        Raises
-        ------
-        ValueError
-            If there are class weights, but not one for each output.
-        """
+    def distinct_parameters(self, outputs: int) -> tuple[float, ...]:
         if self.class_weights is not None:
             _one_each("class_weights", self.class_weights, "weights", outputs)
         return ()
@@ -208,26 +214,11 @@ class BinaryCrossEntropy(Loss):
             pos_weight = _numbers("pos_weight", pos_weight, "a number, a sequence of numbers or None", least=0)
         self._set(pos_weight=pos_weight)
 
-    def parameters(self, outputs: int) -> tuple[float, ...]:
-        """The factor of each output's positive term; empty without pos_weight.
-
-        Parameters
-        ----------
-        outputs : int
-
-        Returns
-        -------
-        tuple of float
-
-        Raises
-        ------
-        ValueError
-            If there are several weights, but not one for each output.
-        """
+    def distinct_parameters(self, outputs: int) -> tuple[float, ...]:
         if self.pos_weight is None:
             return ()
         if isinstance(self.pos_weight, float):
-            return (self.pos_weight,) * outputs
+            return (self.pos_weight,)
         return _one_each("pos_weight", self.pos_weight, "weights", outputs)
 
 
@@ -302,18 +293,8 @@ class Huber(Loss):
         super().__init__(reduction)
         self._set(delta=number("delta", delta, above=0))
 
-    def parameters(self, outputs: int) -> tuple[float, ...]:
-        """delta, once for each output.
-
-        Parameters
-        ----------
-        outputs : int
-
-        Returns
-        -------
-        tuple of float
-        """
-        return (self.delta,) * outputs
+    def distinct_parameters(self, outputs: int) -> tuple[float, ...]:
+        return (self.delta,)
 
 
 class Poisson(Loss):
@@ -372,27 +353,12 @@ class Pinball(Loss):
         super().__init__(reduction)
         self._set(quantiles=_numbers("quantiles", quantiles, "a number or a sequence of numbers", above=0, below=1))
 
-    def parameters(self, outputs: int) -> tuple[float, ...]:
-        """The level of each output; of Q levels, output j has number j modulo Q.
-
-        Parameters
-        ----------
-        outputs : int
-
-        Returns
-        -------
-        tuple of float
-
-        Raises
-        ------
-        ValueError
-            If the number of outputs is not a multiple of Q.
-        """
+    def distinct_parameters(self, outputs: int) -> tuple[float, ...]:
         if isinstance(self.quantiles, float):
-            return (self.quantiles,) * outputs
+            return (self.quantiles,)
         if outputs % len(self.quantiles):
             raise ValueError(f"quantiles has {len(self.quantiles)} levels; there are {outputs} outputs")
-        return self.quantiles * (outputs // len(self.quantiles))
+        return self.quantiles
 
 
 def _is_sequence(value: object) -> TypeGuard[Collection[Any]]:

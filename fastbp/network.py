@@ -391,14 +391,14 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            For a path of another type or ending, or parameters that are not finite.
+            For a path of another type or ending, parameters or statistics that are not finite, or a running variance
+            below 0.
         ImportError, OSError
             Without the safetensors package; when the file cannot be written.
         """
         names, own = zip(*self.vectors().items(), strict=True)
         vectors = dict(zip(names, self._lock.copies(*own), strict=True))
-        arguments.finite("parameters", vectors["parameters"], "a file holds finite parameters only")
-        storage.write(path, {"network": self.description()}, vectors)
+        storage.write(path, {"network": self.description()}, vectors, expected_vectors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
@@ -441,13 +441,30 @@ class Network:
         own = self.vectors()
         self._lock.assign(*((own[name], values) for name, values in vectors.items() if name in own))
 
+    def check_vectors(self, vectors: dict[str, NDArray[Any]]) -> None:
+        """Refuse vectors that this net cannot have.
+
+        Parameters
+        ----------
+        vectors : dict of str to array
+            Under the names of the method `vectors`.
+
+        Raises
+        ------
+        KeyError, ValueError
+            For another name; for another dtype or size, nan, inf, or a running variance below 0.
+        """
+        expected = _expected(self._steps, self._dtype)
+        for name, vector in vectors.items():
+            storage.check_vector(name, vector, expected[name])
+
     @classmethod
     def from_description(cls, description: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> Network:
-        """A net from its `description` and `vectors`."""
+        """A net from its `description` and `vectors`, which it takes out of the dict: they need not be there twice."""
         net = cls.__new__(cls)
         net._set_up(*_parts(description))
-        net._parameters[...] = vectors["parameters"]
-        net._statistics[...] = vectors.get("statistics", net._statistics)
+        for name, vector in net.vectors().items():
+            vector[...] = vectors.pop(name)
         return net
 
     def __getstate__(self) -> dict[str, Any]:
@@ -464,14 +481,24 @@ class Network:
     def __setstate__(self, state: dict[str, Any]) -> None:
         layers = state["layers"]
         self._set_up(layers, network_steps.steps_of(state["inputs"], layers), DTYPES[state["dtype"]], state["seed"])
-        self._parameters[...] = state["parameters"]
-        self._statistics[...] = state["statistics"]
+        vectors = {name: state[name] for name in self.vectors()}
+        self.check_vectors(vectors)
+        self._take(vectors)
+
+    def _take(self, vectors: dict[str, NDArray[Any]]) -> None:
+        for name, vector in self.vectors().items():
+            vector[...] = vectors[name]
 
     def __copy__(self) -> Network:
-        # Every copy is a deep one: two nets with one vector would be the same net.
+        # Every copy is a deep one: two nets with one vector would be the same net. Unlike a pickle, it may have any
+        # values.
         net = type(self).__new__(type(self))
-        net.__setstate__(self.__getstate__())
+        net._set_up(self._layers, self._steps, self._dtype, self._seed)
+        net._take(self.vectors())
         return net
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        return self.__copy__()
 
 
 def load(path: str | os.PathLike[str]) -> Network:
@@ -479,27 +506,34 @@ def load(path: str | os.PathLike[str]) -> Network:
     return Network.load(path)
 
 
-def expected_vectors(description: dict[str, Any]) -> dict[str, tuple[np.dtype[Any], int, bool]]:
-    """The vectors in a file of this description, as `storage.read` takes them: dtype, length, must they be finite."""
+def expected_vectors(description: dict[str, Any]) -> dict[str, storage.Expected]:
+    """The vectors in a file of this description, as `storage.read` takes them."""
     _, steps, dtype, _ = _parts(description["network"])
-    size = network_steps.parameter_count(steps)
     _check_constants(steps, dtype)
-    expected = {"parameters": (dtype, size, True)}
-    running = network_steps.statistics_slices(steps)
-    # The variance of large numbers may be inf in a valid net, and so may the square of a large gradient, a moment of
-    # Adam.
-    if running:
-        expected["statistics"] = (dtype, running[-1][1].stop, False)
+    expected = _expected(steps, dtype)
     if "trainer" in description:
         # Whether the optimiser keeps that number of moments is checked by the reader of the trainer's record.
+        like_parameters = expected["parameters"]
         moments = declarative.integer("moments", description["trainer"]["moments"], least=0, most=3)
-        expected |= {f"moment{i + 1}": (dtype, size, False) for i in range(moments)}
+        expected |= {f"moment{i + 1}": like_parameters for i in range(moments)}
         if description["trainer"].get("average") is not None:
-            expected["average"] = (dtype, size, True)
+            expected["average"] = like_parameters
         for name, length in description.get("fit", {}).get("vectors", {}).items():
             if not name.startswith("callback"):
                 raise ValueError(f"a fit keeps no vector {name!r}")
-            expected[name] = (dtype, declarative.integer(name, length, least=1), False)
+            # A callback knows whether its vectors may hold inf: see `Callback.check_state`.
+            size = declarative.integer(name, length, least=1)
+            expected[name] = storage.Expected(dtype, size, finite=False)
+    return expected
+
+
+def _expected(steps: tuple[Step, ...], dtype: np.dtype[Any]) -> dict[str, storage.Expected]:
+    """The vectors of a net of these steps."""
+    expected = {"parameters": storage.Expected(dtype, network_steps.parameter_count(steps))}
+    running = network_steps.statistics_slices(steps)
+    if running:
+        variances = tuple(variance for _, variance in running)
+        expected["statistics"] = storage.Expected(dtype, running[-1][1].stop, at_least_0=variances)
     return expected
 
 
@@ -539,9 +573,11 @@ def _parts(description: dict[str, Any]) -> tuple[tuple[Layer, ...], tuple[Step, 
 def _check_constants(steps: tuple[Step, ...], dtype: np.dtype[Any]) -> None:
     """Refuse hyperparameters of layers that are infinite, or 0, in the net's dtype."""
     for step in steps:
-        arguments.representable(f"the parameter of {step.activation!r}", step.activation.alpha, dtype)
-        for field in ("eps", "l1", "l2"):
-            arguments.representable(f"{field} of {step.layer!r}", getattr(step.layer, field, 0.0), dtype)
+        constants = [("the parameter", step.activation, step.activation.alpha)]
+        constants += [(field, step.layer, getattr(step.layer, field, 0.0)) for field in ("eps", "l1", "l2")]
+        for name, owner, value in constants:
+            if not arguments.is_representable(value, dtype):  # the text of an owner takes time
+                arguments.representable(f"{name} of {owner!r}", value, dtype)
 
 
 def _dtype(value: Any) -> np.dtype[Any]:

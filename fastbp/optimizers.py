@@ -21,6 +21,8 @@ class Optimizer(Declared):
         The number of state vectors, each as long as the parameters.
     slots : tuple of int
         For each state vector, its position among the kernel's three moments.
+    squares : tuple of bool
+        For each state vector, whether it is a mean or sum of squares: none of its elements is negative.
     initial_moments : tuple of float
         The value that fills each state vector before the first update.
     constants : tuple
@@ -39,6 +41,10 @@ class Optimizer(Declared):
     @property
     def moments(self) -> int:
         return len(self.slots)
+
+    @property
+    def squares(self) -> tuple[bool, ...]:
+        return (False,) * self.moments
 
     @property
     def initial_moments(self) -> tuple[float, ...]:
@@ -131,6 +137,7 @@ class Adam(Optimizer):
     name = "adam"
     code = 1
     slots = (0, 1)
+    squares = (False, True)
     fields = ("learning_rate", "beta1", "beta2", "eps", "weight_decay")
 
     learning_rate: float
@@ -263,6 +270,10 @@ class RMSprop(Optimizer):
     def slots(self) -> tuple[int, ...]:  # type: ignore[override]
         return (0, *((1,) if self.momentum else ()), *((2,) if self.centered else ()))
 
+    @property
+    def squares(self) -> tuple[bool, ...]:
+        return tuple(slot == 0 for slot in self.slots)
+
 
 class Adagrad(Optimizer):
     """Adagrad (Duchi, Hazan and Singer, JMLR 2011): the gradient divided by the root of the sum of its squares.
@@ -294,6 +305,7 @@ class Adagrad(Optimizer):
     name = "adagrad"
     code = 3
     slots = (0,)
+    squares = (True,)
     fields = ("learning_rate", "rate_decay", "weight_decay", "initial_accumulator", "eps")
 
     learning_rate: float

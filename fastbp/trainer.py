@@ -144,7 +144,7 @@ class Trainer:
 
     @steps.setter
     def steps(self, value: int) -> None:
-        self._engine.steps = value
+        self._engine.steps = settings.checked_count("steps", value)
 
     @property
     def epochs(self) -> int:
@@ -152,7 +152,7 @@ class Trainer:
 
     @epochs.setter
     def epochs(self, value: int) -> None:
-        self._engine.epochs = value
+        self._engine.epochs = settings.checked_count("epochs", value)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -551,9 +551,22 @@ class Trainer:
         # The net, which comes after this state, may be trained on by then: the vectors hold its parameters, too.
         engine = self._engine
         counts, vectors = engine.snapshot()
-        return type(self)._of, (engine.net, engine.settings, counts, vectors)
+        return type(self)._unpickled, (engine.net, engine.settings, counts, vectors)
+
+    @classmethod
+    def _unpickled(
+        cls, net: Network, checked: settings.Settings, counts: settings.Counts, vectors: dict[str, NDArray[Any]]
+    ) -> Trainer:
+        checkpoint.check_state(net, checked, vectors)
+        return cls._of(net, checked, counts, vectors)
 
     def __copy__(self) -> Trainer:
         import copy
 
         return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trainer:
+        import copy
+
+        # Unlike a pickle, a copy may have any state.
+        return self._of(*copy.deepcopy(self.__reduce__()[1], memo))

@@ -259,7 +259,7 @@ def test_the_fit_of_another_run_is_refused(script, tmp_path):
         (("callbacks", 0, "state", "best"), "good", "what it kept of EarlyStopping makes no sense"),
         (("callbacks", 0, "state", "best_epoch"), 1.5, "what it kept of EarlyStopping makes no sense: best_epoch"),
         (("vectors",), [], "makes no sense"),
-        (("vectors", "callback0.parameters"), 7, "its header says \\(7,\\)"),
+        (("vectors", "callback0.parameters"), 7, "expected \\(7,\\)"),
     ],
 )
 def test_a_record_that_makes_no_sense(tmp_path, where, value, message):
@@ -303,6 +303,31 @@ def test_vectors_that_are_not_the_nets(tmp_path, name, size):
     rewrite(path, changed, **{f"callback0.{name}": np.ones(size, np.float32)})
     trainer = fb.Trainer(fb.Network(2, [fb.Dense(3)]))
     with pytest.raises(ValueError, match="what it kept of EarlyStopping makes no sense") as caught:
+        trainer.fit(X, y, **arguments)
+    assert str(caught.value).startswith(f"{path}: ") and trainer.steps == 0
+
+
+@pytest.mark.parametrize(
+    "name, element, value, message",
+    [
+        ("parameters", 4, np.nan, r"callback0.parameters\[4\] is nan"),
+        ("parameters", 4, np.inf, r"makes no sense: parameters\[4\] is inf; it must be finite"),
+        ("statistics", 0, np.inf, r"makes no sense: statistics\[0\] is inf; it must be finite"),
+        ("statistics", 3, -1.0, r"makes no sense: statistics\[3\] is -1.0; it must be at least 0"),
+    ],
+)
+def test_best_parameters_that_no_net_can_have(tmp_path, name, element, value, message):
+    path = tmp_path / "run.npz"
+    X, y = np.eye(30, 2), np.arange(30) % 3
+    arguments = {"epochs": 2, "callbacks": [EarlyStopping("loss"), Checkpoint(path)]}
+    layers = [fb.BatchNorm(), fb.Dense(3)]
+    fb.Trainer(fb.Network(2, layers)).fit(X, y, **arguments)
+    with np.load(path) as file:
+        vector = file[f"callback0.{name}"]
+    vector[element] = value
+    rewrite(path, lambda header: header, **{f"callback0.{name}": vector})
+    trainer = fb.Trainer(fb.Network(2, layers))
+    with pytest.raises(ValueError, match=message) as caught:
         trainer.fit(X, y, **arguments)
     assert str(caught.value).startswith(f"{path}: ") and trainer.steps == 0
 

@@ -59,7 +59,7 @@ MAY_KNOW = {
     "optimizers": {"_support.declarative"},
     "schedules": {"_support.declarative"},
     "metrics": {"_support.declarative"},
-    "callbacks": {"_support.declarative", "metrics"},
+    "callbacks": {"_support.declarative", "_support.storage", "metrics"},
     "cpu": {"_core", "_support.cpu_quota"},
     "datasets": {"_core", "_support.declarative", "_support.random_streams"},
     "ops.": DECLARED | {"_core", "_support.arguments"},
@@ -69,7 +69,7 @@ MAY_KNOW = {
     # These modules serve the twin as well, which must not know the core.
     "training.batches": {"_support.declarative"},
     "training.data": {"_support.declarative", "_support.random_streams"},
-    "training.history": {"_support.declarative"},
+    "training.history": {"_support.declarative", "_support.storage"},
     "training.loss_function": {"_support.declarative"},
     "training.run": {"_support.declarative", "callbacks", "metrics", "training.history"},
     "training.thread_tuner": set(),

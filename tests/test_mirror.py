@@ -25,6 +25,7 @@ FILES = {"save", "load"}  # the twin neither writes nor reads files
 # Public, and not part of the mirror: what a class offers to the other modules of its package.
 WITHIN = {
     "Network": {
+        "check_vectors",
         "checked_inputs",
         "description",
         "from_description",

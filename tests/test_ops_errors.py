@@ -1,4 +1,4 @@
-"""What fastbp.ops refuses, and how it says so; and the unusual arrays that it takes."""
+"""What fastbp.ops refuses, and how it says so, for numbers the twin as well; and the unusual arrays that ops takes."""
 
 import copy
 import inspect
@@ -107,8 +107,12 @@ ANY_SHAPE = [
 ]
 
 
-def called(name, **changes):
-    return getattr(ops, name)(**{**arguments(name), **changes})
+def called(name, room=ops, **changes):
+    return getattr(room, name)(**{**arguments(name), **changes})
+
+
+# For tests of the numbers that the twin refuses as well.
+rooms = pytest.mark.parametrize("room", [ops, reference], ids=["ops", "twin"])
 
 
 def test_every_operation_on_arrays_is_tried():
@@ -169,22 +173,23 @@ def test_mixed_dtypes_are_refused(name, argument):
         called(name, **{argument: arguments(name)[argument].astype("float32")})
 
 
-def test_needed_when_not_optional():
+@rooms
+def test_needed_when_not_optional(room):
     with pytest.raises(ValueError, match="^y is needed for the derivative of tanh"):
-        called("dense_backward", y=None)
+        called("dense_backward", room, y=None)
     with pytest.raises(ValueError, match="^v is needed when momentum is not 0"):
-        called("sgd_step", v=None)
+        called("sgd_step", room, v=None)
     with pytest.raises(ValueError, match="^buffer is needed when momentum is not 0"):
-        called("rmsprop_step", buffer=None)
+        called("rmsprop_step", room, buffer=None)
     with pytest.raises(ValueError, match="^mean is needed when centered"):
-        called("rmsprop_step", mean=None)
+        called("rmsprop_step", room, mean=None)
     with pytest.raises(ValueError, match="^nesterov is True; it needs a momentum above 0$"):
-        called("sgd_step", nesterov=True, momentum=0.0)
-    called("rmsprop_step", buffer=None, momentum=0.0)
-    called("rmsprop_step", mean=None, centered=False)
-    called("dense_forward", b=None)
-    called("dense_backward", y=None, activation="identity")
-    called("sgd_step", v=None, momentum=0.0)
+        called("sgd_step", room, nesterov=True, momentum=0.0)
+    called("rmsprop_step", room, buffer=None, momentum=0.0)
+    called("rmsprop_step", room, mean=None, centered=False)
+    called("dense_forward", room, b=None)
+    called("dense_backward", room, y=None, activation="identity")
+    called("sgd_step", room, v=None, momentum=0.0)
 
 
 # -------------------------------------------------------------------------------------------------- wrong shapes
@@ -327,19 +332,20 @@ NUMBERS = [
 ]
 
 
+@rooms
 @pytest.mark.parametrize("name, argument, values", NUMBERS)
-def test_hyperparameters(name, argument, values):
+def test_hyperparameters(name, argument, values, room):
     given = arguments(name)
     before = {k: v.copy() for k, v in given.items() if isinstance(v, np.ndarray)}
     for value in values:
         with pytest.raises(ValueError, match=f"^{argument} must be"):
-            getattr(ops, name)(**{**given, argument: value})
+            getattr(room, name)(**{**given, argument: value})
     for value in (None, "0.1", [0.1], 0.1j, True, np.array(0.1)):
         with pytest.raises(TypeError, match=f"^{argument} must be a number"):
-            getattr(ops, name)(**{**given, argument: value})
+            getattr(room, name)(**{**given, argument: value})
     for key, array in before.items():
         assert np.array_equal(array, given[key]), "changed by a call that failed"
-    called(name, **{argument: np.float32(0.5)})
+    called(name, room, **{argument: np.float32(0.5)})
 
 
 @pytest.mark.parametrize(
@@ -347,21 +353,23 @@ def test_hyperparameters(name, argument, values):
     [(0, ValueError), (-1, ValueError), (2**64, ValueError), (1.0, TypeError), (True, TypeError), (None, TypeError)],
 )
 @pytest.mark.parametrize("name", ["adam_step", "adagrad_step"])
-def test_step_number(name, t, error):
+@rooms
+def test_step_number(name, t, error, room):
     with pytest.raises(error, match="^t must be"):
-        called(name, t=t)
+        called(name, room, t=t)
 
 
 @pytest.mark.parametrize(
     "name, argument", [("sgd_step", "nesterov"), ("adam_step", "decoupled"), ("rmsprop_step", "centered")]
 )
-def test_flags(name, argument):
+@rooms
+def test_flags(name, argument, room):
     for value in (None, 1, "yes", np.array(True)):
         with pytest.raises(TypeError, match=f"^{argument} must be True or False"):
-            called(name, **{argument: value})
+            called(name, room, **{argument: value})
     given, same = arguments(name), arguments(name)
-    getattr(ops, name)(**{**given, argument: np.True_})
-    getattr(ops, name)(**{**same, argument: True})
+    getattr(room, name)(**{**given, argument: np.True_})
+    getattr(room, name)(**{**same, argument: True})
     assert np.array_equal(given["w"], same["w"])
 
 
@@ -369,15 +377,17 @@ def test_flags(name, argument):
     "rows, error",
     [(1, ValueError), (0, ValueError), (-4, ValueError), (2**64, ValueError), (4.0, TypeError), (None, TypeError)],
 )
-def test_rows_of_running_statistics(rows, error):
+@rooms
+def test_rows_of_running_statistics(rows, error, room):
     with pytest.raises(error, match="^rows must be"):
-        called("batch_norm_running", rows=rows)
+        called("batch_norm_running", room, rows=rows)
 
 
-def test_norms_need_something_to_average():
+@rooms
+def test_norms_need_something_to_average(room):
     with pytest.raises(ValueError, match=r"^x must have at least one column, got shape \(4, 0\)$"):
-        ops.layer_norm_forward(real(4, 0))
-    for f in (ops.batch_norm_forward, lambda x: ops.batch_norm_predict(x, real(3), real(3))):
+        room.layer_norm_forward(real(4, 0))
+    for f in (room.batch_norm_forward, lambda x: room.batch_norm_predict(x, real(3), real(3))):
         with pytest.raises(ValueError, match=r"^x must have at least one row, got shape \(0, 3\)$"):
             f(real(0, 3))
 
@@ -385,34 +395,37 @@ def test_norms_need_something_to_average():
 @pytest.mark.parametrize(
     "argument, end", [("seed", 2**64), ("stream", 2**64), ("draw", 2**32), ("first_row", 2**34 + 1)]
 )
-def test_numbers_of_dropout(argument, end):
+@rooms
+def test_numbers_of_dropout(argument, end, room):
     for value in (-1, end, 10**30):
         with pytest.raises(ValueError, match=f"^{argument} must be"):
-            called("dropout_forward", **{argument: value})
+            called("dropout_forward", room, **{argument: value})
     for value in (1.0, None, "1", True):
         with pytest.raises(TypeError, match=f"^{argument} must be an integer"):
-            called("dropout_forward", **{argument: value})
+            called("dropout_forward", room, **{argument: value})
     with pytest.raises(ValueError, match=r"more than 2\^34 elements$"):
-        called("dropout_forward", first_row=2**34 // 3)
+        called("dropout_forward", room, first_row=2**34 // 3)
     assert np.array_equal(
-        called("dropout_forward", **{argument: np.int8(3)}), called("dropout_forward", **{argument: 3})
+        called("dropout_forward", room, **{argument: np.int8(3)}), called("dropout_forward", room, **{argument: 3})
     )
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_reduction(name):
+@rooms
+def test_reduction(name, room):
     with pytest.raises(ValueError, match="^reduction must be"):
-        called(name, reduction="none")
+        called(name, room, reduction="none")
     with pytest.raises(TypeError, match="^reduction must be"):
-        called(name, reduction=None)
+        called(name, room, reduction=None)
 
 
 @pytest.mark.parametrize("name", ["dense_forward", "dense_backward"])
-def test_activation(name):
+@rooms
+def test_activation(name, room):
     with pytest.raises(ValueError, match="^activation must be.*relu"):
-        called(name, activation="gleu")
+        called(name, room, activation="gleu")
     with pytest.raises(TypeError, match="^activation must be.*relu"):
-        called(name, activation=3)
+        called(name, room, activation=3)
 
 
 COLUMNS = {  # numbers for columns: values and kinds that are refused
@@ -423,25 +436,27 @@ COLUMNS = {  # numbers for columns: values and kinds that are refused
 
 
 @pytest.mark.parametrize("name, argument", COLUMNS)
-def test_numbers_for_columns(name, argument):
+@rooms
+def test_numbers_for_columns(name, argument, room):
     values, kinds = COLUMNS[name, argument]
     values = [*values, [], [0.5, 0.5], np.full(6, 0.5), np.array([0.5, 0.5, 0.5, 0.5, float("nan")])]
     kinds = [*kinds, "text", b"bytes", {0.5: 0.5}, [None] * 5, [0.5, 0.5, 0.5, 0.5, True], np.full((5, 1), 0.5)]
     for bad, error in [*((value, ValueError) for value in values), *((kind, TypeError) for kind in kinds)]:
         with pytest.raises(error, match=f"^{argument}"):
-            called(name, **{argument: bad})
+            called(name, room, **{argument: bad})
     for good in ([0.5] * 5, (0.25,) * 5, np.full(5, 0.5), np.full(5, 0.5, "float32"), [np.float32(0.5)] * 5):
-        called(name, **{argument: good})
+        called(name, room, **{argument: good})
 
 
-def test_numbers_that_float32_does_not_hold():
+@rooms
+def test_numbers_that_float32_does_not_hold(room):
     for bad in (1e39, 1e-46, [1, 1, 1, 1, 1e39]):
         with pytest.raises(ValueError, match="^pos_weight must be a number that float32 holds, got 1e"):
-            ops.binary_cross_entropy(real(4, 5, dtype="float32"), real(4, 5, dtype="float32"), pos_weight=bad)
-        called("binary_cross_entropy", pos_weight=bad)
+            room.binary_cross_entropy(real(4, 5, dtype="float32"), real(4, 5, dtype="float32"), pos_weight=bad)
+        called("binary_cross_entropy", room, pos_weight=bad)
     for bad in (1e39, 1e-46):
         with pytest.raises(ValueError, match="^delta must be"):
-            ops.huber(real(4, 5, dtype="float32"), real(4, 5, dtype="float32"), bad)
+            room.huber(real(4, 5, dtype="float32"), real(4, 5, dtype="float32"), bad)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -467,15 +482,26 @@ def test_sample_weight(name):
 
 
 @pytest.mark.parametrize("name", ["random_bits", "random_uniform", "random_normal", "random_permutation"])
-def test_random_arguments(name):
-    f = getattr(ops, name)
-    for given in [dict(seed=-1), dict(seed=2**64), dict(stream=-1), dict(stream=2**64), dict(n=-1), dict(n=2**64)]:
+@rooms
+def test_random_arguments(name, room):
+    f = getattr(room, name)
+    for given in [
+        *(dict(seed=-1), dict(seed=2**64), dict(stream=-1), dict(stream=2**64)),
+        *(dict(n=-1), dict(n=2**61), dict(n=2**62), dict(n=2**64)),
+    ]:
         with pytest.raises(ValueError, match=f"^{next(iter(given))} must be"):
             f(**{"seed": 0, "stream": 0, "n": 3, **given})
     for given in [dict(seed=1.0), dict(seed=None), dict(stream="1"), dict(n=2.0), dict(n=True)]:
         with pytest.raises(TypeError, match=f"^{next(iter(given))} must be an integer"):
             f(**{"seed": 0, "stream": 0, "n": 3, **given})
     assert np.array_equal(f(np.uint64(2**64 - 1), np.int32(5), np.int8(9)), f(2**64 - 1, 5, 9))
+
+
+@pytest.mark.parametrize("name", ["random_bits", "random_uniform", "random_normal"])
+def test_random_numbers_that_no_memory_holds(name):
+    """Half an exbibyte at least, which the address space of a processor has no room for."""
+    with pytest.raises(MemoryError, match=f"^n is {2**57}: there is no memory for as many numbers of "):
+        getattr(ops, name)(0, 0, 2**57)
 
 
 # ------------------------------------------------------------------------------------- arrays that need some care

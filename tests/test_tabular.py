@@ -385,7 +385,7 @@ def test_files_that_are_refused(tmp_path, model):
 
     def write(**changes):
         record = {"version": 1, **encoding.to_dict(), **changes}
-        storage.write(path, {"network": net.description(), "table": record}, net.vectors())
+        storage.write(path, {"network": net.description(), "table": record}, net.vectors(), expected_vectors)
 
     write(version=2)
     with pytest.raises(ValueError, match="its table is of version 2; this fastbp reads version 1"):

@@ -380,10 +380,18 @@ def representable(name: str, value: float, dtype: DType) -> None:
     ------
     ValueError
     """
+    if not is_representable(value, dtype):
+        with numpy.errstate(over="ignore", under="ignore"):
+            raise ValueError(f"{name} is {value:g}, which is {dtype.type(value):g} in {dtype}")
+
+
+def is_representable(value: float, dtype: DType) -> bool:
+    """Whether a number stays finite, and other than 0 unless it is 0, when rounded to `dtype`."""
+    if value == 0 or 1e-30 < abs(value) < 1e30:  # the hyperparameters of most layers: NumPy takes a microsecond
+        return True
     with numpy.errstate(over="ignore", under="ignore"):
         rounded = dtype.type(value)
-    if not numpy.isfinite(rounded) or (rounded == 0) != (value == 0):
-        raise ValueError(f"{name} is {value:g}, which is {rounded:g} in {dtype}")
+    return bool(numpy.isfinite(rounded) and rounded != 0)
 
 
 def _plain(name: str, x: Any, expected: str) -> NDArray[Any]:

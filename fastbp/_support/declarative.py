@@ -118,6 +118,9 @@ class Declared:
     fields: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls) -> None:
+        _KINDS.clear()
+
     def _set(self, **attributes: Any) -> None:
         self.__dict__.update(attributes)
 
@@ -199,7 +202,7 @@ class Declared:
         """
         if not isinstance(record, dict):
             raise TypeError(f"record must be a dict with a 'kind', got {described(record)}")
-        kinds = {found.name: found for found in _named_classes(cls)}
+        kinds = _kinds(cls)
         kind = record.get("kind")
         if not isinstance(kind, str) or kind not in kinds:
             raise ValueError(f"record's 'kind' must be one of {listed(kinds)}, got {kind!r}")
@@ -217,6 +220,16 @@ class Declared:
             return found(**arguments)
         except RecursionError:
             raise ValueError("record is nested too deeply") from None
+
+
+_KINDS: dict[type, dict[str, Any]] = {}  # of `_kinds`; emptied when a class is defined
+
+
+def _kinds(cls: type[_D]) -> dict[str, type[_D]]:
+    """The classes whose records `cls` reads, by their names."""
+    if cls not in _KINDS:
+        _KINDS[cls] = {found.name: found for found in _named_classes(cls)}
+    return _KINDS[cls]
 
 
 def _named_classes(cls: type[_D]) -> Iterator[type[_D]]:

@@ -6,16 +6,20 @@ with "format" ("fastbp"), "version" (2), "checksum", and the description that th
 `read` decides from the description which vectors the file must have.
 
 A file is written under a temporary name in the same folder, synced and renamed, so that the file under the final name
-is always complete. Reading trusts nothing: sizes are compared with the description before memory is allocated.
+is always complete. Reading trusts nothing: sizes are compared with the description and with the length of the file
+before memory is allocated, so that a file takes no more memory than its own length, the text of its header aside.
+Vectors are checked by the same rules when they are written and when they are read: what is written can be read.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from io import FileIO
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,16 +28,68 @@ if TYPE_CHECKING:
 
     Description = dict[str, Any]
     Vectors = dict[str, NDArray[Any]]
-    Expected = Mapping[str, tuple[np.dtype[Any], int, bool]]  # name: dtype, size, whether inf is refused
-    Expect = Callable[[Description], Expected]
+    Expect = Callable[[Description], Mapping[str, "Expected"]]
 
 FORMAT = "fastbp"
 VERSION = 2
 _LONGEST_HEADER = 1 << 26  # bytes
 _LONGEST_NPY_HEADER = 1 << 16  # bytes before the numbers of a vector
+_AT_ONCE = 1 << 18  # bytes in one call of zipfile, which makes copies of them
 
 
-def write(path: str | os.PathLike[str], description: Description, vectors: Vectors) -> None:
+class Expected(NamedTuple):
+    """What a vector of a file must be.
+
+    Attributes
+    ----------
+    dtype : dtype
+    size : int
+    finite : bool
+        Whether inf is refused; nan always is.
+    at_least_0 : tuple of slice
+        The elements that must not be negative, such as variances.
+    """
+
+    dtype: np.dtype[Any]
+    size: int
+    finite: bool = True
+    at_least_0: tuple[slice, ...] = ()
+
+
+def check_vector(name: str, vector: NDArray[Any], expected: Expected) -> None:
+    """Refuse a vector that is not as expected.
+
+    Raises
+    ------
+    ValueError
+        Naming the vector, and the element if one is the cause.
+    """
+    _check_kind(name, vector.shape, vector.dtype, expected)
+    _check_elements(name, vector, expected)
+
+
+def _check_kind(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], expected: Expected) -> None:
+    if dtype.newbyteorder("=") != expected.dtype:
+        raise ValueError(f"{name} is of dtype {dtype}; expected {expected.dtype}")
+    if shape != (expected.size,):
+        raise ValueError(f"{name} has shape {shape}; expected ({expected.size},)")
+
+
+def _check_elements(name: str, vector: NDArray[Any], expected: Expected) -> None:
+    # Extrema are nan where an element is, and need no array of flags beside a long vector.
+    extrema = [vector.min(), vector.max()] if vector.size else []
+    if np.isnan(extrema).any() or (expected.finite and np.isinf(extrema).any()):
+        where = int((~np.isfinite(vector) if expected.finite else np.isnan(vector)).argmax())
+        required = "finite" if expected.finite else "a number"
+        raise ValueError(f"{name}[{where}] is {vector[where]}; it must be {required}")
+    for part in expected.at_least_0:
+        elements = vector[part]
+        if elements.size and elements.min() < 0:
+            where = (part.start or 0) + int(elements.argmin())
+            raise ValueError(f"{name}[{where}] is {vector[where]}; it must be at least 0")
+
+
+def write(path: str | os.PathLike[str], description: Description, vectors: Vectors, expect: Expect) -> None:
     """Write a file completely, or not at all.
 
     Parameters
@@ -43,11 +99,13 @@ def write(path: str | os.PathLike[str], description: Description, vectors: Vecto
     description : dict
         JSON values, without nan and inf.
     vectors : dict of str to 1-D array of reals
+    expect : function of the description (dict), returns a dict of str to Expected
+        As for `read`.
 
     Raises
     ------
     TypeError, ValueError
-        If the path has another type or ending, or names something other than a file.
+        If the path has another type or ending, or names something other than a file, or a vector is not as expected.
     ImportError
         If the path ends in .safetensors and the safetensors package is missing.
     OSError
@@ -57,6 +115,9 @@ def write(path: str | os.PathLike[str], description: Description, vectors: Vecto
 
     path = checked_path(path)
     vectors = {name: np.ascontiguousarray(vector) for name, vector in vectors.items()}
+    expected = expect(description)
+    for name, vector in vectors.items():
+        check_vector(name, vector, expected[name])
     description = {"format": FORMAT, "version": VERSION, **description}
     text = json.dumps({**description, "checksum": _checksum(description, vectors)}, allow_nan=False)
     if path.endswith(".npz"):
@@ -79,10 +140,10 @@ def read(path: str | os.PathLike[str], expect: Expect) -> tuple[Description, Vec
     Parameters
     ----------
     path : str or path
-    expect : function of the description (dict), returns a dict of str to (dtype, size, finite)
-        The vectors that the file must have, no more and no fewer, and whether inf is refused; nan always is. It may
-        raise TypeError, ValueError, KeyError and the like for an invalid description, and OtherContents for a valid
-        description of something other than what is wanted.
+    expect : function of the description (dict), returns a dict of str to Expected
+        The vectors that the file must have, no more and no fewer. It may raise TypeError, ValueError, KeyError and the
+        like for an invalid description, and OtherContents for a valid description of something other than what is
+        wanted.
 
     Returns
     -------
@@ -92,8 +153,8 @@ def read(path: str | os.PathLike[str], expect: Expect) -> tuple[Description, Vec
     Raises
     ------
     ValueError
-        If the file is truncated, damaged, of another format or version, lacks an entry, has one of the wrong dtype or
-        size, contains nan or inf, or has the wrong checksum. The message names the file and the fault.
+        If the file is truncated, damaged, of another format or version, lacks an entry, has a vector that is not as
+        expected, or has the wrong checksum. The message names the file and the fault.
     TypeError, ImportError, OSError
         As for `write`.
     """
@@ -149,7 +210,15 @@ class _Wrong(Exception):
     """A fault of a file; the message lacks the file's name."""
 
 
-def _described(text: str, expect: Expect) -> tuple[Description, Expected]:
+def _refused(check: Callable[..., None], *arguments: Any) -> None:
+    """Call a check that raises ValueError for a fault of a file."""
+    try:
+        check(*arguments)
+    except ValueError as error:
+        raise _Wrong(error) from error
+
+
+def _described(text: str, expect: Expect) -> tuple[Description, Mapping[str, Expected]]:
     """The description in the text of a header, and the vectors that it requires."""
     import json
 
@@ -180,21 +249,6 @@ def _same_names(found: Iterable[str], expected: Iterable[str]) -> None:
         raise _Wrong(f"holds {', '.join(others)}, which its header does not speak of")
 
 
-def _fits(name: str, expected: tuple[np.dtype[Any], int, bool], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    expected_dtype, size, _ = expected
-    if dtype.newbyteorder("=") != expected_dtype:
-        raise _Wrong(f"{name} is of dtype {dtype}; its header says {expected_dtype}")
-    if shape != (size,):
-        raise _Wrong(f"{name} has shape {shape}; its header says ({size},)")
-
-
-def _clean(name: str, vector: NDArray[Any], finite: bool) -> None:
-    bad = ~np.isfinite(vector) if finite else np.isnan(vector)
-    if bad.any():
-        where = int(np.flatnonzero(bad)[0])
-        raise _Wrong(f"{name}[{where}] is {vector[where]}")
-
-
 def _read_npz(path: str, file: IO[bytes], expect: Expect) -> tuple[Description, Vectors]:
     import struct
     import zipfile
@@ -202,23 +256,24 @@ def _read_npz(path: str, file: IO[bytes], expect: Expect) -> tuple[Description, 
 
     try:
         with zipfile.ZipFile(file) as archive:
-            sizes = {info.filename: info.file_size for info in archive.infolist()}
+            sizes = _sizes_of_entries(archive.infolist(), os.fstat(file.fileno()).st_size)
             if "header.npy" not in sizes:
                 raise _Wrong("has no header: fastbp did not write it")
             if sizes["header.npy"] > _LONGEST_HEADER:
                 raise _Wrong(f"its header has {sizes['header.npy']} bytes; at most {_LONGEST_HEADER} are read")
             with archive.open("header.npy") as entry:
-                header = _read_npy("header", entry, _checked_header).item()
+                header = _text(_read_npy("header", entry, sizes["header.npy"], _check_header))
             description, expected = _described(header, expect)
             _same_names([name.removesuffix(".npy") for name in sizes if name != "header.npy"], expected)
             vectors: Vectors = {}
             for name, wanted in expected.items():
-                if sizes[name + ".npy"] > _LONGEST_NPY_HEADER + wanted[1] * wanted[0].itemsize:
-                    raise _Wrong(f"{name} takes {sizes[name + '.npy']} bytes; its header says {wanted[1]} numbers")
+                size = sizes[name + ".npy"]
+                if size > _LONGEST_NPY_HEADER + wanted.size * wanted.dtype.itemsize:
+                    raise _Wrong(f"{name} takes {size} bytes; its header says {wanted.size} numbers")
                 with archive.open(name + ".npy") as entry:
-                    vector = _read_npy(name, entry, partial(_fits, name, wanted))
-                vectors[name] = vector.astype(wanted[0], copy=False)
-                _clean(name, vectors[name], wanted[2])
+                    vector = _read_npy(name, entry, size, partial(_check_kind, name, expected=wanted))
+                vectors[name] = vector.astype(wanted.dtype, copy=False)
+                _refused(_check_elements, name, vectors[name], wanted)
             return description, vectors
     except (
         zipfile.BadZipFile,
@@ -233,15 +288,34 @@ def _read_npz(path: str, file: IO[bytes], expect: Expect) -> tuple[Description, 
         raise _Wrong(f"truncated or damaged, or not a .npz file ({error})") from error
 
 
-def _checked_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def _sizes_of_entries(entries: Iterable[Any], length: int) -> dict[str, int]:
+    """The bytes of each entry of an archive, all of which lie in the file as they are: it has `length` bytes."""
+    sizes: dict[str, int] = {}
+    for entry in entries:
+        if entry.filename in sizes:
+            raise _Wrong(f"holds {entry.filename} twice")
+        if entry.compress_type or entry.compress_size != entry.file_size:
+            raise _Wrong(f"its entry {entry.filename} is compressed, and could fill the memory: it is not read")
+        sizes[entry.filename] = entry.file_size
+    if sum(sizes.values()) > length:
+        raise _Wrong(f"truncated or damaged: its entries have {sum(sizes.values())} bytes, and the file has {length}")
+    return sizes
+
+
+def _check_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if dtype.kind != "U" or shape != ():
-        raise _Wrong(f"its header is of dtype {dtype} and shape {shape}, not a text")
-    if dtype.itemsize > _LONGEST_HEADER:
-        raise _Wrong(f"its header has {dtype.itemsize} bytes; at most {_LONGEST_HEADER} are read")
+        raise ValueError(f"its header is of dtype {dtype} and shape {shape}, not a text")
 
 
-def _read_npy(name: str, file: IO[bytes], check: Callable[[tuple[int, ...], np.dtype[Any]], None]) -> NDArray[Any]:
-    """The array in a .npy stream. check(shape, dtype) is called before memory is allocated for it."""
+def _text(array: NDArray[Any]) -> str:
+    """The text of an array of dimension 0. NumPy's own conversion does not refuse numbers that are no characters."""
+    return array.tobytes().decode("utf-32-be" if array.dtype.str[0] == ">" else "utf-32-le").rstrip("\0")
+
+
+def _read_npy(
+    name: str, file: IO[bytes], size: int, check: Callable[[tuple[int, ...], np.dtype[Any]], None]
+) -> NDArray[Any]:
+    """The array in a .npy stream of `size` bytes. check(shape, dtype) is called before memory is allocated for it."""
     import tokenize
 
     try:
@@ -252,15 +326,25 @@ def _read_npy(name: str, file: IO[bytes], check: Callable[[tuple[int, ...], np.d
             shape, _, dtype = np.lib.format.read_array_header_2_0(file)
         else:
             raise ValueError(f"of .npy version {version}")
-    except (ValueError, SyntaxError, tokenize.TokenError) as error:  # tokenize: NumPy seeks long integers of Python 2
+    except (  # tokenize: NumPy seeks long integers of Python 2. Warning: of them, where warnings are errors.
+        ValueError,
+        SyntaxError,
+        tokenize.TokenError,
+        TypeError,
+        LookupError,
+        MemoryError,  # of Python's parser, for a literal that is nested too deeply
+        Warning,
+    ) as error:
         raise _Wrong(f"{name} is not an array NumPy can read ({error})") from error
     if dtype.hasobject:
         raise _Wrong(f"{name} holds Python objects, which are never read")
-    check(shape, dtype)
+    _refused(check, shape, dtype)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise _Wrong(f"{name} is truncated")
     array = np.empty(shape, dtype)
     rest = array.reshape(-1).view(np.uint8).data if array.nbytes else memoryview(b"")
     while rest:
-        count = file.readinto(rest)  # type: ignore[attr-defined]
+        count = file.readinto(rest[:_AT_ONCE])  # type: ignore[attr-defined]
         if not count:
             raise _Wrong(f"{name} is truncated")
         rest = rest[count:]
@@ -292,11 +376,9 @@ def _read_safetensors(path: str, file: IO[bytes], expect: Expect) -> tuple[Descr
             vectors: Vectors = {}
             for name, wanted in expected.items():
                 shape = tuple(tensors.get_slice(name).get_shape())
-                if shape != (wanted[1],):
-                    raise _Wrong(f"{name} has shape {shape}; its header says ({wanted[1]},)")
+                _refused(_check_kind, name, shape, wanted.dtype, wanted)
                 vectors[name] = tensors.get_tensor(name)
-                _fits(name, wanted, vectors[name].shape, vectors[name].dtype)
-                _clean(name, vectors[name], wanted[2])
+                _refused(check_vector, name, vectors[name], wanted)
             return description, vectors
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise _Wrong(f"truncated or damaged, or not a .safetensors file ({error})") from error
@@ -319,7 +401,7 @@ def write_whole(path: str, fill: Callable[[IO[bytes]], object]) -> None:
     OSError
         If the file cannot be written; nothing is left behind.
     """
-    path = os.path.realpath(path)
+    given, path = path, os.path.realpath(path)
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: no such folder")
@@ -330,9 +412,9 @@ def write_whole(path: str, fill: Callable[[IO[bytes]], object]) -> None:
         mode = os.stat(path).st_mode & 0o777
     temporary = os.path.join(folder, f".fastbp-{os.urandom(8).hex()}.tmp")
     # os.open in place of tempfile: the mode follows the umask, as for any new file.
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        with open(descriptor, "wb") as file:
+        with open(os.open(temporary, flags, 0o666), "wb") as file:
             fill(file)
             file.flush()
             os.fsync(file.fileno())
@@ -343,15 +425,48 @@ def write_whole(path: str, fill: Callable[[IO[bytes]], object]) -> None:
         # A KeyboardInterrupt may come right after the renaming, when the temporary file no longer exists.
         with suppress(FileNotFoundError):
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename is None:  # an error of a full disk names no file
-            error.filename = path
+        _name_file(error, given)
         raise
     if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        # The file is complete under its name. Not every folder can be opened, nor synced on every file system.
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def append_whole(file: FileIO, data: bytes) -> None:
+    """Append to a file completely, or not at all.
+
+    Parameters
+    ----------
+    file : FileIO
+        Opened for appending, without a buffer.
+    data : bytes
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; it then has its former length.
+    """
+    end = file.seek(0, os.SEEK_END)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+    except BaseException as error:
+        with suppress(OSError):
+            file.truncate(end)
+        _name_file(error, os.fspath(file.name))
+        raise
+
+
+def _name_file(error: BaseException, path: str) -> None:
+    """Let an OSError name the file that was to be written: that of a full disk names none, others a temporary one."""
+    if isinstance(error, OSError):
+        error.filename, error.filename2 = path, None
 
 
 def check_destination(name: str, path: str) -> None:

@@ -111,6 +111,9 @@ class _SameData(callbacks.Callback):
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         return {"encoding": self._record}, {}
 
+    def check_state(self, run: Any, record: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> None:
+        record["encoding"]  # raises KeyError, before anything is changed
+
     def set_state(self, record: dict[str, Any], vectors: dict[str, NDArray[Any]]) -> None:
         if record["encoding"] != self._record:
             raise ValueError(

@@ -112,13 +112,21 @@ def all_rows_finite(x, Py_ssize_t item):
         release(&args)
 
 
+cdef object new_numbers(size_t n, str dtype):
+    """A new array of n numbers."""
+    try:
+        return numpy.empty(n, dtype)
+    except MemoryError:
+        raise MemoryError(f"n is {n}: there is no memory for as many numbers of {dtype}") from None
+
+
 def random_bits(seed, stream, n):
     """The first n words of a stream: uint32 (n,)."""
     cdef Arguments args
     cdef uint64_t seed_ = integer("seed", seed, 0, WORD_MOST), stream_ = integer("stream", stream, 0, WORD_MOST)
-    cdef size_t N = integer("n", n, 0, SIZE_MOST)
+    cdef size_t N = integer("n", n, 0, SIZE_MOST // sizeof(uint32_t))
     args.count = args.item = 0
-    words = numpy.empty(N, "uint32")
+    words = new_numbers(N, "uint32")
     try:
         words_ = take(&args, "words", words, b'u', 1, PyBUF_WRITABLE)
         with nogil:
@@ -132,9 +140,9 @@ def random_uniform(seed, stream, n):
     """The first n numbers of a stream, in [0, 1): float64 (n,)."""
     cdef Arguments args
     cdef uint64_t seed_ = integer("seed", seed, 0, WORD_MOST), stream_ = integer("stream", stream, 0, WORD_MOST)
-    cdef size_t N = integer("n", n, 0, SIZE_MOST)
+    cdef size_t N = integer("n", n, 0, SIZE_MOST // sizeof(double))
     args.count = args.item = 0
-    u = numpy.empty(N, "float64")
+    u = new_numbers(N, "float64")
     try:
         u_ = take(&args, "u", u, b'd', 1, PyBUF_WRITABLE)
         with nogil:
@@ -171,7 +179,7 @@ def random_permutation(seed, stream, n):
     cdef void *block = NULL
     cdef uint64_t *pairs
     args.count = args.item = 0
-    order = numpy.empty(N, "int64")
+    order = new_numbers(N, "int64")
     try:
         order_ = take(&args, "order", order, b'i', 1, PyBUF_WRITABLE)
         pairs = <uint64_t *>scratch(2 * N, sizeof(uint64_t), &block)

@@ -4,7 +4,8 @@ The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, Parallel Random N
 The key is (seed low word, seed high word); block j has the counter (j low, j high, stream low, stream high); word i
 of the stream is word i % 4 of block i // 4.
 
-All raise TypeError for an argument that is not an integer, and ValueError for one out of range.
+All raise TypeError for an argument that is not an integer, ValueError for one out of range (for n, where an array of as
+many numbers is larger than the address space), and MemoryError where there is no memory for the array.
 """
 
 from __future__ import annotations

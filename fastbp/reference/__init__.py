@@ -1,8 +1,8 @@
 """The NumPy twin: readable code that defines what the operations, the network and the trainer compute.
 
 Each function has the name and signature of the compiled function in ``fastbp.ops``; `Network` and `Trainer` have those
-of ``fastbp``, without saving and loading. Functions compute in the dtype of their arguments, and leave most checks of
-arguments to the compiled functions.
+of ``fastbp``, without saving and loading. Functions compute in the dtype of their arguments. They refuse the numbers
+that the compiled functions refuse, by the same errors, and leave most checks of arrays to these.
 
 Letters: B batch, I inputs, O outputs, C classes, N elements; x W b z y; gradients dx dW db dz dy.
 """

@@ -2,6 +2,7 @@
 
 Backward takes dy, the gradient at y, and returns dx = dy f'(x). For most f it takes y, and f' is a function of y. gelu,
 gelu_tanh and silu are not monotonic, so that f' is no function of y: their backward takes x. nan in gives nan out.
+Parameters are checked by the classes of `fastbp.layers`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..layers import ELU, LeakyReLU, Softplus
 from ..layers import activation as activation_of
 
 if TYPE_CHECKING:
@@ -45,11 +47,13 @@ def relu_backward(dy: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
 
 def leaky_relu_forward(x: NDArray[Any], negative_slope: float = 0.01) -> NDArray[Any]:
     """y = x for x > 0, else negative_slope x."""
+    negative_slope = LeakyReLU(negative_slope).negative_slope
     return np.where(x > 0, x, negative_slope * x)
 
 
 def leaky_relu_backward(dy: NDArray[Any], y: NDArray[Any], negative_slope: float = 0.01) -> NDArray[Any]:
     """dx = dy for y > 0, else negative_slope dy. The slope is at least 0, hence y > 0 exactly where x > 0."""
+    negative_slope = LeakyReLU(negative_slope).negative_slope
     return np.where(y > 0, dy, negative_slope * dy)
 
 
@@ -81,21 +85,25 @@ def softplus_forward(x: NDArray[Any], beta: float = 1.0) -> NDArray[Any]:
 
     Computed as max(x, 0) + log1p(exp(-|beta x|)) / beta, which does not overflow.
     """
+    beta = Softplus(beta).beta
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(beta * x))) / beta
 
 
 def softplus_backward(dy: NDArray[Any], y: NDArray[Any], beta: float = 1.0) -> NDArray[Any]:
     """dx = dy sigmoid(beta x), where sigmoid(beta x) = 1 - exp(-beta y)."""
+    beta = Softplus(beta).beta
     return dy * -np.expm1(-beta * y)
 
 
 def elu_forward(x: NDArray[Any], alpha: float = 1.0) -> NDArray[Any]:
     """y = x for x > 0, else alpha expm1(x)."""
+    alpha = ELU(alpha).alpha
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
 def elu_backward(dy: NDArray[Any], y: NDArray[Any], alpha: float = 1.0) -> NDArray[Any]:
     """dx = dy for y > 0, else dy (y + alpha), since alpha exp(x) = y + alpha. alpha is at least 0."""
+    alpha = ELU(alpha).alpha
     return np.where(y > 0, dy, dy * (y + alpha))
 
 

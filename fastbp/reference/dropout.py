@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._support.declarative import integer
+from .._support.declarative import seed as checked_seed
+from ..layers import Dropout
 from .rng import philox4x32
 
 if TYPE_CHECKING:
@@ -28,12 +31,17 @@ def dropout_forward(
     draw : int
         The number of the minibatch, in [0, 2^32).
     first_row : int, default 0
-        The number of the first row of x within the minibatch.
+        The number of the first row of x within the minibatch, which has at most 2^34 elements up to the end of x.
 
     Returns
     -------
     y, mask : ndarray (B, N)
         mask is an argument of backward.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not as above.
 
     Notes
     -----
@@ -41,7 +49,14 @@ def dropout_forward(
     half where p % 128 < 64, else the lower one: sixteen blocks side by side make 64 words, which vector registers
     hold. The blocks of draw d begin at d 2^32. The generator is Philox4x32-7.
     """
+    rate = Dropout(rate).rate
+    seed, stream = checked_seed("seed", seed), checked_seed("stream", stream)
+    draw, first_row = integer("draw", draw, 0, 2**32 - 1), integer("first_row", first_row, 0, 2**34)
     B, N = x.shape
+    if (first_row + B) * N > 2**34:
+        raise ValueError(
+            f"first_row is {first_row}; with x, of shape {x.shape}, the minibatch has more than 2^34 elements"
+        )
     p = np.arange(first_row * N, (first_row + B) * N, dtype=np.uint64)
     block = p // 128 * 16 + p % 16
     counter = [block, *(np.full_like(p, word) for word in (draw, stream % 2**32, stream // 2**32))]

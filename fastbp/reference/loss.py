@@ -3,6 +3,8 @@
 `reduction` "sum" adds the terms; "mean" divides the sum by B for softmax cross-entropy, and by B O, the number of
 elements, for the other losses. The gradient is that of the returned loss.
 
+Parameters of losses are checked by the classes of `fastbp.losses`.
+
 `sample_weight` s (B,) multiplies the terms of row b by s_b; "mean" then divides by sum_b s_b in place of B. If that is
 0, loss and gradient are 0.
 """
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import losses
 from .._support.declarative import choice
 from .activation import sigmoid_forward
 
@@ -55,11 +58,14 @@ def _same_shape(name: str, a: NDArray[Any], target: NDArray[Any]) -> None:
         raise ValueError(f"target has shape {target.shape}; {name} has {a.shape}")
 
 
-def _columns(name: str, values: float | Sequence[float] | NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
-    """A number, or one for each column, as an array in the dtype of y."""
-    found = np.asarray(values, y.dtype)
-    if found.ndim and found.shape != (y.shape[1],):
-        raise ValueError(f"{name} has {found.size} numbers; there are {y.shape[1]} columns")
+def _held(name: str, values: float | Sequence[float], y: NDArray[Any]) -> NDArray[Any]:
+    """Numbers, in the dtype of y."""
+    given = np.asarray(values, np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        found = given.astype(y.dtype)
+    lost = given[np.isinf(found) | ((found == 0) != (given == 0))]
+    if lost.size:
+        raise ValueError(f"{name} must be a number that {y.dtype} holds, got {lost[0]}")
     return found
 
 
@@ -99,6 +105,11 @@ def softmax_cross_entropy(
     of torch.nn.CrossEntropyLoss. A term with t_bc = 0 is 0, even if log p_bc is -inf.
     """
     rows, classes = z.shape
+    if not classes:
+        raise ValueError("z must have at least one column")
+    loss = losses.SoftmaxCrossEntropy(reduction, label_smoothing, class_weights)
+    loss.distinct_parameters(classes)  # raises where there is another number of weights
+    label_smoothing, class_weights = loss.label_smoothing, loss.class_weights
     shifted = z - z.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     row_mass: float | NDArray[Any] = 1.0
@@ -119,7 +130,7 @@ def softmax_cross_entropy(
     if label_smoothing:
         t = (1 - label_smoothing) * t + label_smoothing / classes
     if class_weights is not None:
-        t = _columns("class_weights", class_weights, z) * t
+        t = _held("class_weights", class_weights, z) * t
     terms = -np.multiply(t, log_p, out=np.zeros_like(z), where=t != 0)
     dz = np.exp(log_p) * t.sum(axis=1, keepdims=True) - t
     return _reduced(terms, dz, reduction, sample_weight, row_mass)
@@ -162,7 +173,8 @@ def binary_cross_entropy(
         terms = np.maximum(z, 0) - z * target + rest
         dz = sigmoid_forward(z) - target
     else:
-        positive = _columns("pos_weight", pos_weight, z) * target
+        weights = losses.BinaryCrossEntropy(reduction, pos_weight).distinct_parameters(z.shape[1])
+        positive = _held("pos_weight", weights, z) * target
         terms = positive * (np.maximum(-z, 0) + rest) + (1 - target) * (np.maximum(z, 0) + rest)
         dz = (1 - target) * sigmoid_forward(z) - positive * sigmoid_forward(-z)
     return _reduced(terms, dz, reduction, sample_weight, z.shape[1])
@@ -241,12 +253,10 @@ def huber(
         d clipped to [-delta, delta], divided by B O for the mean.
     """
     _same_shape("y", y, target)
-    delta = y.dtype.type(delta)
-    if not delta > 0:
-        raise ValueError(f"delta must be greater than 0, got {delta}")
+    limit = _held("delta", losses.Huber(delta, reduction).delta, y)
     d = y - target
-    terms = np.where(np.abs(d) <= delta, d * d / 2, delta * (np.abs(d) - delta / 2))
-    return _reduced(terms, np.clip(d, -delta, delta), reduction, sample_weight, y.shape[1])
+    terms = np.where(np.abs(d) <= limit, d * d / 2, limit * (np.abs(d) - limit / 2))
+    return _reduced(terms, np.clip(d, -limit, limit), reduction, sample_weight, y.shape[1])
 
 
 def poisson(
@@ -304,13 +314,7 @@ def pinball(
         [u < 0] - tau, divided by B O for the mean; -tau at the kink u = 0.
     """
     _same_shape("y", y, target)
-    tau = np.asarray(quantiles, dtype=y.dtype)
-    if tau.ndim and (not tau.size or y.shape[1] % tau.size):
-        raise ValueError(f"quantiles has {tau.size} levels; y has {y.shape[1]} columns")
-    if not np.all((0 < tau) & (tau < 1)):
-        raise ValueError(f"quantiles must lie strictly between 0 and 1, got {quantiles}")
-    if tau.ndim:
-        tau = np.tile(tau, y.shape[1] // tau.size)
+    tau = _held("quantiles", losses.Pinball(quantiles, reduction).parameters(y.shape[1]), y)
     u = target - y
     below = (u < 0).astype(y.dtype)
     return _reduced(u * (tau - below), below - tau, reduction, sample_weight, y.shape[1])

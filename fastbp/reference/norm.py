@@ -1,7 +1,7 @@
 """Layer norm and batch norm: y = gamma (x - mean) / sqrt(variance + eps) + beta.
 
 Mean and variance are taken over each row (layer norm) or each column (batch norm) of x. The variance is divided by the
-number of elements.
+number of elements. eps is above 0.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .._support.declarative import integer, number
+from ..layers import BatchNorm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -149,6 +152,7 @@ def batch_norm_predict(
     -------
     y : ndarray (B, N)
     """
+    _not_empty(x, 0)
     return _affine((x - mean) * _rstd(variance, eps), gamma, beta)
 
 
@@ -175,20 +179,33 @@ def batch_norm_running(
         Number of rows of the minibatch, at least 2.
     momentum : float, default 0.1
         In (0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If rows or momentum is not such a number.
     """
+    rows = integer("rows", rows, least=2, most=2**63 - 1)
+    momentum = BatchNorm(momentum).momentum
     running_mean += momentum * (mean - running_mean)
     running_variance += momentum * (variance * (rows / (rows - 1)) - running_variance)
 
 
 def _statistics(x: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Mean and variance along an axis. E[x^2] - mean^2 would suffer from cancellation if the mean is large."""
+    _not_empty(x, axis)
     mean = x.mean(axis=axis, keepdims=True)
     variance = ((x - mean) ** 2).mean(axis=axis)
     return mean.reshape(variance.shape), variance
 
 
+def _not_empty(x: NDArray[Any], axis: int) -> None:
+    if x.shape[axis] == 0:
+        raise ValueError(f"x must have at least one {('row', 'column')[axis]}, got shape {x.shape}")
+
+
 def _rstd(variance: NDArray[Any], eps: float) -> NDArray[Any]:
-    return 1 / np.sqrt(variance + eps)
+    return 1 / np.sqrt(variance + number("eps", eps, above=0))
 
 
 def _affine(xhat: NDArray[Any], gamma: NDArray[Any] | None, beta: NDArray[Any] | None) -> NDArray[Any]:

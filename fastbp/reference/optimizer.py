@@ -1,6 +1,7 @@
 """Optimiser steps, penalties, gradient clipping and weight averages, all in place. All arrays have shape (N,).
 
-Scalars are computed in float64 and rounded once to the dtype of w.
+Scalars are computed in float64 and rounded once to the dtype of w. Hyperparameters are checked by the classes of
+`fastbp.optimizers`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .._support.declarative import flag, integer, number
+from ..optimizers import SGD, Adagrad, Adam, RMSprop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,11 +76,10 @@ def sgd_step(
 
     Raises
     ------
-    ValueError
-        If momentum is not 0 and v is None, or nesterov is True and momentum is 0.
+    TypeError, ValueError
+        If a hyperparameter is refused by `fastbp.optimizers.SGD`, or momentum is not 0 and v is None.
     """
-    if nesterov and momentum == 0:
-        raise ValueError("nesterov is True; it needs a momentum above 0")
+    SGD(learning_rate, momentum, weight_decay, nesterov)
     g = g + weight_decay * w
     if momentum != 0:
         if v is None:
@@ -124,7 +127,15 @@ def adam_step(
     learning_rate, beta1, beta2, eps, weight_decay : float
     decoupled : bool
         Whether weight decay shrinks w in place of being added to the gradient.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is refused by `fastbp.optimizers.Adam`, t is not an integer in [1, 2^63), or decoupled is
+        not a bool.
     """
+    Adam(learning_rate, beta1, beta2, eps, weight_decay)
+    t, decoupled = _step_number(t), flag("decoupled", decoupled)
     rate = learning_rate / (1 - _power(beta1, t))
     root_scale = 1 / math.sqrt(1 - _power(beta2, t))
     if decoupled:
@@ -177,9 +188,11 @@ def rmsprop_step(
 
     Raises
     ------
-    ValueError
-        If momentum is not 0 and buffer is None, or centered is True and mean is None.
+    TypeError, ValueError
+        If a hyperparameter is refused by `fastbp.optimizers.RMSprop`, momentum is not 0 and buffer is None, or centered
+        is True and mean is None.
     """
+    RMSprop(learning_rate, alpha, eps, weight_decay, momentum, centered)
     if momentum != 0 and buffer is None:
         raise ValueError("buffer is needed when momentum is not 0: zeros before the first step")
     if centered and mean is None:
@@ -228,7 +241,14 @@ def adagrad_step(
     t : int
         The number of this step, from 1.
     learning_rate, rate_decay, weight_decay, eps : float
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is refused by `fastbp.optimizers.Adagrad`, or t is not an integer in [1, 2^63).
     """
+    Adagrad(learning_rate, rate_decay, weight_decay, eps=eps)
+    t = _step_number(t)
     g = g + weight_decay * w
     v += g * g
     _flush_square(v, eps)
@@ -238,8 +258,9 @@ def adagrad_step(
 def penalty(w: NDArray[Any], g: NDArray[Any], l1: float = 0.0, l2: float = 0.0) -> float:
     """l1 sum_i |w_i| + l2/2 sum_i w_i^2, as a float. Its gradient is added to g: g += l1 sign(w) + l2 w.
 
-    A term with factor 0 is left out.
+    l1 and l2 are at least 0. A term with factor 0 is left out.
     """
+    l1, l2 = number("l1", l1, least=0), number("l2", l2, least=0)
     value = 0.0
     if l1 != 0:
         g += l1 * np.sign(w)
@@ -253,8 +274,10 @@ def penalty(w: NDArray[Any], g: NDArray[Any], l1: float = 0.0, l2: float = 0.0) 
 def clip_by_norm(g: NDArray[Any], limit: float, eps: float = 1e-6) -> float:
     """g *= limit / (|g| + eps), with the Euclidean norm, if that factor is below 1. Returns the norm before clipping.
 
-    As PyTorch's clip_grad_norm_. If the norm overflows the dtype of g, it is inf, and finite elements become 0.
+    As PyTorch's clip_grad_norm_. limit is above 0, eps at least 0. If the norm overflows the dtype of g, it is inf, and
+    finite elements become 0.
     """
+    limit, eps = number("limit", limit, above=0), number("eps", eps, least=0)
     norm = math.sqrt(float(np.sum(g * g)))
     if limit < norm + eps:
         g *= limit / (norm + eps)
@@ -262,17 +285,24 @@ def clip_by_norm(g: NDArray[Any], limit: float, eps: float = 1e-6) -> float:
 
 
 def clip_by_value(g: NDArray[Any], limit: float) -> None:
-    """g = min(max(g, -limit), limit), element by element. nan stays nan."""
+    """g = min(max(g, -limit), limit), element by element, with limit above 0. nan stays nan."""
+    limit = number("limit", limit, above=0)
     np.clip(g, -limit, limit, out=g)
 
 
 def weight_average(average: NDArray[Any], w: NDArray[Any], decay: float) -> None:
     """average += (1 - decay) (w - average): an exponential moving average of the weights.
 
-    Elements of average below the smallest normal number are flushed to zero. The initial average is a copy of w.
+    decay is in [0, 1). Elements of average below the smallest normal number are flushed to zero. The initial average is
+    a copy of w.
     """
+    decay = number("decay", decay, least=0, below=1)
     average += (1 - decay) * (w - average)
     _flush(average)
+
+
+def _step_number(t: int) -> int:
+    return integer("t", t, least=1, most=2**63 - 1)
 
 
 def _flush(mean: NDArray[Any]) -> None:

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._support.declarative import integer
+from .._support.declarative import seed as checked_seed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MOST_BYTES = 2**63 - 1  # of an array
 
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
@@ -76,11 +80,19 @@ def random_bits(seed: int, stream: int, n: int) -> NDArray[np.uint32]:
     stream : int
         In [0, 2^64). Block j has the counter (j low, j high, stream low, stream high).
     n : int
+        At least 0.
 
     Returns
     -------
     ndarray of uint32 (n,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not such an integer, or an array of n numbers is larger than the address space.
     """
+    seed, stream = checked_seed("seed", seed), checked_seed("stream", stream)
+    n = integer("n", n, 0, MOST_BYTES // 4)
     j = np.arange((n + 3) // 4, dtype=np.uint64)
     stream_low, stream_high = (np.full_like(j, word) for word in (stream % 2**32, stream // 2**32))
     words = philox4x32(np.array([j & _LOW, j >> _32, stream_low, stream_high]), (seed % 2**32, seed // 2**32))
@@ -100,6 +112,7 @@ def random_uniform(seed: int, stream: int, n: int) -> NDArray[np.float64]:
     ndarray of float64 (n,)
         ((a >> 5) 2^26 + (b >> 6)) / 2^53 with the words a and b: 27 bits of a, 26 bits of b.
     """
+    n = integer("n", n, 0, MOST_BYTES // 8)
     a, b = random_bits(seed, stream, 2 * n).reshape(n, 2).T
     return ((a >> 5) * 2.0**26 + (b >> 6)) / 2.0**53
 
@@ -133,11 +146,14 @@ def random_permutation(seed: int, stream: int, n: int) -> NDArray[np.int64]:
 
     Parameters
     ----------
-    seed, stream, n : int
+    seed, stream : int
         As in `random_bits`.
+    n : int
+        In [0, 2^32).
 
     Returns
     -------
     ndarray of int64 (n,)
     """
+    n = integer("n", n, 0, 2**32 - 1)
     return np.argsort(random_bits(seed, stream, n), kind="stable").astype(np.int64)

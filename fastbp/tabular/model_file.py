@@ -53,7 +53,7 @@ def save(path: str | os.PathLike[str], net: Network, encoding: Encoding) -> None
         As for `Network.save`.
     """
     record = {"version": VERSION, **encoding.to_dict()}
-    storage.write(path, {"network": net.description(), "table": record}, net.vectors())
+    storage.write(path, {"network": net.description(), "table": record}, net.vectors(), expected_vectors)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Network, Encoding]:

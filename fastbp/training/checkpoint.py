@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._support import arguments, storage
+from .. import network
+from .._support import storage
 from .._support.declarative import described, integer
-from ..network import Network, expected_vectors
+from ..network import Network
+from ..optimizers import Optimizer
 from . import settings as settings_
 from .engine import Engine
 from .history import LISTS
@@ -44,15 +46,48 @@ def write(path: Any, engine: Engine, fit: dict[str, Any] | None = None, fit_vect
     Raises
     ------
     TypeError, ValueError, ImportError, OSError
-        As for `Network.save`; TypeError where the loss or the schedule is a function.
+        As for `Network.save`, ValueError also for a state of the optimiser or an average that `check_state` refuses;
+        TypeError where the loss or the schedule is a function.
     """
     counts, vectors = engine.snapshot()
-    arguments.finite("parameters", vectors["parameters"], "a file holds finite parameters only")
     record = settings_.to_record(engine.settings, counts)
     description = {"network": engine.net.description(), "trainer": record}
     if fit is not None:
         description["fit"] = fit
-    storage.write(path, description, {**vectors, **(fit_vectors or {})})
+    storage.write(path, description, {**vectors, **(fit_vectors or {})}, expected_vectors)
+
+
+def expected_vectors(description: dict[str, Any]) -> dict[str, storage.Expected]:
+    """The vectors in a trainer's file of this description, as `storage.read` takes them."""
+    expected = network.expected_vectors(description)
+    if "trainer" not in description:
+        return expected
+    optimizer = Optimizer.from_dict(description["trainer"]["optimizer"])
+    return expected | _expected_moments(optimizer, expected["parameters"])
+
+
+def _expected_moments(optimizer: Optimizer, like_parameters: storage.Expected) -> dict[str, storage.Expected]:
+    return {
+        f"moment{i + 1}": like_parameters._replace(at_least_0=(slice(None),) if squares else ())
+        for i, squares in enumerate(optimizer.squares)
+    }
+
+
+def check_state(net: Network, settings: Settings, vectors: Vectors) -> None:
+    """Refuse vectors, under the names of `Engine.snapshot`, that no trainer of this net can have.
+
+    Raises
+    ------
+    KeyError, ValueError
+        For another name; for another dtype or size, nan, inf, or a mean or sum of squares below 0.
+    """
+    like_parameters = storage.Expected(net.dtype, len(net.parameters))
+    expected = _expected_moments(settings.optimizer, like_parameters) | {"average": like_parameters}
+    own = net.vectors()
+    net.check_vectors({name: vector for name, vector in vectors.items() if name in own})
+    for name, vector in vectors.items():
+        if name not in own:
+            storage.check_vector(name, vector, expected[name])
 
 
 def read(path: Any, n_threads: int | None) -> Loaded:

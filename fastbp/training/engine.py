@@ -119,7 +119,7 @@ class Engine:
     ) -> None:
         _check_constants(settings.optimizer, net.dtype)
         if loss is not None:
-            for value in loss.parameters(net.outputs):  # raises where there is another number of outputs
+            for value in loss.distinct_parameters(net.outputs):  # raises where there is another number of outputs
                 arguments.representable(f"a parameter of {loss!r}", value, net.dtype)
         if counts is None:
             counts = Counts(0, 0, settings.schedule.initial_state)

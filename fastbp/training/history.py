@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from .._support import storage
 from .._support.declarative import described
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class History(dict[str, list[Any]]):
         Parameters
         ----------
         path : str or path, optional
-            A file to write the picture to; its ending chooses the format.
+            A file to write the picture to, whole or not at all; its ending chooses the format, .png by default.
 
         Returns
         -------
@@ -101,7 +102,9 @@ class History(dict[str, list[Any]]):
             if len(curves) > 1:
                 axes.legend(fontsize="small")
         if path is not None:
-            figure.savefig(path, dpi=120)
+            root, ending = os.path.splitext(os.fspath(path))
+            ending = ending or ".png"
+            storage.write_whole(root + ending, lambda file: figure.savefig(file, dpi=120, format=ending[1:]))
         return figure
 
     def _groups(self) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 UNUSED = {"schedule": schedules.Constant(), "clip_norm": None, "clip_value": None, "average": None}
 
 
+# Upper bounds on counts to go on from: half of the updates that the core counts, and of the epochs with random streams.
+MOST_OF = {"steps": 2**62, "epochs": 2**39}
+
+
 class Settings(NamedTuple):
     """The arguments of `Trainer` after the checks that need no net; names have become objects."""
 
@@ -74,6 +78,17 @@ def checked_settings(
     )
 
 
+def checked_count(name: str, value: Any) -> int:
+    """A number of "steps" or "epochs", as an int.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another object, or a number below 0 or above its bound in `MOST_OF`.
+    """
+    return declarative.integer(name, value, 0, MOST_OF[name])
+
+
 def from_record(record: dict[str, Any], n_threads: int | None) -> tuple[Settings, Counts]:
     """The settings and counts of a trainer from the record in a file.
 
@@ -98,7 +113,7 @@ def from_record(record: dict[str, Any], n_threads: int | None) -> tuple[Settings
         clip_value=_number_or_none("clip_value", record.get("clip_value"), above=0),
         average=_number_or_none("average", record.get("average"), least=0, below=1),
     )
-    steps, epochs = (declarative.integer(name, record[name], 0, 2**63) for name in ("steps", "epochs"))
+    steps, epochs = (checked_count(name, record[name]) for name in ("steps", "epochs"))
     state = schedule.checked_state(record.get("schedule_state", schedule.initial_state))
     return settings, Counts(steps, epochs, state)
 
