@@ -5,16 +5,19 @@ and undefined-behaviour sanitizers) or `sanitize-threads` (the thread sanitizer)
 are used.
 """
 
+import gzip
 import os
 import platform
 import sys
 import sysconfig
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.modified import newer_group
 
 # Kernels are compiled once per instruction set and real type, each file with its own flags. Which of them run is
@@ -37,12 +40,19 @@ ISAS_OF_MACHINE = {
 C_FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 CYTHON_FLAGS = ["-O2"]  # -O3 takes longer to compile and has nothing to unroll here
 
+<<<<<<< HEAD
 # Flags added last, so that they win over the ones above. With FBP_SMALL the kernels compile in a tenth of the time.
 SANITIZERS = {
     # Python's own -fwrapv would define what a signed integer that overflows is.
     "sanitize": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-wrapv"],
     "sanitize-threads": ["-fsanitize=thread"],
 }
+=======
+# Flags added last, so that they win over the ones above.
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+# Of ELF files: symbols are resolved when the extension is loaded, and the table of addresses is read-only afterwards.
+LINK_FLAGS = [] if sys.platform in ("darwin", "win32") else ["-Wl,-z,relro,-z,now"]
+>>>>>>> wheels
 BUILDS = {
     "release": ["-g0"],
     "debug": ["-O0", "-g"],
@@ -68,10 +78,22 @@ class BuildExtension(build_ext):
     """build_ext that compiles the files of an extension side by side, kernels with the flags of their instruction set,
     and leaves a copy of the result in the source tree."""
 
+    def initialize_options(self):
+        super().initialize_options()
+        if sys.platform == "win32":
+            self.compiler = "mingw32"  # gcc, or what $CC names: the sources have vector types, which Microsoft's lacks
+
     def finalize_options(self):
         super().finalize_options()
         if BUILD != "release":
             self.build_temp += f"-{BUILD}"  # object files of different builds stay apart
+
+    def build_extensions(self):
+        # A Python outside the system's folders lets the linker record its own folder of libraries. The extension needs
+        # none of them, and the folder of one machine does not belong in a wheel.
+        linker = getattr(self.compiler, "linker_so", [])
+        linker[:] = [argument for argument in linker if not argument.startswith("-Wl,-rpath")]
+        super().build_extensions()
 
     def build_extension(self, ext):
         core, *c_files = ext.sources  # the file that Cython wrote comes first
@@ -106,6 +128,30 @@ class BuildExtension(build_ext):
             self.copy_extensions_to_source()
 
 
+class SourceDistribution(sdist):
+    """sdist whose archive holds no time, owner or umask of the machine that packs it, if SOURCE_DATE_EPOCH is set."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
+        epoch = os.environ.get("SOURCE_DATE_EPOCH")
+        if epoch is None or format != "gztar":
+            return super().make_archive(base_name, format, root_dir, base_dir, owner, group)
+
+        def anonymous(member):
+            member.mtime, member.uid, member.gid, member.uname, member.gname = int(epoch), 0, 0, "", ""
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            return member
+
+        name = os.path.abspath(base_name) + ".tar.gz"
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        with (
+            open(name, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=int(epoch)) as packed,
+            tarfile.open(fileobj=packed, mode="w") as archive,
+        ):
+            archive.add(base_dir, filter=anonymous)  # in the order of the names
+        return name
+
+
 if sys.platform == "darwin":
     os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}")
 
@@ -126,12 +172,16 @@ core = Extension(
     include_dirs=["src_c"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
     extra_compile_args=["-fvisibility=hidden", "-pthread", *BUILDS[BUILD]],
+<<<<<<< HEAD
     extra_link_args=["-pthread", *SANITIZERS.get(BUILD, [])],
+=======
+    extra_link_args=["-pthread", *LINK_FLAGS, *(SANITIZERS if BUILD == "sanitize" else [])],
+>>>>>>> wheels
     py_limited_api=LIMITED,
 )
 
 setup(
     ext_modules=cythonize([core], build_dir="build"),
-    cmdclass={"build_ext": BuildExtension},
+    cmdclass={"build_ext": BuildExtension, "sdist": SourceDistribution},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
 )

@@ -13,6 +13,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
+#ifdef __APPLE__
+#include <sys/sysctl.h>
+#endif
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define X86_64 1
@@ -48,6 +51,7 @@ static size_t size_by_cpuid(unsigned leaf, unsigned level) {
 /* Bytes of the cache of level 2 or 3, or 0 when the processor and the system do not say. */
 static size_t size_of_level(int level) {
     size_t size = 0;
+    (void)level; /* of no use where neither the processor nor the system is asked */
 #ifdef X86_64
     size = size_by_cpuid(4, (unsigned)level);
     if (!size) size = size_by_cpuid(0x8000001d, (unsigned)level);
@@ -56,6 +60,14 @@ static size_t size_of_level(int level) {
     if (!size) {
         const long known = sysconf(level == 2 ? _SC_LEVEL2_CACHE_SIZE : _SC_LEVEL3_CACHE_SIZE);
         if (known > 0) size = (size_t)known;
+    }
+#endif
+#ifdef __APPLE__
+    if (!size) {
+        int64_t known = 0;
+        size_t bytes = sizeof known;
+        const char *name = level == 2 ? "hw.l2cachesize" : "hw.l3cachesize";
+        if (sysctlbyname(name, &known, &bytes, NULL, 0) == 0 && known > 0) size = (size_t)known;
     }
 #endif
     return size;

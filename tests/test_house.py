@@ -541,7 +541,7 @@ SYSTEM_HEADERS = {
     "calls.c": "",
     "pool.c": "pthread sched stdatomic string unistd",
     "cpu.c": "cpuid",
-    "cache.c": "cpuid pthread stdatomic stdlib unistd",
+    "cache.c": "cpuid pthread stdatomic stdlib sys/sysctl unistd",
     "rng.c": "string",
 }
 VEC_HEADERS = {

@@ -113,7 +113,7 @@ def test_workflows_use_what_is_there(path):
     assert jobs
     for job in jobs.values():
         commands = "\n".join(step["run"] for step in job["steps"] if "run" in step)
-        assert commands and job["runs-on"]
+        assert job["steps"] and job["runs-on"]
         for script in re.findall(r"(?:^|\s)(\.ci/\S+)", commands):
             assert os.access(ROOT / script, os.X_OK), script
         for name in re.findall(r"tests/\w+\.py", commands):
