@@ -40,19 +40,14 @@ ISAS_OF_MACHINE = {
 C_FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 CYTHON_FLAGS = ["-O2"]  # -O3 takes longer to compile and has nothing to unroll here
 
-<<<<<<< HEAD
 # Flags added last, so that they win over the ones above. With FBP_SMALL the kernels compile in a tenth of the time.
 SANITIZERS = {
     # Python's own -fwrapv would define what a signed integer that overflows is.
     "sanitize": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-wrapv"],
     "sanitize-threads": ["-fsanitize=thread"],
 }
-=======
-# Flags added last, so that they win over the ones above.
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 # Of ELF files: symbols are resolved when the extension is loaded, and the table of addresses is read-only afterwards.
 LINK_FLAGS = [] if sys.platform in ("darwin", "win32") else ["-Wl,-z,relro,-z,now"]
->>>>>>> wheels
 BUILDS = {
     "release": ["-g0"],
     "debug": ["-O0", "-g"],
@@ -172,11 +167,7 @@ core = Extension(
     include_dirs=["src_c"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
     extra_compile_args=["-fvisibility=hidden", "-pthread", *BUILDS[BUILD]],
-<<<<<<< HEAD
-    extra_link_args=["-pthread", *SANITIZERS.get(BUILD, [])],
-=======
-    extra_link_args=["-pthread", *LINK_FLAGS, *(SANITIZERS if BUILD == "sanitize" else [])],
->>>>>>> wheels
+    extra_link_args=["-pthread", *LINK_FLAGS, *SANITIZERS.get(BUILD, [])],
     py_limited_api=LIMITED,
 )
 

@@ -485,7 +485,7 @@ class Engine:
 
         `updates` need not be held.
         """
-        own, lock = self._vectors(), self.net.lock
+        own, lock = self.vectors(), self.net.lock
         with lock:
             counts = self.counts()
             copies = lock.copies(*own.values())
@@ -493,13 +493,14 @@ class Engine:
 
     def restore(self, counts: Counts, vectors: dict[str, NDArray[Any]]) -> None:
         """Take over a `snapshot`."""
-        own, lock = self._vectors(), self.net.lock
+        own, lock = self.vectors(), self.net.lock
         with lock:
             self.steps, self.epochs, self.schedule_state = counts
             lock.assign(*((vector, vectors[name]) for name, vector in own.items() if name in vectors))
             self.updates.moments_have_changed()
 
-    def _vectors(self) -> dict[str, NDArray[Any]]:
+    def vectors(self) -> dict[str, NDArray[Any]]:
+        """The vectors of a file: those of the net, the state of the optimiser and the average."""
         vectors = self.net.vectors() | {f"moment{i + 1}": moment for i, moment in enumerate(self.moments)}
         return vectors if self.averaged is None else vectors | {"average": self.averaged}
 
