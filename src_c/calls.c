@@ -22,17 +22,23 @@ static void run_rows(void *context, int part, int parts) {
         run.rows = rows_of_block(call, start), run.first_row = start;
         fbp_pass_gather(&run, data, start);
         barrier(&run);
-        fbp_pass_forward(&run, call->y ? (void *)reals(plan, call->y, start * plan->outputs) : NULL);
+        if (!fbp_pass_forward(&run, call->y ? (void *)reals(plan, call->y, start * plan->outputs) : NULL)) goto stopped;
         if (!call->wants_loss) continue;
         fbp_pass_loss(&run, call->wants_gradient ? fbp_loss_scale(&plan->loss, mass) : 1);
         if (part == 0) sum += fbp_pass_loss_sum(&run);
-        if (call->wants_gradient)
-            fbp_pass_backward(&run, call->vectors->gradient, start > 0,
-                              call->dx ? (void *)reals(plan, call->dx, start * plan->inputs) : NULL, NULL);
+        if (call->wants_gradient
+            && !fbp_pass_backward(&run, call->vectors->gradient, start > 0,
+                                  call->dx ? (void *)reals(plan, call->dx, start * plan->inputs) : NULL, NULL))
+            goto stopped;
+        fbp_pass_look(&run, BLOCK_END);
         barrier(&run); /* part 0 has read the row losses, all parts have read the targets */
+        if (fbp_pass_stops(&run, BLOCK_END)) goto stopped;
     }
     if (call->wants_gradient && plan->penalizes) fbp_update_square(&run, 1, &penalty);
     if (part == 0) call->loss = sum, call->mass = mass, call->penalty = penalty;
+    return;
+stopped:
+    if (part == 0) call->status = FBP_STOPPED;
 }
 
 int fbp_plan_forward(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_rows *x, size_t rows, void *y) {
@@ -61,6 +67,7 @@ int fbp_plan_gradient(struct fbp_plan *plan, const struct fbp_vectors *vectors, 
                         .wants_loss = 1,
                         .wants_gradient = 1};
     if (plan->whole && training && data->rows > plan->block) return FBP_TOO_MANY_ROWS;
+    watch_call(&call, data->rows);
     const int status = run_call(&call, data->rows, run_rows);
     *loss = call.loss * fbp_loss_sum_scale(&plan->loss, data->weights, call.mass) + call.penalty;
     return status;
@@ -136,7 +143,7 @@ static void run_outputs(void *context, int part, int parts) {
     run.moves_statistics = call->training, run.keeps = 1, run.rows = call->data->rows;
     fbp_pass_gather(&run, call->data, 0);
     barrier(&run);
-    fbp_pass_forward(&run, call->y);
+    if (!fbp_pass_forward(&run, call->y) && part == 0) call->status = FBP_STOPPED;
 }
 
 int fbp_plan_outputs(struct fbp_plan *plan, const struct fbp_vectors *vectors, const struct fbp_rows *x, size_t rows,
@@ -146,6 +153,7 @@ int fbp_plan_outputs(struct fbp_plan *plan, const struct fbp_vectors *vectors, c
         .plan = plan, .vectors = vectors, .data = &data, .training = training, .draw = draw, .first_row = first_row, .y = y};
     if (rows > plan->block) return FBP_TOO_MANY_ROWS;
     plan->kept_rows = rows, plan->kept_training = training;
+    watch_call(&call, rows);
     return run_call(&call, rows, run_outputs);
 }
 
@@ -156,12 +164,14 @@ static void run_backward(void *context, int part, int parts) {
     run.rows = plan->kept_rows;
     run.x = at(plan, plan->values[0].offset), run.x_row = plan->values[0].row;
     fbp_pass_incoming(&run, call->dy);
-    fbp_pass_backward(&run, call->vectors->gradient, call->accumulate, call->dx, NULL);
+    if (!fbp_pass_backward(&run, call->vectors->gradient, call->accumulate, call->dx, NULL) && part == 0)
+        call->status = FBP_STOPPED;
 }
 
 int fbp_plan_backward(struct fbp_plan *plan, const struct fbp_vectors *vectors, const void *dy, int accumulate, void *dx) {
     struct call call = {
         .plan = plan, .vectors = vectors, .dy = dy, .accumulate = accumulate, .dx = dx, .training = plan->kept_training};
+    watch_call(&call, plan->kept_rows);
     return run_call(&call, plan->kept_rows, run_backward);
 }
 

@@ -12,7 +12,7 @@
  * long as a layer of a tiny net. */
 static const double MULTIPLY_ADDS_A_READING = 2e7;
 
-static double now(void) {
+double fbp_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
@@ -32,11 +32,11 @@ static void run_epoch(void *context, int part, int parts) {
     run.moves_statistics = 1, run.order = e.order;
     e.parameter_bound = 0; /* the caller may have changed them */
     const size_t rows_of_data = e.data.rows, most = e.batch * e.accumulate;
-    const double deadline = part == 0 ? now() + e.seconds : 0;
+    const double deadline = part == 0 ? fbp_now() + e.seconds : 0;
     const double slice = e.seconds < 1 ? e.seconds : 1;
     const size_t blocks_a_reading =
         1 + (size_t)(MULTIPLY_ADDS_A_READING * slice / (plan->multiply_adds_a_row * (double)plan->block));
-    const int *waiting = part == 0 && isfinite(e.seconds) ? plan->waiting : NULL;
+    const int *waiting = part == 0 && isfinite(e.seconds) ? plan->watch.waiting : NULL;
     size_t blocks = 0;
     int status = FBP_OK;
     if (part == 0) plan->pause = 0;
@@ -50,14 +50,16 @@ static void run_epoch(void *context, int part, int parts) {
         run.one_row = rows == 1 && plan->outer_updates;
         fbp_pass_gather(&run, &e.data, start + e.block_start);
         barrier(&run);
-        fbp_pass_forward(&run, NULL);
+        if (!fbp_pass_forward(&run, NULL)) goto stopped;
         fbp_pass_loss(&run, fbp_loss_scale(&plan->loss, e.mass));
         if (part == 0) plan->block_loss = fbp_pass_loss_sum(&run);
-        fbp_pass_backward(&run, call->vectors->gradient, e.block_start > 0, NULL, NULL);
+        if (!fbp_pass_backward(&run, call->vectors->gradient, e.block_start > 0, NULL, NULL)) goto stopped;
         e.block_start += run.rows;
-        if (part == 0 && ++blocks % blocks_a_reading == 0) plan->pause = now() > deadline;
+        if (part == 0 && ++blocks % blocks_a_reading == 0) plan->pause = fbp_now() > deadline;
         if (waiting && __atomic_load_n(waiting, __ATOMIC_RELAXED)) plan->pause = 1;
+        fbp_pass_look(&run, BLOCK_END);
         barrier(&run);
+        if (fbp_pass_stops(&run, BLOCK_END)) goto stopped;
         e.batch_sum += plan->block_loss;
         int pause = plan->pause;
         if (e.block_start == rows) {
@@ -72,6 +74,9 @@ static void run_epoch(void *context, int part, int parts) {
         }
     }
     if (part == 0) *call->epoch = e, call->status = status;
+    return;
+stopped:
+    if (part == 0) call->status = FBP_STOPPED;
 }
 
 void fbp_add_waiting(int *waiting, int by) { __atomic_fetch_add(waiting, by, __ATOMIC_RELAXED); }
@@ -79,6 +84,8 @@ void fbp_add_waiting(int *waiting, int by) { __atomic_fetch_add(waiting, by, __A
 int fbp_plan_epoch(struct fbp_plan *plan, const struct fbp_vectors *vectors, struct fbp_epoch *epoch) {
     struct call call = {.plan = plan, .vectors = vectors, .epoch = epoch, .training = 1};
     const size_t most = epoch->batch * epoch->accumulate;
+    /* An epoch in time slices returns to the caller after any block. */
+    watch_call(&call, isfinite(epoch->seconds) && most > plan->block ? plan->block : most);
     const int threads = fbp_plan_threads(plan, most < epoch->data.rows ? most : epoch->data.rows);
     fbp_pool_run(epoch->threads > 0 && epoch->threads < threads ? epoch->threads : threads, run_epoch, &call);
     return call.status;

@@ -27,6 +27,7 @@ enum fbp_status {
     FBP_GRADIENT_NOT_FINITE, /* the loss is finite, its gradient is not; the update was not made */
     FBP_UPDATE_NOT_FINITE,   /* parameters, moments or running statistics would not be finite after the update; it was not made */
     FBP_PAUSED,              /* the time slice is over; call again to go on */
+    FBP_STOPPED,             /* `look` of the plan's watch asked for it; the update was not made, the gradient is undefined */
     FBP_BAD_PLAN,            /* no plan can be made of this: see struct fbp_plan_error */
     FBP_TOO_MANY_ROWS        /* the plan takes a minibatch at once, and this one has more rows than the plan's `rows` */
 };
@@ -450,9 +451,15 @@ struct fbp_plan;
 /* On FBP_BAD_PLAN `error`, unless NULL, says why. */
 int fbp_plan_create(const struct fbp_plan_spec *spec, struct fbp_plan **plan, struct fbp_plan_error *error);
 void fbp_plan_destroy(struct fbp_plan *plan);
-/* waiting: the number of threads that wait for the vectors, or NULL. While it is not 0 an epoch in time slices pauses after each
- * block of rows. */
-void fbp_plan_watch(struct fbp_plan *plan, const int *waiting);
+/* What the calls of a plan watch. */
+struct fbp_watch {
+    const int *waiting; /* the number of threads that wait for the vectors, or NULL. While it is not 0 an epoch in time slices pauses
+                           after each block of rows */
+    int (*look)(void *context); /* or NULL. A long call for training calls it now and then, between two kernels and on the calling
+                                   thread. Not 0: the call ends with FBP_STOPPED */
+    void *context;
+};
+void fbp_plan_watch(struct fbp_plan *plan, const struct fbp_watch *watch);
 void fbp_add_waiting(int *waiting, int by); /* also while an epoch runs */
 size_t fbp_plan_inputs(const struct fbp_plan *plan);
 size_t fbp_plan_width(const struct fbp_plan *plan); /* outputs */

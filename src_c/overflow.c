@@ -62,26 +62,26 @@ static int is_safe(const struct run *run, struct fbp_epoch *e, double squared_no
     if (o->weight_decay > 0 && !o->decoupled) g += decay;
     switch (o->kind) {
     case FBP_SGD:
-        q = new[0] = o->momentum * m[0] + g;
+        q = new[0] = o->momentum *m[0] + g;
         if (o->nesterov) q = o->momentum * q + g;
         step = rate * q;
         break;
     case FBP_ADAM:
-        new[0] = o->beta1 * m[0] + (1 - o->beta1) * g;
-        new[1] = o->beta2 * m[1] + (1 - o->beta2) * g * g;
+        new[0] = o->beta1 *m[0] + (1 - o->beta1) * g;
+        new[1] = o->beta2 *m[1] + (1 - o->beta2) * g *g;
         q = new[0] / o->eps;
         step = rate / (1 - o->beta1) * q;
         if (o->decoupled && rate * o->weight_decay > 1) step += rate * decay;
         break;
     case FBP_RMSPROP:
-        new[0] = o->beta2 * m[0] + (1 - o->beta2) * g * g;
+        new[0] = o->beta2 *m[0] + (1 - o->beta2) * g *g;
         q = g / o->eps;
-        new[1] = o->momentum * m[1] + q;
-        new[2] = o->beta2 * m[2] + (1 - o->beta2) * g;
+        new[1] = o->momentum *m[1] + q;
+        new[2] = o->beta2 *m[2] + (1 - o->beta2) * g;
         step = rate * new[1];
         break;
     default: /* FBP_ADAGRAD */
-        new[0] = m[0] + g * g;
+        new[0] = m[0] + g *g;
         q = g / o->eps;
         step = rate * q;
     }

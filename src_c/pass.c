@@ -89,6 +89,53 @@ void fbp_pass_gather(struct run *run, const struct fbp_data *data, size_t start)
     }
 }
 
+/* --------------------------------------------------------------------------------------------------- long calls */
+
+void fbp_pass_look(const struct run *run, int place) {
+    struct fbp_plan *plan = run->plan;
+    const double SECONDS = 0.02; /* between two looks */
+    if (!run->watched || run->part > 0) return;
+    if (!plan->stop_wanted && fbp_now() > plan->looked + SECONDS) {
+        if (plan->watch.look(plan->watch.context)) __atomic_store_n(&plan->stop_wanted, 1, __ATOMIC_RELAXED);
+        plan->looked = fbp_now();
+    }
+    if (plan->stop_wanted && place != NOWHERE) plan->stop_place = place;
+}
+
+/* Whether a kernel need not run: its result is not used. */
+static int is_in_vain(const struct run *run) { return run->watched && __atomic_load_n(&run->plan->stop_wanted, __ATOMIC_RELAXED); }
+
+typedef void dense_fn(const struct fbp_dense *d, int part, int parts);
+
+/* A dense kernel over all rows. In a long call piece by piece, with a look after each; a piece is whole blocks of rows, so that no
+ * bit changes. `meets`: a part's share may differ from piece to piece. */
+static void run_dense(const struct run *run, const struct fbp_dense *dense, dense_fn *kernel, int meets) {
+    const struct fbp_plan *plan = run->plan;
+    const size_t SHORT = 1 << 26; /* multiply-adds: some milliseconds */
+    size_t piece = dense->B;
+    if (run->watched) {
+        piece = SHORT / (dense->I * dense->O) / FBP_BLOCK * FBP_BLOCK;
+        if (piece < FBP_BLOCK) piece = FBP_BLOCK;
+    }
+    if (piece >= dense->B) {
+        kernel(dense, run->part, run->parts);
+        return;
+    }
+    for (size_t first = 0; first < dense->B; first += piece) {
+        struct fbp_dense d = *dense;
+        d.B = dense->B - first < piece ? dense->B - first : piece;
+        d.x = reals(plan, d.x, first * d.x_row);
+        if (d.y) d.y = (void *)reals(plan, d.y, first * d.y_row);
+        if (d.dz) d.dz = reals(plan, d.dz, first * d.dz_row);
+        if (d.dx) d.dx = (void *)reals(plan, d.dx, first * d.dx_row);
+        if (d.skip) d.skip = reals(plan, d.skip, first * d.skip_row);
+        d.accumulate = dense->accumulate || first > 0;
+        if (!is_in_vain(run)) kernel(&d, run->part, run->parts);
+        fbp_pass_look(run, NOWHERE);
+        if (meets) barrier(run);
+    }
+}
+
 /* ---------------------------------------------------------------------------------------------------- forward */
 
 static unsigned char *place(const struct fbp_plan *plan, size_t value) { return at(plan, plan->values[value].offset); }
@@ -204,7 +251,7 @@ static void copy_output(const struct run *run, void *y) {
         memcpy((unsigned char *)y + r * bytes, (unsigned char *)at(plan, output->offset) + r * stride, bytes);
 }
 
-void fbp_pass_forward(const struct run *run, void *y) {
+int fbp_pass_forward(const struct run *run, void *y) {
     struct fbp_plan *plan = run->plan;
     const struct fbp_kernels *k = plan->kernels;
     /* A last dense layer can write to y, unless a backward pass needs the output in the workspace. */
@@ -217,7 +264,7 @@ void fbp_pass_forward(const struct run *run, void *y) {
         case FBP_PROJECTION: {
             struct fbp_dense d = dense_of(run, step);
             if (directly && step == last) d.y = y, d.y_row = d.O;
-            k->dense_forward(&d, run->part, run->parts);
+            run_dense(run, &d, k->dense_forward, 0);
             break;
         }
         case FBP_RESIDUAL_END: forward_end(run, step); break;
@@ -230,9 +277,12 @@ void fbp_pass_forward(const struct run *run, void *y) {
             k->layer_norm_forward(&n, run->part, run->parts);
         }
         }
+        fbp_pass_look(run, (int)s);
         barrier(run);
+        if (fbp_pass_stops(run, (int)s)) return 0;
     }
     if (y && !directly) copy_output(run, y);
+    return 1;
 }
 
 /* ------------------------------------------------------------------------------------------------------- loss */
@@ -375,13 +425,13 @@ static void backward_dense(const struct run *run, const struct step *step, void 
         d.dW = (void *)reals(plan, gradient, step->W);
         d.db = step->has_bias ? (void *)reals(plan, gradient, step->b) : NULL;
         d.accumulate = accumulate;
-        k->dense_backward_weights(&d, run->part, run->parts);
+        run_dense(run, &d, k->dense_backward_weights, 1);
     }
     if (!wants_in) return;
     if (!step->in && dx && step->kind == FBP_DENSE) d.dx = dx, d.dx_row = plan->values[0].width;
+    fbp_pass_look(run, NOWHERE);
     barrier(run); /* all parts have read x for dW: its gradient may overwrite it */
-    k->dense_backward_inputs(&d, run->part, run->parts);
-    barrier(run);
+    run_dense(run, &d, k->dense_backward_inputs, 0);
 }
 
 static void backward_weights(const struct run *run, const struct step *step, const struct fbp_norm *n, int part, int parts) {
@@ -431,7 +481,7 @@ static void backward_norm(const struct run *run, const struct step *step, void *
     finish(run, step);
 }
 
-void fbp_pass_backward(const struct run *run, void *gradient, int accumulate, void *dx, double *squares) {
+int fbp_pass_backward(const struct run *run, void *gradient, int accumulate, void *dx, double *squares) {
     struct fbp_plan *plan = run->plan;
     for (size_t s = plan->n_steps; s--;) {
         const struct step *step = &plan->steps[s];
@@ -441,14 +491,17 @@ void fbp_pass_backward(const struct run *run, void *gradient, int accumulate, vo
         case FBP_DENSE:
         case FBP_PROJECTION:
             backward_dense(run, step, gradient, accumulate, squares, wants_in, dx);
-            continue; /* the barriers are in backward_dense */
+            if (!wants_in) continue; /* nobody reads what it wrote before the caller's barrier */
+            break;
         case FBP_RESIDUAL_END: backward_end(run, step, wants_in, dx || plan->values[step->skip].learns); break;
         case FBP_LAYER_NORM:
         case FBP_BATCH_NORM: backward_norm(run, step, gradient, accumulate, squares, wants_in); break;
         default:
             if (wants_in) backward_rowwise(run, step);
         }
+        fbp_pass_look(run, (int)(plan->n_steps + s));
         barrier(run);
+        if (fbp_pass_stops(run, (int)(plan->n_steps + s))) return 0;
     }
     if (dx && plan->input_in_place) {
         const struct value *input = &plan->values[0];
@@ -458,4 +511,5 @@ void fbp_pass_backward(const struct run *run, void *gradient, int accumulate, vo
         for (size_t r = first; r < end; r++)
             memcpy((unsigned char *)dx + r * bytes, place(plan, 0) + r * input->row * plan->kernels->item, bytes);
     }
+    return 1;
 }

@@ -398,7 +398,7 @@ void fbp_plan_destroy(struct fbp_plan *plan) {
     free(plan);
 }
 
-void fbp_plan_watch(struct fbp_plan *plan, const int *waiting) { plan->waiting = waiting; }
+void fbp_plan_watch(struct fbp_plan *plan, const struct fbp_watch *watch) { plan->watch = *watch; }
 
 /* Zeroed memory for an array that may be empty. */
 static void *zeros(size_t count, size_t size) { return calloc(count + 1, size); }

@@ -89,7 +89,7 @@ struct fbp_plan {
     size_t row_gradient;  /* offset of the gradient of gamma and beta for one row, for the widest norm */
     size_t targets, smooth_targets, row_weights, row_loss, norms, penalties; /* offsets */
 
-    const int *waiting; /* see fbp_plan_watch */
+    struct fbp_watch watch;
 
     size_t kept_rows; /* of the last fbp_plan_outputs */
     int kept_training;
@@ -97,6 +97,10 @@ struct fbp_plan {
     /* written by part 0, read by all parts after a barrier */
     double block_loss;
     int pause;
+
+    double looked;   /* when part 0 last called `look` of the watch */
+    int stop_wanted; /* by `look`: kernels need not run, but all parts go on to the next place where they can stop together */
+    int stop_place;  /* that place: see fbp_pass_stops */
 
     unsigned char *copies; /* of the vectors, while an update is made that may have to be undone; NULL before the first */
     int overflows;         /* such an update has made an element inf or nan */
@@ -112,6 +116,7 @@ struct run {
     int one_row;          /* the update has a single row, and dense layers keep x and dz in place of dW and db: see update.c */
     int moves_statistics; /* running statistics follow the minibatch's */
     int keeps;            /* values stay in the workspace for a backward pass in another call */
+    int watched;          /* the call takes long: part 0 looks now and then, and all parts may stop */
     uint64_t draw;        /* of dropout */
     const int64_t *order;
     size_t rows;      /* of the block */
@@ -129,7 +134,7 @@ struct call {
     const struct fbp_vectors *vectors;
     const struct fbp_data *data;
     struct fbp_epoch *epoch;
-    int training, own, accumulate, wants_loss, wants_gradient;
+    int training, own, accumulate, wants_loss, wants_gradient, watched;
     uint64_t draw;
     size_t first_row;
     const void *dy;
@@ -179,17 +184,37 @@ static inline struct run run_of(const struct call *call, int part, int parts) {
                         .part = part,
                         .parts = parts,
                         .training = call->training,
+                        .watched = call->watched,
                         .draw = call->draw,
                         .first_row = call->first_row};
 }
 
+/* Places where all parts may stop, besides the numbers of steps. */
+enum { NOWHERE = -1, BLOCK_END = -2 };
+
+double fbp_now(void); /* seconds of a clock that does not jump */
+
+/* Before a call of so many rows between two returns to the caller: decides whether it is watched. */
+static inline void watch_call(struct call *call, size_t rows) {
+    struct fbp_plan *plan = call->plan;
+    const double SHORT = 6.7e7; /* multiply-adds: some milliseconds */
+    call->watched = plan->watch.look && (double)rows * plan->multiply_adds_a_row > SHORT;
+    plan->stop_wanted = 0, plan->stop_place = NOWHERE;
+    if (call->watched) plan->looked = fbp_now();
+}
+
 /* pass.c */
+
+/* A place is a number that differs from those of the neighbouring places, at which all parts meet in a barrier: part 0 looks
+ * before it, and all parts ask after it whether they stop there. So all stop at the same one. */
+void fbp_pass_look(const struct run *run, int place);
+static inline int fbp_pass_stops(const struct run *run, int place) { return run->watched && run->plan->stop_place == place; }
 
 /* Takes rows [start, start + run->rows) of the data, in the run's order: copies them into the workspace where they cannot be read
  * in place. */
 void fbp_pass_gather(struct run *run, const struct fbp_data *data, size_t start);
-/* The outputs are also written to y (rows, outputs), unless NULL. */
-void fbp_pass_forward(const struct run *run, void *y);
+/* The outputs are also written to y (rows, outputs), unless NULL. Returns 0 when all parts stop. */
+int fbp_pass_forward(const struct run *run, void *y);
 /* Writes row_loss, the loss of each row, multiplied by its weight and by scale where rows have weights; and replaces the output by
  * the gradient at the last pre-activation, multiplied by scale. */
 void fbp_pass_loss(const struct run *run, double scale);
@@ -197,8 +222,8 @@ void fbp_pass_loss(const struct run *run, double scale);
 void fbp_pass_incoming(const struct run *run, const void *dy);
 /* The gradients of the block, from the gradient at the last pre-activation, which has replaced the output. They are added to
  * `gradient` when `accumulate` is set. dx (rows, I) may be NULL. With `squares` (rows,) no gradient is written; the square that
- * each row's gradient would add to its norm is added there. */
-void fbp_pass_backward(const struct run *run, void *gradient, int accumulate, void *dx, double *squares);
+ * each row's gradient would add to its norm is added there. Returns 0 when all parts stop. */
+int fbp_pass_backward(const struct run *run, void *gradient, int accumulate, void *dx, double *squares);
 double fbp_pass_loss_sum(const struct run *run); /* of the block; after a barrier */
 
 /* update.c */

@@ -16,6 +16,7 @@ cdef extern from "fbp.h" nogil:
         FBP_GRADIENT_NOT_FINITE
         FBP_UPDATE_NOT_FINITE
         FBP_PAUSED
+        FBP_STOPPED
         FBP_BAD_PLAN
         FBP_TOO_MANY_ROWS
     enum:
@@ -311,7 +312,11 @@ cdef extern from "fbp.h" nogil:
 
     int fbp_plan_create(const fbp_plan_spec *spec, fbp_plan **plan, fbp_plan_error *error)
     void fbp_plan_destroy(fbp_plan *plan)
-    void fbp_plan_watch(fbp_plan *plan, const int *waiting)
+    struct fbp_watch:
+        const int *waiting
+        int (*look)(void *context) noexcept nogil
+        void *context
+    void fbp_plan_watch(fbp_plan *plan, const fbp_watch *watch)
     void fbp_add_waiting(int *waiting, int by)
     size_t fbp_plan_inputs(const fbp_plan *plan)
     size_t fbp_plan_width(const fbp_plan *plan)

@@ -2,6 +2,18 @@ cdef enum:
     AT_ONCE = 1 << 24  # multiply-adds, rows times parameters, between two looks at signals: some milliseconds
 
 
+cdef int look_around(void *context) noexcept with gil:
+    """Within a long call: let threads that wait for the vectors have them, and signals be handled."""
+    cdef Plan plan = <Plan>context
+    try:
+        plan.lock.let_others()
+        PyErr_CheckSignals()
+    except BaseException as error:
+        plan.raised = error
+        return 1
+    return 0
+
+
 cdef class Plan:
     """A network compiled for training or prediction on rows of one real type.
 
@@ -34,7 +46,8 @@ cdef class Plan:
     cdef bint can_step, whole
     cdef size_t rows, kept_rows  # of the spec; of the last call of `forward_kept`, until `backward`
     cdef Lock lock
-    cdef bint in_call
+    cdef unsigned long caller    # the thread whose call is under way; 0: none
+    cdef object raised           # by a signal's handler within a call
     cdef fbp_epoch epoch
     cdef Arguments epoch_held    # x, target, weights and learning rates of the epoch
     cdef bint epoch_on
@@ -45,6 +58,7 @@ cdef class Plan:
 
     def __cinit__(self, spec, vectors):
         cdef fbp_plan_spec c_spec
+        cdef fbp_watch watch
         cdef fbp_plan_error error
         cdef void *memory
         cdef int status
@@ -62,7 +76,11 @@ cdef class Plan:
             to_status(status)
         finally:
             free(memory)
-        fbp_plan_watch(self.plan, &self.lock.waiting)
+        memset(&watch, 0, sizeof(watch))
+        watch.waiting = &self.lock.waiting
+        if c_spec.trains:
+            watch.look, watch.context = look_around, <void *>self
+        fbp_plan_watch(self.plan, &watch)
         self.inputs, self.outputs = fbp_plan_inputs(self.plan), fbp_plan_width(self.plan)
         if c_spec.loss >= 0:
             self.loss_traits = &fbp_loss_traits_of[c_spec.loss]
@@ -115,15 +133,22 @@ cdef class Plan:
 
     cdef int enter(self) except -1:
         self.lock.acquire()
-        if self.in_call:  # of this thread, since it has the lock
+        if self.in_call:
             self.lock.end()
             raise RuntimeError("a call of this plan is under way: a signal's handler cannot make another one")
-        self.in_call = True
+        self.caller = PyThread_get_thread_ident()
         return 0
 
     cdef void leave(self) noexcept:
-        self.in_call = False
+        self.caller = 0
         self.lock.end()
+
+    cdef int checked(self, int status) except -1:
+        """The status of a call that can stop, or its error."""
+        if status == FBP_STOPPED:
+            raised, self.raised = self.raised, None
+            raise raised
+        return to_status(status)
 
     cdef PyThreadState *let_go_for(self, int passes, size_t rows) noexcept:
         return let_go(passes * self.multiply_adds / MULTIPLY_ADDS_A_REAL * rows)
@@ -159,6 +184,11 @@ cdef class Plan:
         """Give up an epoch that was stopped within a minibatch: half of its gradient is about to be lost."""
         if self.epoch.block_start:
             self.epoch_on = False
+
+    @property
+    def in_call(self):
+        """Whether a call that this thread made is under way: a signal's handler asks."""
+        return self.caller == PyThread_get_thread_ident()
 
     @property
     def learned_count(self):
@@ -281,7 +311,7 @@ cdef class Plan:
             status = fbp_plan_gradient(self.plan, &self.vectors, &data, training, draw, &loss, dx_at)
             take_back(state)
             self.leave()
-            to_status(status)
+            self.checked(status)
             return loss
         finally:
             release(&args)
@@ -358,13 +388,14 @@ cdef class Plan:
             take_back(state)
             self.kept_rows = x_.shape[0] if status == FBP_OK else 0
             self.leave()
-            to_status(status)
+            self.checked(status)
         finally:
             release(&args)
 
     def backward(self, dy, bint accumulate=False, dx=None):
         """From dy (rows, O), the gradient at what `forward_kept` gave: the gradient vector and, unless None, dx (rows, I)."""
         cdef Arguments args
+        cdef int status
         cdef void *dx_at = NULL
         args.count, args.item = 0, self.kernels.item
         try:
@@ -379,10 +410,11 @@ cdef class Plan:
                 self.leave()
                 raise RuntimeError("backward comes after forward_kept, once")
             state = self.let_go_for(2, self.kept_rows)
-            fbp_plan_backward(self.plan, &self.vectors, dy_.buf, accumulate, dx_at)
+            status = fbp_plan_backward(self.plan, &self.vectors, dy_.buf, accumulate, dx_at)
             take_back(state)
             self.kept_rows = 0
             self.leave()
+            self.checked(status)
         finally:
             release(&args)
 
@@ -464,7 +496,7 @@ cdef class Plan:
             self.enter_with(&args, &data)
             status = self.make_step(&data, learning_rate, updates, &loss)
             self.leave()
-            return to_status(status), loss
+            return self.checked(status), loss
         finally:
             release(&args)
 
@@ -667,7 +699,7 @@ cdef class Plan:
         finally:
             self.leave()
         release(&done)
-        return to_status(status)
+        return self.checked(status)
 
     @property
     def step_count(self):

@@ -305,11 +305,11 @@ class Engine:
     # ------------------------------------------------------------------------------------------------------ refusals
 
     def refuse_in_epoch(self) -> None:
-        """Raise RuntimeError while an epoch is under way.
+        """Raise RuntimeError while an epoch, or another call of the core, is under way.
 
         The lock lets its own thread in again: a signal's handler, for one, that runs between two slices of an epoch.
         """
-        if self.updates.running is not None:
+        if self.updates.running is not None or any(plan.in_call for plan, _ in self.plans.values()):
             raise RuntimeError(
                 "this trainer is in an epoch: what changes its parameters or gradient has to wait for its end"
             )
