@@ -453,7 +453,8 @@ int fbp_plan_create(const struct fbp_plan_spec *spec, struct fbp_plan **plan, st
 void fbp_plan_destroy(struct fbp_plan *plan);
 /* What the calls of a plan watch. */
 struct fbp_watch {
-    const int *waiting; /* the number of threads that wait for the vectors, or NULL. While it is not 0 an epoch in time slices pauses
+    const int
+        *waiting; /* the number of threads that wait for the vectors, or NULL. While it is not 0 an epoch in time slices pauses
                            after each block of rows */
     int (*look)(void *context); /* or NULL. A long call for training calls it now and then, between two kernels and on the calling
                                    thread. Not 0: the call ends with FBP_STOPPED */

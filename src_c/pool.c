@@ -197,7 +197,9 @@ static int allowed_cores(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
 #endif
-#ifdef _SC_NPROCESSORS_ONLN
+#if defined(_WIN32)
+    return pthread_num_processors_np();
+#elif defined(_SC_NPROCESSORS_ONLN)
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     if (n > 0) return (int)n;
 #endif
