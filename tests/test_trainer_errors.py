@@ -723,3 +723,37 @@ def test_constants_that_float32_cannot_hold(optimizer):
     make(optimizer=optimizer, dtype="float64")
     with pytest.raises(ValueError, match=r"LeakyReLU\(.*\) is 1e\+39, which is inf in float32"):
         fb.Network(2, [Dense(2, fb.LeakyReLU(1e39))])
+
+
+# ------------------------------------------------------------------------------------------------- read-only vectors
+
+
+UPDATES = {
+    "step": lambda trainer, X, y: trainer.step(X, y),
+    "fit": lambda trainer, X, y: trainer.fit(X, y),
+    "apply": lambda trainer, X, y: trainer.apply(np.ones_like(trainer.net.parameters)),
+}
+
+
+@pytest.mark.parametrize("call", UPDATES)
+@pytest.mark.parametrize("name", ["parameters", "average", "statistics"])
+def test_a_vector_that_was_made_read_only(name, call):
+    """Also after plans have been made, that hold it as they found it."""
+    X, y = data()
+    trainer = fb.Trainer(fb.Network(4, [Dense(6), fb.BatchNorm(), Dense(3)]), average=0.5)
+    for made in (False, True):
+        if made:
+            for update in UPDATES.values():
+                update(trainer, X, y)
+        net = trainer.net
+        vector = {"parameters": net.parameters, "average": trainer.averaged, "statistics": net.statistics}[name]
+        before, values = state(trainer), vector.copy()
+        vector.flags.writeable = False
+        try:
+            with pytest.raises(ValueError, match=f"{name} .*must be writeable"):
+                UPDATES[call](trainer, X, y)
+        finally:
+            vector.flags.writeable = True
+        assert state(trainer) == before and np.array_equal(vector, values)
+    trainer.net.predict(X)
+    UPDATES[call](trainer, X, y)
