@@ -17,7 +17,7 @@ from fastbp import metrics, reference
 
 sklearn = pytest.importorskip("sklearn.metrics", reason="compares with scikit-learn, which is not installed")
 
-# A net is created in each of these examples, and its twin.
+# Each of these examples takes many calls, or creates a net and its twin.
 fewer_examples = settings(examples, max_examples=max(1, examples.max_examples // 8))
 
 rows, columns = st.integers(1, LARGEST), st.integers(1, 20)
@@ -79,7 +79,7 @@ def test_a_metric(name, B, C, dtype, seed, layouts):
 # --------------------------------------------------------------------------------------------- numerical derivatives
 
 
-@examples
+@fewer_examples
 @given_by(n=st.integers(1, 12), seed=seeds, dtype=st.sampled_from(DTYPES), layout=some_layout)
 def test_numerical_derivatives(n, seed, dtype, layout):
     """Of functions whose central differences are exact but for rounding."""
