@@ -27,7 +27,7 @@ LIMITS = {
     "expm1_below": Limit(1),  # for x <= 0, all that the kernels use of it
     "log": Limit(1),
     "log1p": Limit(1),  # for 0 <= x <= 1, all that the kernels use of it
-    "tanh": Limit(2, 1.25, portable=2.5),
+    "tanh": Limit(2, 1, portable=2.5),
     "sigmoid": Limit(2, 0.75),
     "softplus": Limit(2, 1),
     "softplus(3)": Limit(2, 0.75),  # times 1 + |3 x|, as rounding 3 x moves exp(-|3 x|) by as much
