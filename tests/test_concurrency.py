@@ -501,3 +501,21 @@ def test_python_ends_beside_daemon_threads(end):
         done = subprocess.run([sys.executable, "-c", EXIT, end], capture_output=True, text=True, timeout=WAIT)
         expected = 0 if end == "exit" else -15
         assert (done.returncode, done.stdout, done.stderr) == (expected, "out\n", ""), done
+
+
+def test_every_update_is_a_change_of_the_net():
+    """`Network.lock.changes`, by which a call in slices notices that the net has changed between two of them."""
+    X, y = data(64)
+    function = make(loss=lambda output, target: (float(output.sum()), np.ones_like(output)), optimizer=fb.SGD(1e-3))
+    for trainer, target in ((make(), y), (function, np.zeros((64, 4), "float32"))):
+        gradient = np.ones_like(trainer.net.parameters)
+        for work in (
+            lambda t=trainer, y=target: t.step(X, y),
+            lambda t=trainer, y=target: t.step(X, y),  # the short way
+            lambda t=trainer, g=gradient: t.apply(g),
+            lambda t=trainer, y=target: t.fit(X, y, batch_size=16),
+        ):
+            before, parameters = trainer.net.lock.changes, trainer.net.parameters.copy()
+            work()
+            assert trainer.net.lock.changes > before
+            assert not np.array_equal(trainer.net.parameters, parameters)

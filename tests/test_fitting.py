@@ -548,3 +548,14 @@ def test_batches_refuse(home):
         norm.fit([(X[:1], y[:1])])
     with pytest.raises(fb.DivergenceError, match="epoch 0, minibatch 1"):
         make(home, "mean_squared_error").fit([(X, X[:, :3]), (X, 1e200 * X[:, :3])])
+
+
+def test_a_stride_counts_all_updates_of_the_trainer():
+    """Those before the fit as well: `batch_end` comes where their number is a multiple of the stride."""
+    X, y = data()
+    for home in (fb, reference):
+        trainer, recorder = make(home), Recorder(stride=5)
+        for _ in range(3):
+            trainer.step(X[:16], y[:16])
+        trainer.fit(X, y, epochs=4, batch_size=16, callbacks=recorder)
+        assert [call for call in recorder.calls if call[0] == "batch"] == [("batch", n) for n in (5, 10, 15, 20)]

@@ -197,3 +197,13 @@ def test_whatever_the_settings(seed):
         gradient = (rng.standard_normal(len(trainer.net.parameters)) * size(-30, 37)).astype("float32")
         train_until_it_diverges(trainer, lambda: trainer.step(X, y), 3)
         train_until_it_diverges(trainer, lambda: trainer.apply(gradient), 3)  # noqa: B023
+
+
+def test_bounds_are_measured_after_a_restore():
+    """The moments of a snapshot may be larger than those that the bounds were derived from."""
+    trainer = make(fb, fb.SGD(10.0, momentum=0.9))
+    trainer.apply(np.full_like(trainer.net.parameters, 1e-3))
+    counts, vectors = trainer.engine.snapshot()
+    vectors["moment1"][5] = 1e38
+    trainer.engine.restore(counts, vectors)
+    assert train_until_it_diverges(trainer, lambda: trainer.apply(np.zeros_like(trainer.net.parameters)), 1) == "update"
