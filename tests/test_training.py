@@ -646,12 +646,15 @@ def test_evaluations_follow_the_instruction_set():
         fb.cpu.use(before)
 
 
-def test_an_evaluation_of_a_sum():
-    X, y = rows_of("squares", 30, 5, 3, "float64")
+def test_an_evaluation_of_a_sum(monkeypatch):
+    """At once and in slices."""
+    X, y = rows_of("squares", 1000, 5, 3, "float64")
     net = fb.Network(5, [Dense(3)], dtype="float64", seed=1)
-    mean, total = (fb.Trainer(net, fb.MeanSquaredError(reduction=r)).evaluate(X, y) for r in ("mean", "sum"))
     expected = np.square(net.predict(X) - y).sum()
-    assert total == pytest.approx(expected, rel=1e-13) and mean == pytest.approx(expected / 90, rel=1e-13)
+    for _ in range(2):
+        mean, total = (fb.Trainer(net, fb.MeanSquaredError(reduction=r)).evaluate(X, y) for r in ("mean", "sum"))
+        assert total == pytest.approx(expected, rel=1e-13) and mean == pytest.approx(expected / 3000, rel=1e-13)
+        monkeypatch.setattr("fastbp.network.SLICE", 1)
 
 
 def test_the_last_loss_of_quick_steps():
@@ -713,3 +716,23 @@ def test_settings_like_the_twins(name):
     if ours.averaged is not None:
         np.testing.assert_allclose(ours.averaged, twin.averaged, **close)
     assert (ours.steps, ours.epochs) == (twin.steps, twin.epochs)
+
+
+def test_plateaus_are_of_the_validation_loss():
+    """Predictions move towards y, so that the loss of -y grows in every epoch: each but the first halves the rate."""
+    X, y = rows_of("squares", 40, 4, 3, "float64")
+    plateaus = fb.schedules.ReduceOnPlateau(0.5, patience=0, threshold=0.0)
+    for validation, expected in (((X, -y), [0.01, 0.01, 0.005, 0.0025]), (None, [0.01] * 4)):
+        net = fb.Network(4, [Dense(3)], dtype="float64", seed=1)
+        net.parameters[:] = 0
+        trainer = fb.Trainer(net, "mean_squared_error", SGD(0.01), schedule=plateaus)
+        assert trainer.fit(X, y, epochs=4, batch_size=40, validation=validation)["learning_rate"] == expected
+
+
+def test_norms_of_examples_are_those_of_their_gradients():
+    X, y = rows_of("squares", 30, 4, 3, "float64")
+    trainer = fb.Trainer(fb.Network(4, [Dense(6, "tanh"), Dense(3)], dtype="float64", seed=1), "mean_squared_error")
+    losses, gradients = trainer.example_gradients(X, y)
+    again, norms = trainer.example_gradient_norms(X, y)
+    np.testing.assert_allclose(norms, np.sqrt(np.square(gradients).sum(axis=1)), rtol=1e-12)
+    np.testing.assert_allclose(again, losses, rtol=1e-12)
