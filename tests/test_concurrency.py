@@ -403,6 +403,8 @@ for number in range(forks):
         finally:
             os._exit(code)
     codes.append(os.waitpid(pid, 0)[1])
+    if codes[-1]:
+        break
 over.set()
 for thread in threads:
     thread.join()

@@ -559,3 +559,15 @@ def test_a_stride_counts_all_updates_of_the_trainer():
             trainer.step(X[:16], y[:16])
         trainer.fit(X, y, epochs=4, batch_size=16, callbacks=recorder)
         assert [call for call in recorder.calls if call[0] == "batch"] == [("batch", n) for n in (5, 10, 15, 20)]
+
+
+def test_a_checkpoint_holds_the_state_after_the_last_epoch(tmp_path):
+    """That of the other callbacks too, whatever their order: here the last epoch is the best."""
+    X, y = data()
+    written, read = EarlyStopping(monitor="loss"), EarlyStopping(monitor="loss")
+    layers = [fb.Dense(8, "tanh"), fb.Dense(3)]
+    for stopping in (written, read):
+        checkpoint = fb.callbacks.Checkpoint(tmp_path / "run.npz")
+        trainer = make(fb, layers=layers, optimizer=fb.SGD(0.05))
+        history = trainer.fit(X, y, epochs=4, batch_size=70, callbacks=[checkpoint, stopping])
+        assert history.epochs == 4 and stopping.best_epoch == 4 and stopping.best == history["loss"][-1]

@@ -75,22 +75,16 @@ def test_a_sample_is_caught(capsys):
 
 @pytest.mark.slow
 def test_what_is_not_caught_is_told(capsys):
-    metrics, datasets = "tests/test_metrics.py::test_literals", "tests/test_datasets.py::test_digits"
+    metrics, change = "tests/test_metrics.py::test_literals", ("(output > own).sum(axis=1) < k", "True")
     cooked = [
-        Fault("unseen", "fastbp/metrics.py", "(output > own).sum(axis=1) < k", "True", (datasets,)),
-        Fault("seen", "fastbp/metrics.py", "(output > own).sum(axis=1) < k", "True", (datasets, metrics)),
-        Fault("lost", "fastbp/metrics.py", "no such text", "True", (metrics,)),
-        Fault("untested", "fastbp/metrics.py", "(output > own).sum(axis=1) < k", "True", (f"{metrics}_of_pi",)),
+        Fault("unseen", "fastbp/metrics.py", *change, ("tests/test_datasets.py::test_digits",)),
+        Fault("lost", "fastbp/metrics.py", "no such text", "", (metrics,)),
+        Fault("untested", "fastbp/metrics.py", *change, (f"{metrics}_of_pi",)),
     ]
     assert mutate.run(cooked) == 3
-    lines = [line for line in capsys.readouterr().out.splitlines() if re.match("caught|SURVIVED", line)]
-    assert [line.partition(":")[0] for line in lines] == [
-        "SURVIVED unseen",
-        "caught   seen",
-        "SURVIVED lost",
-        "SURVIVED untested",
-    ]
-    assert metrics in lines[1] and "the old text occurs 0 times" in lines[2] and "an error" in lines[3]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("SURVIVED")]
+    assert [line.partition(":")[0] for line in lines] == ["SURVIVED unseen", "SURVIVED lost", "SURVIVED untested"]
+    assert "passed" in lines[0] and "the old text occurs 0 times" in lines[1] and "an error" in lines[2]
 
 
 @pytest.mark.slow
