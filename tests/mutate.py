@@ -115,7 +115,7 @@ def run_tests(tree: Path, tests: Iterable[str]) -> tuple[str, str]:
         return "the time limit", ""
     if done.returncode == 0:
         return ("passed" if re.search(r"\d+ passed", done.stdout) else "an error"), done.stdout  # all may be skipped
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.M)
     if done.returncode == 1 and failed:
         return failed[1], done.stdout
     # A fault may end the process: the kernel's signal is negative.

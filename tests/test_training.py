@@ -736,3 +736,17 @@ def test_norms_of_examples_are_those_of_their_gradients():
     again, norms = trainer.example_gradient_norms(X, y)
     np.testing.assert_allclose(norms, np.sqrt(np.square(gradients).sum(axis=1)), rtol=1e-12)
     np.testing.assert_allclose(again, losses, rtol=1e-12)
+
+
+def test_minibatches_below_the_rows_of_the_plan():
+    """A step of 40 rows leaves a plan for 40 rows; the minibatches after it still have statistics of their own."""
+    X, y = rows_of("squares", 40, 5, 3, "float64")
+    nets = []
+    for home in (fb, reference):
+        net = home.Network(5, NORMED, dtype="float64", seed=1)
+        trainer = home.Trainer(net, "mean_squared_error", SGD(0.1), seed=2)
+        trainer.step(X, y)
+        trainer.fit(X, y, epochs=2, batch_size=8, accumulate=2)
+        nets.append(net)
+    np.testing.assert_allclose(nets[0].statistics, nets[1].statistics, rtol=1e-10)
+    np.testing.assert_allclose(nets[0].parameters, nets[1].parameters, rtol=1e-8, atol=1e-11)
