@@ -246,7 +246,7 @@ def test_a_step_from_the_largest():
 
 
 def test_parameters_that_a_callback_changes():
-    """Within an epoch as well the average takes the difference of two parameters. Here they are the weights of zeros."""
+    """Within an epoch as well the average takes the difference of two parameters: here of the weights of zeros."""
 
     class Change(fb.callbacks.Callback):
         stride = 1

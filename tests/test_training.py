@@ -689,6 +689,8 @@ SETTINGS = {
     "accumulated": dict(fit=dict(accumulate=3)),
     "penalties": dict(layers=PENALISED, optimizer=SGD(0.1)),
     "statistics": dict(layers=NORMED, optimizer=SGD(0.1), fit=dict(accumulate=2)),
+    "a skip over a norm": dict(layers=[Dense(6, "tanh"), Residual([fb.LayerNorm(), Dense(6)]), Dense(3)]),
+    "dropout of an activation": dict(layers=[Dense(8, "tanh"), fb.Dropout(0.4), Dense(3)]),
     "frozen statistics": dict(layers=[Dense(8), fb.BatchNorm(frozen=True), fb.Tanh(), Dense(3)], optimizer=SGD(0.1)),
     "weights": dict(fit=dict(sample_weight=np.random.default_rng(3).random(50))),
     "lbfgs": dict(optimizer=fb.LBFGS(), fit=dict(batch_size=None)),
