@@ -571,3 +571,14 @@ def test_a_checkpoint_holds_the_state_after_the_last_epoch(tmp_path):
         trainer = make(fb, layers=layers, optimizer=fb.SGD(0.05))
         history = trainer.fit(X, y, epochs=4, batch_size=70, callbacks=[checkpoint, stopping])
         assert history.epochs == 4 and stopping.best_epoch == 4 and stopping.best == history["loss"][-1]
+
+
+@HOMES
+def test_the_norm_in_the_history_is_a_root_mean_square(home):
+    """Over the updates of the epoch; a learning rate of 0 leaves the gradients as they are."""
+    X, y = data(60)
+    trainer = make(home, layers=[fb.Dense(8, "tanh"), fb.Dense(3)], optimizer=fb.SGD(0))
+    gradients = [trainer.value_and_grad(X[part], y[part])[1] for part in (slice(0, 20), slice(20, 40), slice(40, 60))]
+    history = trainer.fit(X, y, epochs=1, batch_size=20, shuffle=False)
+    expected = math.sqrt(sum(np.square(gradient).sum() for gradient in gradients) / 3)
+    assert history["gradient_norm"] == [pytest.approx(expected, rel=1e-12)]
