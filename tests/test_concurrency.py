@@ -521,3 +521,24 @@ def test_every_update_is_a_change_of_the_net():
             work()
             assert trainer.net.lock.changes > before
             assert not np.array_equal(trainer.net.parameters, parameters)
+
+
+def test_an_epoch_pauses_where_threads_wait():
+    """Long before the end of its time slice, which here has no end in practice."""
+    trainer = make(average=None, optimizer=fb.SGD(1e-3))
+    (X, y), engine, pauses, over = data(), trainer.engine, [], threading.Event()
+    plan, count = engine.plan_for(trainer.loss.code_labels, BATCH, whole=True), 20000
+    plan.begin_epoch(X, y, BATCH, np.resize(np.arange(ROWS), count * BATCH), np.full(count, 1e-3), engine.updates)
+
+    def run():
+        while plan.run(1e6) == fb._core.PAUSED:
+            pauses.append(plan.step_count)
+        over.set()
+
+    def wait():
+        while not over.is_set():
+            with trainer.net.lock:
+                pass
+
+    assert finished(wait, run) and engine.steps == count
+    assert pauses and pauses[0] < count

@@ -700,6 +700,8 @@ SETTINGS = {
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_like_the_twins(name):
     """Each setting alone, in three epochs whose last update has fewer rows: vectors, history and what is measured."""
+    if name == "lbfgs":
+        pytest.importorskip("scipy", reason="SciPy is not installed")
     given = {"layers": [Dense(8, "tanh"), Dense(3)], "optimizer": Adam(0.02), "fit": {}, **SETTINGS[name]}
     layers, settings = given.pop("layers"), given.pop("fit")
     X, y = rows_of("squares", 50, 5, 3, "float64")
