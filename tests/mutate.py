@@ -7,7 +7,8 @@
 
 A fault is planted in a copy of the sources in a temporary folder; the checkout is not written to. Those in C and Cython
 start from one build of the unchanged sources, after which only objects that depend on the changed file are compiled
-again: without optimisation, unless FASTBP_BUILD names another build. The exit status is 1 if a fault survived.
+again: without optimisation, unless FASTBP_BUILD names another build. Their tests must pass on the unchanged sources
+first. The exit status is 1 if a fault survived.
 """
 
 from __future__ import annotations
@@ -140,18 +141,26 @@ def plant(fault: Fault, base: Path) -> tuple[bool, str]:
         shutil.rmtree(tree)
 
 
-def run(chosen: list[Fault]) -> int:
-    """Plant faults one after another, print a line for each, and return how many were not caught."""
+def run(chosen: list[Fault], check: bool = False) -> int:
+    """Plant faults one after another, print a line for each, and return how many were not caught.
+
+    check: whether the tests must first pass on the unchanged sources.
+    """
     missed = 0
     with tempfile.TemporaryDirectory(prefix="fastbp-faults-") as scratch:
         bases: dict[bool, Path] = {}
-        for is_compiled in {fault.is_compiled for fault in chosen}:
+        for is_compiled in sorted({fault.is_compiled for fault in chosen}):
             base = bases[is_compiled] = Path(scratch, "compiled" if is_compiled else "python")
             copy_sources(base)
             if not is_compiled:
                 copy_core(base)
             elif complaint := build(base):
                 raise SystemExit(f"the unchanged sources cannot be built\n{complaint}")
+            if check:
+                tests = [test for fault in chosen if fault.is_compiled == is_compiled for test in fault.tests]
+                outcome, output = run_tests(base, tests)
+                if outcome != "passed":
+                    raise SystemExit(f"{outcome} fails without any fault\n{output}")
         for fault in chosen:
             started = time.monotonic()
             is_caught, how = plant(fault, bases[fault.is_compiled])
@@ -179,7 +188,7 @@ def main() -> int:
         for fault in chosen:
             print(f"{fault.name}: {fault.file}, {', '.join(fault.tests)}")
         return 0
-    return 1 if run(chosen) else 0
+    return 1 if run(chosen, check=True) else 0
 
 
 if __name__ == "__main__":
