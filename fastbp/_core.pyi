@@ -259,6 +259,11 @@ class Updates(Lock):
     def __init__(self, done: int) -> None: ...
     def moments_have_changed(self) -> None: ...
 
+# public_vectors.pxi
+
+class PublicVectors:
+    def __init__(self, vectors: PlanVectors) -> None: ...
+
 # plan.pxi
 
 class Plan:

@@ -396,9 +396,7 @@ class Network:
         ImportError, OSError
             Without the safetensors package; when the file cannot be written.
         """
-        names, own = zip(*self.vectors().items(), strict=True)
-        vectors = dict(zip(names, self._lock.copies(*own), strict=True))
-        storage.write(path, {"network": self.description()}, vectors, expected_vectors)
+        storage.write(path, {"network": self.description()}, self._copies(), expected_vectors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
@@ -468,14 +466,12 @@ class Network:
         return net
 
     def __getstate__(self) -> dict[str, Any]:
-        parameters, statistics = self._lock.copies(self._parameters, self._statistics)
         return {
             "layers": self._layers,
             "inputs": self._inputs,
             "dtype": self._dtype.name,
             "seed": self._seed,
-            "parameters": parameters,
-            "statistics": statistics,
+            **self._copies(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -484,6 +480,11 @@ class Network:
         vectors = {name: state[name] for name in self.vectors()}
         self.check_vectors(vectors)
         self._take(vectors)
+
+    def _copies(self) -> dict[str, NDArray[Any]]:
+        """Copies of the `vectors`, all of one moment."""
+        own = self.vectors()
+        return dict(zip(own, self._lock.copies(*own.values()), strict=True))
 
     def _take(self, vectors: dict[str, NDArray[Any]]) -> None:
         for name, vector in self.vectors().items():
@@ -494,7 +495,7 @@ class Network:
         # values.
         net = type(self).__new__(type(self))
         net._set_up(self._layers, self._steps, self._dtype, self._seed)
-        net._take(self.vectors())
+        net._take(self._copies())
         return net
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:

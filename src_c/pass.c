@@ -91,10 +91,9 @@ void fbp_pass_gather(struct run *run, const struct fbp_data *data, size_t start)
 
 /* --------------------------------------------------------------------------------------------------- long calls */
 
-void fbp_pass_look(const struct run *run, int place) {
+void fbp_pass_look_around(const struct run *run, int place) {
     struct fbp_plan *plan = run->plan;
     const double SECONDS = 0.02; /* between two looks */
-    if (!run->watched || run->part > 0) return;
     if (!plan->stop_wanted && fbp_now() > plan->looked + SECONDS) {
         if (plan->watch.look(plan->watch.context)) __atomic_store_n(&plan->stop_wanted, 1, __ATOMIC_RELAXED);
         plan->looked = fbp_now();
@@ -107,20 +106,13 @@ static int is_in_vain(const struct run *run) { return run->watched && __atomic_l
 
 typedef void dense_fn(const struct fbp_dense *d, int part, int parts);
 
-/* A dense kernel over all rows. In a long call piece by piece, with a look after each; a piece is whole blocks of rows, so that no
- * bit changes. `meets`: a part's share may differ from piece to piece. */
-static void run_dense(const struct run *run, const struct fbp_dense *dense, dense_fn *kernel, int meets) {
+/* A dense kernel over all rows, piece by piece, with a look after each. A piece is whole blocks of rows, so that no bit changes.
+ * `meets`: a part's share may differ from piece to piece. */
+static void run_in_pieces(const struct run *run, const struct fbp_dense *dense, dense_fn *kernel, int meets) {
     const struct fbp_plan *plan = run->plan;
     const size_t SHORT = 1 << 26; /* multiply-adds: some milliseconds */
-    size_t piece = dense->B;
-    if (run->watched) {
-        piece = SHORT / (dense->I * dense->O) / FBP_BLOCK * FBP_BLOCK;
-        if (piece < FBP_BLOCK) piece = FBP_BLOCK;
-    }
-    if (piece >= dense->B) {
-        kernel(dense, run->part, run->parts);
-        return;
-    }
+    size_t piece = SHORT / (dense->I * dense->O) / FBP_BLOCK * FBP_BLOCK;
+    if (piece < FBP_BLOCK) piece = FBP_BLOCK;
     for (size_t first = 0; first < dense->B; first += piece) {
         struct fbp_dense d = *dense;
         d.B = dense->B - first < piece ? dense->B - first : piece;
@@ -134,6 +126,11 @@ static void run_dense(const struct run *run, const struct fbp_dense *dense, dens
         fbp_pass_look(run, NOWHERE);
         if (meets) barrier(run);
     }
+}
+
+static inline void run_dense(const struct run *run, const struct fbp_dense *dense, dense_fn *kernel, int meets) {
+    if (run->watched) run_in_pieces(run, dense, kernel, meets);
+    else kernel(dense, run->part, run->parts);
 }
 
 /* ---------------------------------------------------------------------------------------------------- forward */

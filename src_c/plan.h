@@ -207,7 +207,10 @@ static inline void watch_call(struct call *call, size_t rows) {
 
 /* A place is a number that differs from those of the neighbouring places, at which all parts meet in a barrier: part 0 looks
  * before it, and all parts ask after it whether they stop there. So all stop at the same one. */
-void fbp_pass_look(const struct run *run, int place);
+void fbp_pass_look_around(const struct run *run, int place);
+static inline void fbp_pass_look(const struct run *run, int place) {
+    if (run->watched && run->part == 0) fbp_pass_look_around(run, place);
+}
 static inline int fbp_pass_stops(const struct run *run, int place) { return run->watched && run->plan->stop_place == place; }
 
 /* Takes rows [start, start + run->rows) of the data, in the run's order: copies them into the workspace where they cannot be read

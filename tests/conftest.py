@@ -15,6 +15,7 @@ SLOW = {
     "test_c",
     "test_checkpoint",
     "test_cli",
+    "test_concurrency",
     "test_docs",
     "test_estimators",
     "test_examples",

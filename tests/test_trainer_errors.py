@@ -702,8 +702,8 @@ def test_a_handler_that_raises_during_a_step_loses_no_count():
     before = signal.signal(signal.SIGALRM, stop)
     try:
         for _ in range(20):
-            signal.setitimer(signal.ITIMER_REAL, 0.002)
             with pytest.raises(Stop):
+                signal.setitimer(signal.ITIMER_REAL, 0.002)
                 while True:
                     trainer.step(x, y)
     finally:

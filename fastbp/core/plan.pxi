@@ -41,7 +41,7 @@ cdef class Plan:
     cdef const fbp_kernels *kernels
     cdef fbp_vectors vectors
     cdef Arguments held          # parameters, gradient, moments
-    cdef dict public_vectors     # that updates write and users see, by name
+    cdef PublicVectors public_vectors
     cdef size_t inputs, outputs
     cdef const fbp_loss_traits *loss_traits  # NULL: the plan has no loss
     cdef bint can_step, whole
@@ -123,24 +123,7 @@ cdef class Plan:
         self.vectors.moments[2] = self.hold("moments[2]", third, count)
         self.vectors.average = self.hold("average", vectors.average, count)
         self.vectors.statistics = self.hold("statistics", vectors.statistics, statistics)
-        seen = {"parameters": vectors.parameters, "average": vectors.average, "statistics": vectors.statistics}
-        self.public_vectors = {name: vector for name, vector in seen.items() if vector is not None and len(vector)}
-        return 0
-
-    cdef bint can_write(self) noexcept:
-        """Whether the public vectors are writeable still: users may have made one read-only since the plan was made."""
-        cdef Py_buffer view
-        for vector in self.public_vectors.values():
-            if PyObject_GetBuffer(vector, &view, PyBUF_WRITABLE) != 0:
-                PyErr_Clear()
-                return False
-            PyBuffer_Release(&view)
-        return True
-
-    cdef int refuse_read_only(self) except -1:
-        if not self.can_write():
-            names = [name for name, vector in self.public_vectors.items() if not vector.flags.writeable]
-            raise ValueError(f"{' and '.join(names)} must be writeable to be trained: it was made read-only")
+        self.public_vectors = PublicVectors(vectors)
         return 0
 
     cdef void *hold(self, str name, object vector, size_t count) except? NULL:
@@ -152,7 +135,7 @@ cdef class Plan:
 
     cdef int enter(self) except -1:
         self.lock.acquire()
-        if self.in_call:
+        if self.caller == PyThread_get_thread_ident():
             self.lock.end()
             raise RuntimeError("a call of this plan is under way: a signal's handler cannot make another one")
         self.caller = PyThread_get_thread_ident()
@@ -459,7 +442,7 @@ cdef class Plan:
         if not self.can_step:
             raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
         try:
-            self.refuse_read_only()
+            self.public_vectors.refuse_read_only()
             memset(&once, 0, sizeof(once))
             once.learning_rates = &learning_rate
             once.mass = mass
@@ -509,7 +492,7 @@ cdef class Plan:
         if not self.can_step:
             raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
         try:
-            self.refuse_read_only()
+            self.public_vectors.refuse_read_only()
             self.take_data(&args, &data, x, target, weights)
             if data.rows == 0:
                 raise ValueError("x has no rows")
@@ -588,7 +571,7 @@ cdef class Plan:
         cdef double loss
         cdef bint labels
         args.count = 0
-        if not self.can_step or self.loss_traits == NULL or not self.can_write() or not updates.begin():
+        if not self.can_step or self.loss_traits == NULL or not self.public_vectors.can_be_written() or not updates.begin():
             return None
         labels = self.loss_traits.labels
         try:
@@ -650,7 +633,7 @@ cdef class Plan:
         if not self.can_step:
             raise RuntimeError("this plan lacks a loss, an optimizer or one of its vectors: it can take no step")
         try:
-            self.refuse_read_only()
+            self.public_vectors.refuse_read_only()
             self.take_data(&args, &data, x, target, weights)
             rows = data.rows
             if order is not None:

@@ -309,7 +309,10 @@ class Engine:
 
         The lock lets its own thread in again: a signal's handler, for one, that runs between two slices of an epoch.
         """
-        if self.updates.running is not None or any(plan.in_call for plan, _ in self.plans.values()):
+        refused = self.updates.running is not None
+        for plan, _ in self.plans.values():
+            refused = refused or plan.in_call
+        if refused:
             raise RuntimeError(
                 "this trainer is in an epoch: what changes its parameters or gradient has to wait for its end"
             )

@@ -226,17 +226,19 @@ FBP_INLINE vreal v_expm1(vreal x) {
     return v_select(v_lt(v_abs(x), v_set(EXPM1_LEAST)), x, v_add(y, y));
 }
 
-/* |tanh(x)| = q = g / (1 - g) with g = (1 - e^(-2|x|)) / 2, and the sign of x. The result is g + g q, which is q again, but
- * has only g times the errors of denominator and quotient. tanh(+-inf) = +-1, nan stays nan, and so do subnormal numbers and the
- * sign of zero. */
+/* |tanh(x)| = q = g / (1 - g) with g = (1 - e) / 2 and e = e^(-2|x|), and the sign of x. The result is g + g q, which is q
+ * again, but has only g times the errors of denominator and quotient; where e is small it is 1 - e / (1 - g), so that those of a
+ * result near 1 are of e. tanh(+-inf) = +-1, nan stays nan, and so do subnormal numbers and the sign of zero. */
 FBP_INLINE vreal v_tanh(vreal x) {
     const vint sign = vi_set(SIGN_BIT);
     vint n;
     vreal below = v_max(v_set(TANH_LOWEST), v_from_bits(vi_or(v_bits(x), sign)));
-    vreal e = v_expm1_reduce(below, (real)0.5, tanh_q, EXPONENT_BIAS, &n); /* (e^(2r) - 1) / 2 */
-    vreal scale = v_from_bits(vi_shl(n, FRACTION_BITS)), half = v_set((real)0.5);
-    vreal g = v_fnma(scale, e, v_fnma(scale, half, half)), q = v_div(g, v_sub(v_set(1), g));
-    return v_from_bits(vi_or(v_bits(v_fma(g, q, g)), vi_and(v_bits(x), sign)));
+    vreal h = v_expm1_reduce(below, (real)0.5, tanh_q, EXPONENT_BIAS, &n); /* (e^(2r) - 1) / 2 */
+    vreal scale = v_from_bits(vi_shl(n, FRACTION_BITS)), one = v_set(1), half = v_set((real)0.5);
+    vreal g = v_fnma(scale, h, v_fnma(scale, half, half)), e = v_fma(scale, v_add(h, h), scale);
+    const vmask large = v_lt(e, v_set((real)0.25));
+    vreal q = v_div(v_select(large, e, g), v_sub(one, g)), y = v_select(large, v_sub(one, q), v_fma(g, q, g));
+    return v_from_bits(vi_or(v_bits(y), vi_and(v_bits(x), sign)));
 }
 
 /* 1 / (1 + e^-x), from e = e^-|x|, so that a small result keeps its relative accuracy. With q = e / (1 + e) it is e - e q below
