@@ -538,3 +538,37 @@ def test_an_epoch_pauses_where_threads_wait():
 
     assert finished(wait, run) and engine.steps == count
     assert pauses and pauses[0] < count
+
+
+WHOLE = """
+import os, sys, threading
+sys.path.insert(0, sys.argv[1])
+from test_concurrency import BATCH, EPOCHS, EveryUpdate, data, make, state
+
+(X, y), alone, seen, codes = data(), make(), [], []
+alone.fit(X, y, epochs=EPOCHS, batch_size=BATCH, callbacks=EveryUpdate(lambda: seen.append(state(alone))))
+while len(codes) < 20:
+    trainer = make()
+    thread = threading.Thread(target=lambda: trainer.fit(X, y, epochs=EPOCHS, batch_size=BATCH))
+    thread.start()
+    while thread.is_alive():
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = 0 if seen[trainer.steps] == state(trainer) else 2
+            finally:
+                os._exit(code)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    thread.join()
+assert set(codes) == {0}, codes
+print("whole")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_finds_whole_updates():
+    """Parameters, moments and statistics in the child are those after its number of updates."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", WHOLE, os.path.dirname(__file__)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
