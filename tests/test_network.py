@@ -490,3 +490,12 @@ def test_slices_of_one_state():
 
     net.in_slices(10, 5, lambda vectors: net._plan_for(10, vectors), work)
     assert np.array_equal(np.concatenate([found[0], found[5]]), net.predict(X))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_later_predictions_refuse_what_is_not_finite(bad):
+    net, X = make(), data(50)
+    net.predict(X)
+    X[49, -1] = bad
+    with pytest.raises(ValueError, match="X"):
+        net.predict(X)
