@@ -399,6 +399,8 @@ for number in range(forks):
         finally:
             os._exit(code)
     codes.append(os.waitpid(pid, 0)[1])
+    if codes[-1]:
+        break
 over.set()
 for thread in threads:
     thread.join()
@@ -497,3 +499,76 @@ def test_python_ends_beside_daemon_threads(end):
         done = subprocess.run([sys.executable, "-c", EXIT, end], capture_output=True, text=True, timeout=WAIT)
         expected = 0 if end == "exit" else -15
         assert (done.returncode, done.stdout, done.stderr) == (expected, "out\n", ""), done
+
+
+def test_every_update_is_a_change_of_the_net():
+    """`Network.lock.changes`, by which a call in slices notices that the net has changed between two of them."""
+    X, y = data(64)
+    function = make(loss=lambda output, target: (float(output.sum()), np.ones_like(output)), optimizer=fb.SGD(1e-3))
+    for trainer, target in ((make(), y), (function, np.zeros((64, 4), "float32"))):
+        gradient = np.ones_like(trainer.net.parameters)
+        for work in (
+            lambda t=trainer, y=target: t.step(X, y),
+            lambda t=trainer, y=target: t.step(X, y),  # the short way
+            lambda t=trainer, g=gradient: t.apply(g),
+            lambda t=trainer, y=target: t.fit(X, y, batch_size=16),
+        ):
+            before, parameters = trainer.net.lock.changes, trainer.net.parameters.copy()
+            work()
+            assert trainer.net.lock.changes > before
+            assert not np.array_equal(trainer.net.parameters, parameters)
+
+
+def test_an_epoch_pauses_where_threads_wait():
+    """Long before the end of its time slice, which here has no end in practice."""
+    trainer = make(average=None, optimizer=fb.SGD(1e-3))
+    (X, y), engine, pauses, over = data(), trainer.engine, [], threading.Event()
+    plan, count = engine.plan_for(trainer.loss.code_labels, BATCH, whole=True), 20000
+    plan.begin_epoch(X, y, BATCH, np.resize(np.arange(ROWS), count * BATCH), np.full(count, 1e-3), engine.updates)
+
+    def run():
+        while plan.run(1e6) == fb._core.PAUSED:
+            pauses.append(plan.step_count)
+        over.set()
+
+    def wait():
+        while not over.is_set():
+            with trainer.net.lock:
+                pass
+
+    assert finished(wait, run) and engine.steps == count
+    assert pauses and pauses[0] < count
+
+
+WHOLE = """
+import os, sys, threading
+sys.path.insert(0, sys.argv[1])
+from test_concurrency import BATCH, EPOCHS, EveryUpdate, data, make, state
+
+(X, y), alone, seen, codes = data(), make(), [], []
+alone.fit(X, y, epochs=EPOCHS, batch_size=BATCH, callbacks=EveryUpdate(lambda: seen.append(state(alone))))
+while len(codes) < 20:
+    trainer = make()
+    thread = threading.Thread(target=lambda: trainer.fit(X, y, epochs=EPOCHS, batch_size=BATCH))
+    thread.start()
+    while thread.is_alive():
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = 0 if seen[trainer.steps] == state(trainer) else 2
+            finally:
+                os._exit(code)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    thread.join()
+assert set(codes) == {0}, codes
+print("whole")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_finds_whole_updates():
+    """Parameters, moments and statistics in the child are those after its number of updates."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", WHOLE, os.path.dirname(__file__)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr

@@ -548,3 +548,37 @@ def test_batches_refuse(home):
         norm.fit([(X[:1], y[:1])])
     with pytest.raises(fb.DivergenceError, match="epoch 0, minibatch 1"):
         make(home, "mean_squared_error").fit([(X, X[:, :3]), (X, 1e200 * X[:, :3])])
+
+
+def test_a_stride_counts_all_updates_of_the_trainer():
+    """Those before the fit as well: `batch_end` comes where their number is a multiple of the stride."""
+    X, y = data()
+    for home in (fb, reference):
+        trainer, recorder = make(home), Recorder(stride=5)
+        for _ in range(3):
+            trainer.step(X[:16], y[:16])
+        trainer.fit(X, y, epochs=4, batch_size=16, callbacks=recorder)
+        assert [call for call in recorder.calls if call[0] == "batch"] == [("batch", n) for n in (5, 10, 15, 20)]
+
+
+def test_a_checkpoint_holds_the_state_after_the_last_epoch(tmp_path):
+    """That of the other callbacks too, whatever their order: here the last epoch is the best."""
+    X, y = data()
+    written, read = EarlyStopping(monitor="loss"), EarlyStopping(monitor="loss")
+    layers = [fb.Dense(8, "tanh"), fb.Dense(3)]
+    for stopping in (written, read):
+        checkpoint = fb.callbacks.Checkpoint(tmp_path / "run.npz")
+        trainer = make(fb, layers=layers, optimizer=fb.SGD(0.05))
+        history = trainer.fit(X, y, epochs=4, batch_size=70, callbacks=[checkpoint, stopping])
+        assert history.epochs == 4 and stopping.best_epoch == 4 and stopping.best == history["loss"][-1]
+
+
+@HOMES
+def test_the_norm_in_the_history_is_a_root_mean_square(home):
+    """Over the updates of the epoch; a learning rate of 0 leaves the gradients as they are."""
+    X, y = data(60)
+    trainer = make(home, layers=[fb.Dense(8, "tanh"), fb.Dense(3)], optimizer=fb.SGD(0))
+    gradients = [trainer.value_and_grad(X[part], y[part])[1] for part in (slice(0, 20), slice(20, 40), slice(40, 60))]
+    history = trainer.fit(X, y, epochs=1, batch_size=20, shuffle=False)
+    expected = math.sqrt(sum(np.square(gradient).sum() for gradient in gradients) / 3)
+    assert history["gradient_norm"] == [pytest.approx(expected, rel=1e-12)]

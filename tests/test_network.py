@@ -463,3 +463,39 @@ def test_steps_of_the_net_are_those_of_layers():
     assert network_steps.parameter_count(network_steps.steps_of(4, ALL_KINDS)) == len(
         fb.Network(4, ALL_KINDS).parameters
     )
+
+
+def test_predictions_have_the_bits_of_the_instruction_set():
+    """Those of a net without a plan, whether the plan is looked for anew or the short way is taken."""
+    net, X, before = make(), data(50), fb.cpu.isa()
+    try:
+        for isa in [*fb.cpu.available(), *reversed(fb.cpu.available())]:
+            fb.cpu.use(isa)
+            expected = make().predict(X)
+            for _ in range(2):
+                assert np.array_equal(net.predict(X), expected) and net._plan.isa == isa
+    finally:
+        fb.cpu.use(before)
+
+
+def test_slices_of_one_state():
+    """Where the net changes between two slices, all slices are computed anew, from one state."""
+    net, X, found = make(), data(10), {}
+
+    def work(plan, part):
+        found[part.start] = np.empty((5, net.outputs), net.dtype)
+        plan.forward(X[part], found[part.start])
+        if not net.lock.changes:
+            net.lock.assign((net.parameters, net.parameters / 2))
+
+    net.in_slices(10, 5, lambda vectors: net._plan_for(10, vectors), work)
+    assert np.array_equal(np.concatenate([found[0], found[5]]), net.predict(X))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_later_predictions_refuse_what_is_not_finite(bad):
+    net, X = make(), data(50)
+    net.predict(X)
+    X[49, -1] = bad
+    with pytest.raises(ValueError, match="X"):
+        net.predict(X)

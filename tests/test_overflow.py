@@ -197,3 +197,68 @@ def test_whatever_the_settings(seed):
         gradient = (rng.standard_normal(len(trainer.net.parameters)) * size(-30, 37)).astype("float32")
         train_until_it_diverges(trainer, lambda: trainer.step(X, y), 3)
         train_until_it_diverges(trainer, lambda: trainer.apply(gradient), 3)  # noqa: B023
+
+
+def test_bounds_are_measured_after_a_restore():
+    """The moments of a snapshot may be larger than those that the bounds were derived from."""
+    trainer = make(fb, fb.SGD(10.0, momentum=0.9))
+    trainer.apply(np.full_like(trainer.net.parameters, 1e-3))
+    counts, vectors = trainer.engine.snapshot()
+    vectors["moment1"][5] = 1e38
+    trainer.engine.restore(counts, vectors)
+    assert train_until_it_diverges(trainer, lambda: trainer.apply(np.zeros_like(trainer.net.parameters)), 1) == "update"
+
+
+def test_bounds_follow_the_gradient():
+    """After many gradients of zero the mean is known to be small; the next gradient is not."""
+    trainer = make(fb, fb.Adam(1e-3, beta1=0.5))
+    gradient = np.zeros_like(trainer.net.parameters)
+    for _ in range(60):
+        trainer.apply(gradient)
+    trainer.optimizer = fb.Adam(1e36, beta1=0.5)
+    trainer.net.parameters[5], gradient[5] = 3.4e38, -1  # a step of 3.8e36, which ends beyond 3.403e38
+    assert train_until_it_diverges(trainer, lambda: trainer.apply(gradient), 1) == "update"
+
+
+def test_squares_add_up_beyond_the_largest():
+    trainer = make(fb, fb.Adagrad(0.01))
+    gradient = np.zeros_like(trainer.net.parameters)
+    gradient[5] = 1.7e19  # 2.9e38 when squared
+    trainer.apply(gradient)
+    assert train_until_it_diverges(trainer, lambda: trainer.apply(gradient), 1) == "update"
+
+
+def test_a_large_moment_is_remembered():
+    """The momentum of one large gradient moves the parameter on, by 1e38, 0.9e38, 0.81e38 ..."""
+    trainer = make(fb, fb.SGD(1.0, momentum=0.9))
+    gradient = np.zeros_like(trainer.net.parameters)
+    gradient[5] = 1e38
+    trainer.apply(gradient)
+    gradient[5] = 0
+    assert train_until_it_diverges(trainer, lambda: trainer.apply(gradient), 2) is None
+    assert train_until_it_diverges(trainer, lambda: trainer.apply(gradient), 1) == "update"
+
+
+def test_a_step_from_the_largest():
+    trainer = make(fb, fb.SGD(1e18))
+    gradient = np.zeros_like(trainer.net.parameters)
+    trainer.net.parameters[5], gradient[5] = np.finfo("float32").max, -1e18
+    assert train_until_it_diverges(trainer, lambda: trainer.apply(gradient), 1) == "update"
+
+
+def test_parameters_that_a_callback_changes():
+    """Within an epoch as well the average takes the difference of two parameters: here of the weights of zeros."""
+
+    class Change(fb.callbacks.Callback):
+        stride = 1
+
+        def batch_end(self, run):
+            run.net.parameters[16] = 3e38 if run.steps % 2 else -3e38
+
+    X, y = data()
+    X[:, 1] = 0
+    trainer = make(fb, fb.SGD(1e-3), average=0.5)
+    with pytest.raises(fb.DivergenceError) as caught:
+        trainer.fit(X, y, epochs=1, batch_size=2, callbacks=Change())
+    assert caught.value.what == "update" and trainer.steps == 2
+    assert all(np.isfinite(vector).all() for vector in state(trainer)[1:])

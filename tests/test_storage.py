@@ -984,3 +984,17 @@ def test_a_file_whose_contents_were_changed_is_refused(tmp_path, ending):
             safetensors = pytest.importorskip("safetensors.numpy")
             safetensors.save_file({"parameters": parameters}, tmp_path / "other.safetensors", {"fastbp": record})
         refused(tmp_path / f"other{ending}", "its checksum is that of other contents")
+
+
+def test_the_checksum_is_the_documented_one(tmp_path):
+    """SHA-256 of the description, as JSON with sorted keys, then of the name and the bytes of each vector, by name."""
+    import hashlib
+
+    make_net().save(tmp_path / "net.npz")
+    with np.load(tmp_path / "net.npz") as file:
+        description = json.loads(str(file["header"]))
+        found = description.pop("checksum")
+        digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+        for name in sorted(set(file) - {"header"}):
+            digest.update(name.encode() + file[name].tobytes())
+    assert found == digest.hexdigest()

@@ -543,3 +543,214 @@ def test_a_gradient_whose_square_overflows_is_finite():
         found.append(net.parameters)
     np.testing.assert_allclose(found[0], [5e-6, -5e-6, 5e-31, -5e-31], rtol=1e-6)
     np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+
+
+# ------------------------------------------------------------------------------------- places where faults were planted
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_the_average_of_frozen_parameters_from_the_first_on(average):
+    """Their average approaches them, in the compiled trainer as in its twin: the first parameter of all as well."""
+    X, y = rows_of("squares", 24, 4, 3, "float64")
+    trainers = []
+    for home in (fb, reference):
+        net = home.Network(4, [Dense(6, "tanh"), Dense(5, "tanh"), Dense(3)], dtype="float64", seed=1)
+        trainer = home.Trainer(net, "mean_squared_error", Adam(0.05), average=average)
+        np.testing.assert_array_equal(trainer.averaged, net.parameters)
+        for _ in range(3):
+            trainer.step(X, y)
+        net.freeze(0)
+        for _ in range(3):
+            trainer.step(X, y)
+        trainers.append(trainer)
+    np.testing.assert_allclose(trainers[0].averaged, trainers[1].averaged, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("kind", ["labels", "squares"])
+@pytest.mark.parametrize("batch", [600, 100])
+def test_a_minibatch_of_several_blocks(batch, kind, shuffle):
+    """Minibatches that are not one block of rows, with weights of rows and classes, against the twin."""
+    X, y = rows_of(kind, 700, 5, 3, "float64")
+    weights = np.random.default_rng(2).random(700)
+    given = {"class_weight": [0.5, 1.0, 3.0]} if kind == "labels" else {}
+    found = []
+    for home in (fb, reference):
+        net = home.Network(5, [Dense(8, "tanh"), Dense(3)], dtype="float64", seed=1)
+        trainer = home.Trainer(net, LOSSES[kind], Adam(0.01), seed=2)
+        history = trainer.fit(X, y, epochs=2, batch_size=batch, shuffle=shuffle, sample_weight=weights, **given)
+        found.append([net.parameters, history["loss"], history["gradient_norm"]])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("inputs", [*range(1, 10), 63, 64, 65])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_every_width(dtype, inputs):
+    """Shuffled rows are copied, in pieces of 16, 8 and 4 bytes."""
+    X, y = rows_of("squares", 40, inputs, min(inputs, 3), dtype)
+    nets = []
+    for home in (fb, reference):
+        net = home.Network(inputs, [Dense(y.shape[1])], dtype=dtype, seed=1)
+        home.Trainer(net, "mean_squared_error", SGD(0.02), seed=2).fit(X, y, epochs=2, batch_size=16)
+        nets.append(net)
+    assert distance(nets[0].parameters, nets[1].parameters) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize(
+    "layers", [[fb.Dropout(0.5), fb.Dropout(0.5)], [Dense(40, "relu"), fb.Dropout(0.5), fb.Dropout(0.3)]]
+)
+def test_two_dropouts_draw_apart(layers):
+    X, y = rows_of("squares", 40, 6, 3, "float64")
+    gradients = []
+    for home in (fb, reference):
+        trainer = home.Trainer(
+            home.Network(6, [*layers, Dense(3)], dtype="float64", seed=1), "mean_squared_error", seed=2
+        )
+        gradients.append(trainer.value_and_grad(X, y, training=True)[1])
+    np.testing.assert_allclose(*gradients, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_an_accumulated_function_is_that_of_the_twin(accumulate):
+    """With masks of dropout, which differ from update to update, and a last update of fewer minibatches."""
+
+    def loss(output, target):
+        return float(((output - target) ** 2).mean()), 2 * (output - target) / output.size
+
+    X, y = rows_of("squares", 50, 5, 3, "float64")
+    found = []
+    for home in (fb, reference):
+        net = home.Network(5, [Dense(12, "tanh"), fb.Dropout(0.4), Dense(3)], dtype="float64", seed=1)
+        trainer = home.Trainer(net, loss, Adam(0.01), seed=2)
+        history = trainer.fit(X, y, epochs=2, batch_size=8, accumulate=accumulate)
+        found.append([net.parameters, history["loss"], history["gradient_norm"]])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_evaluations_follow_the_instruction_set():
+    X, y = rows_of("labels", 200, 40, 5, "float32")
+
+    def trainer():
+        return fb.Trainer(fb.Network(40, [Dense(64, "tanh"), Dense(5)], seed=1))
+
+    kept, before = trainer(), fb.cpu.isa()
+    try:
+        for isa in fb.cpu.available():
+            fb.cpu.use(isa)
+            assert kept.evaluate(X, y) == trainer().evaluate(X, y)
+            ((plan, _),) = kept.engine._loss_plans.values()
+            assert plan.isa == isa
+    finally:
+        fb.cpu.use(before)
+
+
+def test_an_evaluation_of_a_sum(monkeypatch):
+    """At once and in slices."""
+    X, y = rows_of("squares", 1000, 5, 3, "float64")
+    net = fb.Network(5, [Dense(3)], dtype="float64", seed=1)
+    expected = np.square(net.predict(X) - y).sum()
+    for _ in range(2):
+        mean, total = (fb.Trainer(net, fb.MeanSquaredError(reduction=r)).evaluate(X, y) for r in ("mean", "sum"))
+        assert total == pytest.approx(expected, rel=1e-13) and mean == pytest.approx(expected / 3000, rel=1e-13)
+        monkeypatch.setattr("fastbp.network.SLICE", 1)
+
+
+def test_the_last_loss_of_quick_steps():
+    """The error of an update that diverges names the loss of the update before, which took the short way."""
+    X, y = rows_of("squares", 8, 5, 3, "float32")
+    trainer = fb.Trainer(fb.Network(5, [Dense(3)], seed=1), "mean_squared_error", SGD(0.1))
+    losses = [trainer.step(X, y) for _ in range(4)]
+    with pytest.raises(fb.DivergenceError) as caught:
+        trainer.step(np.full_like(X, 1e30), y)
+    assert caught.value.last_loss == losses[-1] != losses[-2]
+
+
+def test_tolerance_sees_falling_parameters():
+    """All parameters fall, far more than the tolerance: the fit goes on."""
+    net = fb.Network(1, [Dense(1)], dtype="float64")
+    net.parameters[:] = 5
+    trainer = fb.Trainer(net, "mean_squared_error", SGD(0.01))
+    history = trainer.fit(np.ones((4, 1)), np.zeros((4, 1)), epochs=3, batch_size=4, tolerance=1e-3)
+    assert history.epochs == 3 and (net.parameters < 5).all()
+
+
+PENALISED = [Dense(8, "tanh", l1=0.01, l2=0.1), Dense(3, l2=0.05)]
+NORMED = [Dense(8), fb.BatchNorm(0.3), fb.Tanh(), Dense(3)]
+SETTINGS = {
+    "updates": dict(schedule=fb.schedules.Cosine(9, 0.1)),
+    "epochs": dict(schedule=fb.schedules.Exponential(0.5, "epoch")),
+    "plateaus": dict(schedule=fb.schedules.ReduceOnPlateau(0.5, patience=0, threshold=0.5)),
+    "clipped norm": dict(clip_norm=0.05, optimizer=SGD(0.1, momentum=0.9)),
+    "clipped values": dict(clip_value=0.01, optimizer=SGD(0.1)),
+    "average": dict(average=0.8),
+    "accumulator": dict(optimizer=fb.Adagrad(0.05, initial_accumulator=0.2)),
+    "accumulated": dict(fit=dict(accumulate=3)),
+    "penalties": dict(layers=PENALISED, optimizer=SGD(0.1)),
+    "statistics": dict(layers=NORMED, optimizer=SGD(0.1), fit=dict(accumulate=2)),
+    "a skip over a norm": dict(layers=[Dense(6, "tanh"), Residual([fb.LayerNorm(), Dense(6)]), Dense(3)]),
+    "dropout of an activation": dict(layers=[Dense(8, "tanh"), fb.Dropout(0.4), Dense(3)]),
+    "frozen statistics": dict(layers=[Dense(8), fb.BatchNorm(frozen=True), fb.Tanh(), Dense(3)], optimizer=SGD(0.1)),
+    "weights": dict(fit=dict(sample_weight=np.random.default_rng(3).random(50))),
+    "lbfgs": dict(optimizer=fb.LBFGS(), fit=dict(batch_size=None)),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_like_the_twins(name):
+    """Each setting alone, in three epochs whose last update has fewer rows: vectors, history and what is measured."""
+    if name == "lbfgs":
+        pytest.importorskip("scipy", reason="SciPy is not installed")
+    given = {"layers": [Dense(8, "tanh"), Dense(3)], "optimizer": Adam(0.02), "fit": {}, **SETTINGS[name]}
+    layers, settings = given.pop("layers"), given.pop("fit")
+    X, y = rows_of("squares", 50, 5, 3, "float64")
+    arguments = {"batch_size": 8, "validation": (X[:20], y[:20]), "metrics": "r2", **settings}
+    trainers, histories = [], []
+    for home in (fb, reference):
+        net = home.Network(5, layers, dtype="float64", seed=1)
+        trainers.append(home.Trainer(net, "mean_squared_error", seed=2, **given))
+        histories.append(trainers[-1].fit(X, y, epochs=3, **arguments))
+    ours, twin = trainers
+    close = {"rtol": 1e-8, "atol": 1e-11} if name != "lbfgs" else {"rtol": 1e-5, "atol": 1e-7}
+    for key in ("loss", "gradient_norm", "layer_gradient_norms", "learning_rate", "val_loss", "val_r2"):
+        np.testing.assert_allclose(histories[0][key], histories[1][key], err_msg=key, **close)
+    np.testing.assert_allclose(ours.net.parameters, twin.net.parameters, **close)
+    np.testing.assert_allclose(ours.net.statistics, twin.net.statistics, **close)
+    if ours.averaged is not None:
+        np.testing.assert_allclose(ours.averaged, twin.averaged, **close)
+    assert (ours.steps, ours.epochs) == (twin.steps, twin.epochs)
+
+
+def test_plateaus_are_of_the_validation_loss():
+    """Predictions move towards y, so that the loss of -y grows in every epoch: each but the first halves the rate."""
+    X, y = rows_of("squares", 40, 4, 3, "float64")
+    plateaus = fb.schedules.ReduceOnPlateau(0.5, patience=0, threshold=0.0)
+    for validation, expected in (((X, -y), [0.01, 0.01, 0.005, 0.0025]), (None, [0.01] * 4)):
+        net = fb.Network(4, [Dense(3)], dtype="float64", seed=1)
+        net.parameters[:] = 0
+        trainer = fb.Trainer(net, "mean_squared_error", SGD(0.01), schedule=plateaus)
+        assert trainer.fit(X, y, epochs=4, batch_size=40, validation=validation)["learning_rate"] == expected
+
+
+def test_norms_of_examples_are_those_of_their_gradients():
+    X, y = rows_of("squares", 30, 4, 3, "float64")
+    trainer = fb.Trainer(fb.Network(4, [Dense(6, "tanh"), Dense(3)], dtype="float64", seed=1), "mean_squared_error")
+    losses, gradients = trainer.example_gradients(X, y)
+    again, norms = trainer.example_gradient_norms(X, y)
+    np.testing.assert_allclose(norms, np.sqrt(np.square(gradients).sum(axis=1)), rtol=1e-12)
+    np.testing.assert_allclose(again, losses, rtol=1e-12)
+
+
+def test_minibatches_below_the_rows_of_the_plan():
+    """A step of 40 rows leaves a plan for 40 rows; the minibatches after it still have statistics of their own."""
+    X, y = rows_of("squares", 40, 5, 3, "float64")
+    nets = []
+    for home in (fb, reference):
+        net = home.Network(5, NORMED, dtype="float64", seed=1)
+        trainer = home.Trainer(net, "mean_squared_error", SGD(0.1), seed=2)
+        trainer.step(X, y)
+        trainer.fit(X, y, epochs=2, batch_size=8, accumulate=2)
+        nets.append(net)
+    np.testing.assert_allclose(nets[0].statistics, nets[1].statistics, rtol=1e-10)
+    np.testing.assert_allclose(nets[0].parameters, nets[1].parameters, rtol=1e-8, atol=1e-11)
