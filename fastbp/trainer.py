@@ -186,7 +186,8 @@ class Trainer:
         import copy  # in functions, where it is seldom needed: the import of fastbp stays quick
 
         net = copy.copy(self.net)
-        net.parameters = self.averaged
+        average, statistics = self.net.lock.copies(self.averaged, self.net.statistics)
+        net.set_vectors({"parameters": average, "statistics": statistics})
         return net
 
     # ----------------------------------------------------------------------------------------------------- training
@@ -265,8 +266,8 @@ class Trainer:
             When a minibatch's loss or gradient is nan or inf, or its update would make parameters, the state of the
             optimiser or running statistics so. All are those before it.
         KeyboardInterrupt
-            Ctrl-C is handled every 50 ms, between two updates. Parameters, optimiser and `steps` are those after the
-            last update, the epoch does not count: `fit`, `save` and other methods may be called again.
+            Ctrl-C is handled every 50 ms. Parameters, optimiser and `steps` are those after the last update, the epoch
+            does not count: `fit`, `save` and other methods may be called again.
         """
         allow_nonfinite = declarative.flag("allow_nonfinite", allow_nonfinite)
         epochs = declarative.integer("epochs", epochs, 1)

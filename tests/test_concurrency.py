@@ -62,12 +62,13 @@ class EveryUpdate(Callback):
 @pytest.fixture(scope="module")
 def alone():
     """What is seen after each number of updates when nothing else runs."""
-    (X, y), trainer, seen = data(), make(), {"state": [], "net": [], "predict": [], "evaluate": []}
+    (X, y), trainer, seen = data(), make(), {"state": [], "net": [], "average": [], "predict": [], "evaluate": []}
 
     def look():
         net = trainer.net
         seen["state"].append(state(trainer))
         seen["net"].append(digest(net.parameters, net.statistics))
+        seen["average"].append(digest(trainer.averaged, net.statistics))
         seen["predict"].append(digest(net.predict(X)))
         seen["evaluate"].append(trainer.evaluate(X, y))
 
@@ -128,6 +129,8 @@ def test_copies_beside_training(alone, copied):
         assert state(other) == alone["state"][other.steps]
         net = copied(trainer.net)
         assert digest(net.parameters, net.statistics) in alone["net"]
+        net = trainer.averaged_network()
+        assert digest(net.parameters, net.statistics) in alone["average"]
 
 
 @pytest.mark.parametrize("slices", [1, 3], ids=["one slice", "three slices"])
