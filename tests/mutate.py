@@ -70,7 +70,10 @@ def number_of_sources() -> int:
 
 
 def environment(tree: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    temporary = tree.parent / "temporary"  # goes with the tree, also when the tests are interrupted
+    temporary.mkdir(exist_ok=True)
+    settings = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(temporary)}
+    return {**os.environ, **settings}
 
 
 def copy_sources(tree: Path) -> None:
