@@ -281,7 +281,7 @@ class Network:
         y = np.empty((min(rows * outputs, BLOCK), outputs), self._dtype)
 
         def plan_of(vectors: PlanVectors | None) -> Any:
-            vectors = self._own_vectors() if vectors is None else vectors
+            vectors = self.own_vectors() if vectors is None else vectors
             # The gradient is not written, since all steps are frozen.
             return _core.Plan(spec, vectors._replace(gradient=np.empty_like(self._parameters)))
 
@@ -329,7 +329,8 @@ class Network:
         for start in range(0, rows, at_once):
             work(plan, slice(start, start + at_once))
 
-    def _own_vectors(self) -> PlanVectors:
+    def own_vectors(self) -> PlanVectors:
+        """The vectors of the net, for a plan that reads them."""
         return PlanVectors(self._parameters, statistics=self._statistics, lock=self._lock)
 
     def _copied_vectors(self) -> PlanVectors:
@@ -343,7 +344,7 @@ class Network:
         with self._lock:
             plan = self._plan
             if plan is None or rows > self._plan_rows or plan.outdated:
-                plan = _core.Plan(self._plan_spec(rows, self._records), self._own_vectors())
+                plan = _core.Plan(self._plan_spec(rows, self._records), self.own_vectors())
                 self._plan, self._plan_rows = plan, rows
             return plan
 

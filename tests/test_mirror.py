@@ -30,6 +30,7 @@ WITHIN = {
         "description",
         "from_description",
         "in_slices",
+        "own_vectors",
         "rows_in_a_slice",
         "set_vectors",
         "vectors",

@@ -159,7 +159,7 @@ cdef class Updates(Lock):
 
     cdef public uint64_t done
     cdef public object last_loss, running
-    cdef double moment_bounds[3]
+    cdef double moment_bounds[3]  # see struct fbp_epoch
 
     def __cinit__(self, uint64_t done):
         self.done = done

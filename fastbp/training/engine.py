@@ -278,8 +278,7 @@ class Engine:
             return _core.Plan(self._loss_spec(code, rows), vectors)
         plan, most = self._loss_plans.get(code, (None, 0))
         if rows > most or plan.outdated:
-            vectors = PlanVectors(net.parameters, statistics=net.statistics, lock=net.lock)
-            plan = _core.Plan(self._loss_spec(code, rows), vectors)
+            plan = _core.Plan(self._loss_spec(code, rows), net.own_vectors())
             self._loss_plans[code] = plan, rows
         return plan
 
@@ -299,7 +298,7 @@ class Engine:
         for slot, moment in zip(optimizer.slots, self.moments, strict=True):
             slots[slot] = moment
         moments = slots[0], slots[1], slots[2]
-        vectors = PlanVectors(net.parameters, self.gradient, moments, self.averaged, net.statistics, net.lock)
+        vectors = net.own_vectors()._replace(gradient=self.gradient, moments=moments, average=self.averaged)
         return _core.Plan(spec, vectors)
 
     # ------------------------------------------------------------------------------------------------------ refusals

@@ -21,6 +21,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "reals.h"
+
 #define TEXT(x) #x
 #define TEXT_OF(x) TEXT(x)
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -47,24 +49,9 @@ static uint_real bits_of(real x) {
     memcpy(&u, &x, sizeof u);
     return u;
 }
-static real real_of(uint_real u) {
-    real x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
 
 /* The same bits, or nan both: processors differ in which nan they make. */
 static int same(real a, real b) { return a != a ? b != b : bits_of(a) == bits_of(b); }
-
-static uint64_t random_state;
-static uint64_t random_word(void) /* splitmix64: Steele, Lea, Flood, 2014 */
-{
-    uint64_t z = (random_state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-static double random_unit(void) { return (double)(random_word() >> 11) * 0x1p-53; }
 
 /* ------------------------------------------------------------------------------------------- 1. vocabulary */
 
